@@ -1,0 +1,1 @@
+"""Reference systems: a specification, a README, little code."""

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, decisions, digests, time. Standard library only."""

@@ -1,0 +1,1 @@
+"""The few ways in which Charter writes a file."""

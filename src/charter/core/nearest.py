@@ -1,0 +1,29 @@
+"""Nearest match, for errors that help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str], *, limit: int = 8) -> str:
+    """Say the nearest known word, or list what is allowed.
+
+    Examples
+    --------
+    >>> did_you_mean("roc_auk", ["roc_auc", "recall"])
+    'did you mean roc_auc?'
+    >>> did_you_mean("zzz", ["roc_auc", "recall"])
+    'allowed: recall, roc_auc'
+    """
+    options = sorted(set(known))
+    close = get_close_matches(word, options, n=1, cutoff=0.6)
+    if not close:
+        lowered = {o.lower(): o for o in options}
+        close = [lowered[m] for m in get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)]
+    if close:
+        return f"did you mean {close[0]}?"
+    if not options:
+        return "nothing is allowed here"
+    shown = ", ".join(options[:limit])
+    return f"allowed: {shown}{', ...' if len(options) > limit else ''}"

@@ -1,0 +1,91 @@
+"""Small quantities that a specification states as text: requirements, durations, volumes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+_REQUIREMENT = re.compile(r"^\s*(>=|<=|>|<|==)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
+_DURATION = re.compile(r"^\s*(\d+)\s*(s|m|h|d|w)\s*$")
+_VOLUME = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+(day|week|month|year)\s*$")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PER_MONTH = {"day": 365.25 / 12, "week": 365.25 / 84, "month": 1.0, "year": 1 / 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A limit on a measured number, such as ``>= 0.76``."""
+
+    operator: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Requirement:
+        """Read ``">= 0.76"``.
+
+        Raises
+        ------
+        ValueError
+            When the text is not a comparison with a finite number.
+        """
+        match = _REQUIREMENT.match(text)
+        if match is None or not math.isfinite(float(match[2])):
+            raise ValueError(f"{text!r} is not a requirement; write a comparison with a number, such as '>= 0.76'")
+        return cls(match[1], float(match[2]))
+
+    def met_by(self, observed: float) -> bool:
+        """Whether ``observed`` satisfies the limit; NaN never does.
+
+        Examples
+        --------
+        >>> Requirement.parse("<= 0.03").met_by(0.03), Requirement.parse("> 1").met_by(float("nan"))
+        (True, False)
+        """
+        match self.operator:
+            case ">=":
+                return observed >= self.limit
+            case "<=":
+                return observed <= self.limit
+            case ">":
+                return observed > self.limit
+            case "<":
+                return observed < self.limit
+            case _:
+                return observed == self.limit
+
+    def __str__(self) -> str:
+        limit = int(self.limit) if self.limit.is_integer() and abs(self.limit) < 1e15 else self.limit
+        return f"{self.operator} {limit}"
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read ``30d``, ``12h``, ``5m``, ``90s`` or ``2w``.
+
+    Raises
+    ------
+    ValueError
+        When the text is not a whole number and a unit, or is longer than a century.
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write a whole number and a unit: 90s, 5m, 12h, 30d, 2w")
+    seconds = int(match[1]) * _UNIT_SECONDS[match[2]]
+    if seconds > 100 * 366 * 86_400:
+        raise ValueError(f"{text!r} is longer than a century")
+    return timedelta(seconds=seconds)
+
+
+def parse_volume(text: str) -> float:
+    """Read ``30000 per month`` as decisions a month.
+
+    Examples
+    --------
+    >>> parse_volume("1200 per year")
+    100.0
+    """
+    match = _VOLUME.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a volume; write for example '30000 per month' (day, week, month, year)")
+    return float(match[1]) * _PER_MONTH[match[2]]

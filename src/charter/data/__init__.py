@@ -1,0 +1,1 @@
+"""Sources, contract, snapshot, profile, split, leaks, lineage."""

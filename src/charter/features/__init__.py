@@ -1,0 +1,1 @@
+"""Expressions, window aggregates, encoders, selection."""

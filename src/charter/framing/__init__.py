@@ -1,0 +1,1 @@
+"""What the specification alone tells: suitability, feasibility, value."""

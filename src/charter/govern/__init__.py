@@ -1,0 +1,1 @@
+"""Gates, approvals, audit, model card."""

@@ -1,0 +1,1 @@
+"""Keys and the audit anchor on disk."""

@@ -1,0 +1,1 @@
+"""Records, blobs and package files on disk."""

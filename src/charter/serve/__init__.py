@@ -1,0 +1,1 @@
+"""Scorer, online application, batch."""

@@ -1,0 +1,1 @@
+"""The model specification: types, loader, checks, diff, digests, JSON Schema."""
