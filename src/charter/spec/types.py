@@ -31,6 +31,10 @@ def _duration(text: str) -> str:
     return text.replace(" ", "")
 
 
+def _window(text: str) -> str:
+    return text if text == "all" else _duration(text)
+
+
 def _volume(text: str) -> str:
     parse_volume(text)
     return text
@@ -53,6 +57,8 @@ Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 RequirementText = Annotated[str, AfterValidator(_requirement)]
 DurationText = Annotated[str, AfterValidator(_duration)]
+WindowText = Annotated[str, AfterValidator(_window)]
+"""A duration, or ``all`` for the entity's whole past."""
 VolumeText = Annotated[str, AfterValidator(_volume)]
 Category = Annotated[str, BeforeValidator(_text)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -74,6 +80,8 @@ class Today(Part):
     process: Sentence
     rule: Expression | None = None
     """Executable: true means positive. The baseline that the model must beat."""
+    score: Expression | None = None
+    """Executable: the larger, the likelier positive. Ranks the rule's rows where a metric needs a ranking."""
 
 
 class Purpose(Part):
@@ -284,6 +292,8 @@ class Population(Part):
 
     source: Name
     over: DurationText
+    where: Expression | None = None
+    """Events that count."""
     having: Expression = "COUNT(*) > 0"
 
 
@@ -324,7 +334,7 @@ class Label(Part):
     source: Name | None = None
     over_next: DurationText | None = None
     positive_when: Expression | None = None
-    """With ``source``: an aggregate over the entity's events in (cut-off, cut-off + over_next], for example ``COUNT(*) = 0``."""
+    """With ``source``: an aggregate over the entity's events in [cut-off, cut-off + over_next), for example ``COUNT(*) = 0``."""
     where: Expression | None = None
     """With ``source``: events that count."""
     known_after: DurationText | None = None
@@ -355,7 +365,7 @@ class WindowSpec(Part):
     source: Name
     aggregate: Expression
     """Over the events of the window; ``age_days`` is the age of an event in days at the moment of observation."""
-    over: tuple[DurationText, ...] = Field(min_length=1)
+    over: tuple[WindowText, ...] = Field(min_length=1)
     where: Expression | None = None
     default: float | None = None
     """Value where the entity has no event in the window; None means missing."""
