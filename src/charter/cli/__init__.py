@@ -1,1 +1,1 @@
-"""The command line: thin commands."""
+"""The command line: thin commands over `charter.flow`; heavy imports happen inside the command that needs them."""

@@ -1,0 +1,92 @@
+"""Entry point of ``charter``: one place that turns errors into messages and exit codes.
+
+Exit codes: 0 yes; 1 the answer is no (a gate failed, an approval is missing); 2 wrong use or an invalid specification;
+3 our fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+import typer
+
+from charter import __version__
+from charter.cli import build, govern, run, spec
+from charter.core.errors import CharterError, Refusal
+
+app = typer.Typer(
+    name="charter",
+    help="One specification, from business objective to an approved, served and audited model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for module in (spec, build, govern, run):
+    module.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"charter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        typer.echo("\nStopped by you; what was finished is kept.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except CharterError as error:
+        _report(error, as_json="--json" in arguments)
+        return error.exit_code
+    except KeyboardInterrupt:
+        typer.echo("\nStopped by you; what was finished is kept.", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"{where}{error.strerror or error}\n  The operating system refused; nothing half-written was kept.", err=True)
+        return 3
+    except Exception as error:  # the edge of the program: a fault of ours must still be told in one line
+        if os.environ.get("CHARTER_DEBUG"):
+            raise
+        typer.echo(
+            f"A fault in Charter: {type(error).__name__}: {error}\n"
+            "  Nothing half-written was kept. Run again with CHARTER_DEBUG=1 for the details, and please report them.",
+            err=True,
+        )
+        return 3
+
+
+def _report(error: CharterError, *, as_json: bool) -> None:
+    if as_json:
+        detail: dict[str, object] = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}
+        if isinstance(error, Refusal) and error.decision is not None:
+            detail["decision"] = error.decision.to_json()
+        typer.echo(json.dumps(detail, ensure_ascii=False))
+    else:
+        typer.echo(str(error), err=True)

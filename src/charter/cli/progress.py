@@ -1,0 +1,53 @@
+"""Progress of long work on standard error: a live line on a terminal, one line a step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from charter.core.progress import NoProgress, Progress
+
+
+class TerminalProgress:
+    """One line that is rewritten while a step goes on, and removed at its end."""
+
+    def __init__(self) -> None:
+        self._label = ""
+        self._total: int | None = None
+        self._done = 0
+        self._started = 0.0
+        self._drawn = 0.0
+
+    def start(self, label: str, total: int | None = None) -> None:
+        """Begin a step."""
+        self._label, self._total, self._done = label, total, 0
+        self._started = time.monotonic()
+        self._draw("")
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Move on; drawn at most ten times a second."""
+        self._done += n
+        if time.monotonic() - self._drawn > 0.1 or self._done == self._total:
+            self._draw(note)
+
+    def finish(self, note: str = "") -> None:
+        """Remove the line."""
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+    def _draw(self, note: str) -> None:
+        self._drawn = time.monotonic()
+        seconds = self._drawn - self._started
+        if self._total:
+            width = 24
+            full = width * min(self._done, self._total) // self._total
+            bar = f"[{'#' * full}{'.' * (width - full)}] {self._done}/{self._total}"
+        else:
+            bar = f"{self._done}" if self._done else ""
+        sys.stderr.write(f"\r\x1b[K     {self._label}  {bar}  {seconds:.0f} s  {note}"[:160])
+        sys.stderr.flush()
+
+
+def progress(*, quiet: bool = False) -> Progress:
+    """Return the progress that suits standard error: silent for machines, pipes and ``--json``."""
+    return NoProgress() if quiet or not sys.stderr.isatty() else TerminalProgress()

@@ -1,0 +1,178 @@
+"""A plan in words: what would happen to each stage, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.core.digest import short
+from charter.core.quantity import parse_duration
+from charter.flow.plan import Action, Plan, Result, Stage, Step
+from charter.spec.diff import Change
+from charter.spec.types import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stage in words: a symbol, what is the case, and what that means."""
+
+    symbol: str
+    stage: str
+    what: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A plan in words."""
+
+    name: str
+    lines: tuple[Line, ...]
+    closing: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        return {
+            "name": self.name,
+            "stages": [
+                {"stage": x.stage, "action": Action(x.symbol).name.lower(), "what": x.what, "remark": x.remark}
+                for x in self.lines
+            ],
+            "closing": self.closing,
+        }
+
+
+def explain(
+    plan: Plan, spec: ModelSpec, changes: Sequence[Change], where: Callable[[tuple[str | int, ...]], str]
+) -> Explanation:
+    """Say in words what applying the plan would do.
+
+    Parameters
+    ----------
+    changes
+        Differences between the specification applied last and this one.
+    where
+        Turns a path of the specification into ``file:line``.
+    """
+    lines = tuple(_line(step, plan, spec, changes, where) for step in plan.steps)
+    return Explanation(plan.name, lines, _closing(plan))
+
+
+def _line(
+    step: Step,
+    plan: Plan,
+    spec: ModelSpec,
+    changes: Sequence[Change],
+    where: Callable[[tuple[str | int, ...]], str],
+) -> Line:
+    match step.action:
+        case Action.KEEP:
+            what, remark = _kept(step), "up to date" if step.stage is not Stage.RELEASE else "serves"
+        case Action.REFUSED:
+            what, remark = _refused(step)
+        case Action.WAIT:
+            what, remark = f"waits for {step.waits_for}", ""
+        case _:
+            what, remark = _why(step, changes, where), _work(step, spec)
+    return Line(step.action.value, step.stage.value, what, remark)
+
+
+def _kept(step: Step) -> str:
+    if step.decision is not None:
+        total = len(step.decision.checks)
+        noun = "signatures" if step.stage is Stage.APPROVE else "requirements"
+        return f"{total} of {total} {noun}" if total else "no signature is required"
+    if step.stage is Stage.RELEASE:
+        return f"package {short(step.inputs['package'])}"
+    assert step.result is not None
+    return describe(step.stage, step.result)
+
+
+def _refused(step: Step) -> tuple[str, str]:
+    assert step.decision is not None
+    total, open_ = len(step.decision.checks), len(step.decision.reasons)
+    if step.stage is Stage.APPROVE:
+        missing = ", ".join(c.name for c in step.decision.reasons)
+        return f"{total - open_} of {total} signatures for this evidence", f"missing: {missing}"
+    return f"{total - open_} of {total} requirements met", "refused: " + ", ".join(c.name for c in step.decision.reasons)
+
+
+def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int, ...]], str]) -> str:
+    if step.waits_for is not None:
+        return f"because of {step.waits_for}"
+    if step.previous is None or step.stage is Stage.RELEASE:
+        return "new"
+    reasons = []
+    for name in step.changed:
+        if name == "spec":
+            own = [c for c in changes if c.stage == step.stage.value]
+            reasons += [f"{c.words}{_at(where(c.path))}" for c in own[:3]]
+            reasons += [f"and {len(own) - 3} more changes"] if len(own) > 3 else []
+            reasons += [] if own else ["the specification changed"]
+        elif name.startswith("source "):
+            reasons.append(f"the data of {name} changed")
+        elif name in ("code", "format"):
+            reasons.append("Charter itself changed")
+        else:
+            reasons.append(f"because of {name}")
+    return "; ".join(reasons) or "no result is recorded for these inputs"
+
+
+def _at(place: str) -> str:
+    return f" ({place})" if place else ""
+
+
+def _work(step: Step, spec: ModelSpec) -> str:
+    took = f", about {step.previous.seconds:.0f} s" if step.previous is not None and step.previous.seconds >= 1 else ""
+    match step.stage:
+        case Stage.SNAPSHOT:
+            return ", ".join(spec.data.sources) + took
+        case Stage.FEATURES:
+            windows = sum(len(w.over) for w in spec.features.windows.values())
+            return f"{len(spec.features.rows)} expressions, {windows} window aggregates{took}"
+        case Stage.TRAIN:
+            count = len(spec.train.learners)
+            return f"{count} learner{'s' if count > 1 else ''}, {spec.train.search.trials} trials{took}"
+        case Stage.EVALUATE:
+            fair = f", fairness by {', '.join(spec.evaluate.fairness.by)}" if spec.evaluate.fairness else ""
+            return f"{len(spec.evaluate.slices)} slices{fair}{took}"
+        case Stage.GATE:
+            return f"{len(spec.evaluate.require)} requirements, {len(spec.kpis)} KPIs"
+        case Stage.APPROVE:
+            return f"{len(spec.approve.stages)} stages, valid for {parse_duration(spec.approve.valid_for).days} days"
+        case _:
+            return ""
+
+
+def describe(stage: Stage, result: Result) -> str:
+    """Say what a finished stage produced."""
+    s = result.summary
+    match stage:
+        case Stage.SNAPSHOT:
+            rows = ", ".join(f"{name}: {count:,} rows" for name, count in s["rows"].items())
+            return f"{rows}, {short(result.output)}"
+        case Stage.FEATURES:
+            return f"{s['features']} features, {s['rows']:,} observations, {s['positive_share']:.1%} positive" if s.get(
+                "positive_share"
+            ) is not None else f"{s['features']} features, {s['rows']:,} observations"
+        case Stage.TRAIN:
+            return f"v{s['version']} {s['learner']}, {s['metric']} {s['value']:.3f} out of fold"
+        case Stage.EVALUATE:
+            m = s["primary"]
+            return f"{m['name']} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}] on {s['rows']:,} test rows"
+        case Stage.GATE:
+            return f"{s['met']} of {s['total']} requirements met"
+        case _:
+            return f"{short(result.output)}, {s['bytes'] / 1e6:.1f} MB"
+
+
+def _closing(plan: Plan) -> str:
+    if plan.next is not None:
+        return "Nothing has been changed. `charter apply` does this."
+    stopped = plan.refused
+    if stopped is None:
+        return "Nothing to do: what serves is what the specification says."
+    if stopped.stage is Stage.APPROVE:
+        return "Nothing to do until the missing signatures are there: `charter approve VERSION --stage STAGE --as NAME`."
+    return "Stopped by the specification's own requirements: `charter show VERSION` says how far the model is from each."

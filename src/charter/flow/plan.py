@@ -1,0 +1,239 @@
+"""The plan: which stages must run to make reality match the specification, and why. Building it touches nothing.
+
+A stage is up to date when a result is recorded under its key, the digest of its inputs. Inputs are digests of the
+parts of the specification that the stage reads and of the outputs of earlier stages. Where an earlier stage must run
+first, the later key cannot be known yet, and the plan says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from charter.core.decision import Decision
+from charter.core.digest import Digest, digest_json
+from charter.spec.parts import part_digest
+from charter.spec.types import ModelSpec
+
+
+class Stage(StrEnum):
+    """The life of a model, in order."""
+
+    SNAPSHOT = "snapshot"
+    FEATURES = "features"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    GATE = "gate"
+    PACKAGE = "package"
+    APPROVE = "approve"
+    RELEASE = "release"
+
+
+RECORDED = (Stage.SNAPSHOT, Stage.FEATURES, Stage.TRAIN, Stage.EVALUATE, Stage.GATE, Stage.PACKAGE)
+"""Stages whose results are kept and reused; approval and release are judged afresh each time."""
+
+FORMAT: Mapping[Stage, int] = dict.fromkeys(RECORDED, 1)
+"""Raised when the meaning of a stage's output changes, so that an older result is no longer taken for current."""
+
+
+class Action(StrEnum):
+    """What applying the plan will do to a stage."""
+
+    KEEP = "="
+    CREATE = "+"
+    CHANGE = "~"
+    WAIT = "."
+    REFUSED = "!"
+
+
+class Result(Protocol):
+    """What the records keep of a finished stage."""
+
+    @property
+    def output(self) -> Digest: ...  # noqa: D102
+    @property
+    def inputs(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of reality, read before the plan is built.
+
+    Attributes
+    ----------
+    fingerprints
+        Source name to content digest, now.
+    find
+        Recorded result of a stage under a key.
+    latest
+        Result of a stage that was used last, under whatever key.
+    code
+        Version of the code that trains.
+    judge_approvals
+        Package digest to the standing of its signatures.
+    serving
+        Package digest that serves now.
+    """
+
+    fingerprints: Mapping[str, str]
+    find: Callable[[str, Digest], Result | None]
+    latest: Callable[[str], Result | None]
+    code: str
+    judge_approvals: Callable[[Digest], Decision]
+    serving: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of the plan.
+
+    Attributes
+    ----------
+    inputs
+        Name to digest of everything that the stage depends on; empty while an earlier stage has to run first.
+    key
+        Digest of the inputs.
+    changed
+        Names of the inputs that differ from those of the result used last.
+    result
+        The recorded result, where there is one.
+    decision
+        The judgement, where the stage is one.
+    """
+
+    stage: Stage
+    action: Action
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    key: Digest | None = None
+    changed: tuple[str, ...] = ()
+    waits_for: Stage | None = None
+    result: Result | None = None
+    previous: Result | None = None
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All stages in order."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+    @property
+    def next(self) -> Step | None:
+        """The first step that `apply` would carry out."""
+        return next((s for s in self.steps if s.action in (Action.CREATE, Action.CHANGE)), None)
+
+    @property
+    def refused(self) -> Step | None:
+        """The step at which a judgement stops the rest."""
+        return next((s for s in self.steps if s.action is Action.REFUSED), None)
+
+    def step(self, stage: Stage) -> Step:
+        """Return the step of a stage."""
+        return next(s for s in self.steps if s.stage is stage)
+
+
+def stage_inputs(spec: ModelSpec, state: State, done: Mapping[Stage, Result], stage: Stage) -> dict[str, str]:
+    """Name everything that a recorded stage depends on.
+
+    Parameters
+    ----------
+    done
+        Results of the earlier stages, all of them.
+    """
+    parts = {"format": str(FORMAT[stage])}
+    match stage:
+        case Stage.SNAPSHOT:
+            sources = {f"source {name}": state.fingerprints[name] for name in spec.data.sources}
+            return parts | {"spec": part_digest(spec, "data")} | sources
+        case Stage.FEATURES:
+            return parts | {"spec": part_digest(spec, "features"), "snapshot": done[Stage.SNAPSHOT].output}
+        case Stage.TRAIN:
+            return parts | {
+                "spec": part_digest(spec, "train"),
+                "features": done[Stage.FEATURES].output,
+                "code": state.code,
+            }
+        case Stage.EVALUATE:
+            return parts | {
+                "spec": part_digest(spec, "evaluate"),
+                "features": done[Stage.FEATURES].output,
+                "train": done[Stage.TRAIN].output,
+            }
+        case Stage.GATE:
+            return parts | {"spec": part_digest(spec, "gate"), "evaluate": done[Stage.EVALUATE].output}
+        case _:
+            return parts | {
+                "spec": part_digest(spec, "serve"),
+                "train": done[Stage.TRAIN].output,
+                "evaluate": done[Stage.EVALUATE].output,
+                "gate": done[Stage.GATE].output,
+            }
+
+
+def build_plan(spec: ModelSpec, state: State) -> Plan:
+    """Compare the specification with what is recorded. Pure but for reading ``state``."""
+    steps: list[Step] = []
+    done: dict[Stage, Result] = {}
+    stopped: Stage | None = None
+    for stage in RECORDED:
+        previous = state.latest(stage)
+        if stopped is not None:
+            steps.append(_waiting(stage, stopped, previous, refused=steps[-1].action))
+            stopped = stage if _will_run(steps[-1]) else stopped
+            continue
+        inputs = stage_inputs(spec, state, done, stage)
+        key = digest_json(inputs)
+        result = state.find(stage, key)
+        if result is None:
+            changed = tuple(n for n, d in inputs.items() if previous is not None and previous.inputs.get(n) != d)
+            action = Action.CREATE if previous is None else Action.CHANGE
+            steps.append(Step(stage, action, inputs, key, changed, previous=previous))
+            stopped = stage
+            continue
+        decision = Decision.from_json(result.summary["decision"]) if stage is Stage.GATE else None
+        refused = decision is not None and not decision.allows
+        action = Action.REFUSED if refused else Action.KEEP
+        steps.append(Step(stage, action, inputs, key, result=result, decision=decision))
+        done[stage] = result
+        if refused:
+            stopped = stage
+    steps.append(_approve(state, done, stopped))
+    steps.append(_release(state, done, steps[-1]))
+    return Plan(spec.name, tuple(steps))
+
+
+def _will_run(step: Step) -> bool:
+    return step.action in (Action.CREATE, Action.CHANGE)
+
+
+def _waiting(stage: Stage, cause: Stage, previous: Result | None, *, refused: Action) -> Step:
+    if refused in (Action.REFUSED, Action.WAIT):
+        return Step(stage, Action.WAIT, waits_for=cause, previous=previous)
+    return Step(stage, Action.CREATE if previous is None else Action.CHANGE, waits_for=cause, previous=previous)
+
+
+def _approve(state: State, done: Mapping[Stage, Result], stopped: Stage | None) -> Step:
+    package = done.get(Stage.PACKAGE)
+    if package is None:
+        return Step(Stage.APPROVE, Action.WAIT, waits_for=stopped or Stage.PACKAGE)
+    decision = state.judge_approvals(package.output)
+    action = Action.KEEP if decision.allows else Action.REFUSED
+    return Step(Stage.APPROVE, action, decision=decision, inputs={"package": package.output})
+
+
+def _release(state: State, done: Mapping[Stage, Result], approve: Step) -> Step:
+    if approve.action is not Action.KEEP:
+        return Step(Stage.RELEASE, Action.WAIT, waits_for=Stage.APPROVE)
+    package = done[Stage.PACKAGE].output
+    inputs = {"package": package}
+    if state.serving == package:
+        return Step(Stage.RELEASE, Action.KEEP, inputs)
+    return Step(Stage.RELEASE, Action.CREATE if state.serving is None else Action.CHANGE, inputs)

@@ -1,0 +1,99 @@
+"""A workspace: the folder of one model, its specification and, beside it, everything that Charter keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charter.core.clock import Clock, SystemClock
+from charter.core.errors import UsageError
+from charter.core.settings import Settings
+from charter.spec.loader import Loaded, load
+
+if TYPE_CHECKING:
+    from charter.registry.io.blobs import Blobs
+    from charter.registry.io.records import Records
+
+SPEC_NAME = "model.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a model lives.
+
+    Attributes
+    ----------
+    spec_file
+        The specification; its folder is the workspace's root and the base of relative addresses in it.
+    """
+
+    spec_file: Path
+    settings: Settings
+    clock: Clock
+
+    @classmethod
+    def at(cls, path: Path, settings: Settings | None = None, clock: Clock | None = None) -> Workspace:
+        """Find the workspace of a folder or a specification file.
+
+        Raises
+        ------
+        UsageError
+            When there is no specification.
+        """
+        spec_file = path / SPEC_NAME if path.is_dir() else path
+        if not spec_file.is_file():
+            raise UsageError(
+                f"{spec_file}: there is no specification",
+                remedy="Go to the folder of a model, name its file, or make one: "
+                "`charter init my-model --from customer-churn`.",
+            )
+        return cls(spec_file.resolve(), settings or Settings.from_environment(), clock or SystemClock())
+
+    @property
+    def root(self) -> Path:
+        """Folder of the specification."""
+        return self.spec_file.parent
+
+    @property
+    def state(self) -> Path:
+        """Folder of everything that Charter keeps; safe to delete, except for the records that it holds."""
+        return self.root / ".charter"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by whoever changes the workspace."""
+        return self.state / "lock"
+
+    @property
+    def anchor_file(self) -> Path:
+        """Head of the audit chain, outside the database."""
+        return self.state / "audit.head"
+
+    @property
+    def records_url(self) -> str:
+        """SQLAlchemy address of the records."""
+        return self.settings.records_url or f"sqlite:///{self.state / 'records.sqlite'}"
+
+    @property
+    def blobs_url(self) -> str:
+        """fsspec address of the blobs."""
+        return self.settings.blobs_url or str(self.state / "blobs")
+
+    def load(self) -> Loaded:
+        """Read and check the specification."""
+        return load(self.spec_file)
+
+    def records(self, *, readonly: bool = False) -> Records:
+        """Open the records, creating them when they may be written."""
+        from charter.registry.io.records import Records
+
+        if not readonly:
+            self.state.mkdir(parents=True, exist_ok=True)
+        return Records.open(self.records_url, readonly=readonly)
+
+    def blobs(self) -> Blobs:
+        """Open the blob store."""
+        from charter.registry.io.blobs import Blobs
+
+        return Blobs(self.blobs_url)
