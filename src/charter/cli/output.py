@@ -1,0 +1,49 @@
+"""How the command line speaks: aligned text for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from charter.core.decision import Decision, Verdict
+from charter.core.digest import plain
+
+JSON = typer.Option(False, "--json", help="Print one JSON document for machines.")
+SYMBOLS = {Verdict.PASS: "ok", Verdict.WARN: " !", Verdict.FAIL: "NO", Verdict.UNKNOWN: " ?"}
+
+
+def say(text: str = "") -> None:
+    """Print a line for people."""
+    typer.echo(text)
+
+
+def emit(document: Any) -> None:
+    """Print one JSON document; what is not a number becomes null."""
+    typer.echo(json.dumps(plain(document), ensure_ascii=False, indent=2))
+
+
+def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2, right: Iterable[int] = ()) -> None:
+    """Print aligned columns; the last one is not padded."""
+    body = [tuple(str(cell) for cell in row) for row in rows]
+    every = [tuple(head), *body] if head else body
+    if not every:
+        return
+    widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
+    to_right = set(right)
+    for row in every:
+        cells = [c.rjust(widths[i]) if i in to_right else c.ljust(widths[i]) for i, c in enumerate(row)]
+        say((" " * indent + "  ".join(cells)).rstrip())
+
+
+def show_decision(decision: Decision, *, indent: int = 5) -> None:
+    """Print each check of a decision with what was observed, required, and where that stands."""
+    order = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.WARN: 2, Verdict.PASS: 3}
+    checks = sorted(decision.checks, key=lambda c: order[c.verdict])
+    rows = [
+        (SYMBOLS[c.verdict], c.name, c.observed, f"required {c.required}" if c.required else "", c.where or "", c.note)
+        for c in checks
+    ]
+    table(rows, indent=indent)

@@ -1,0 +1,145 @@
+"""The stages that turn data into a scorable bundle: snapshot, features, train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from charter.core.decision import Decision
+from charter.core.digest import canonical_json, plain
+from charter.core.errors import DataError, Refusal
+from charter.flow.context import Context, Done, Output, read_frame, read_json
+from charter.flow.plan import Stage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def snapshot(ctx: Context, done: Done) -> Output:
+    """Read every source, clean it, judge it by its contract, and keep the rows under their digest."""
+    from charter.data.contract import foreign_keys
+    from charter.data.io.sources import read
+    from charter.data.prepare import prepare
+
+    spec, workspace = ctx.spec, ctx.workspace
+    frames: dict[str, pl.DataFrame] = {}
+    with ctx.scratch() as folder:
+        reports = {}
+        for name, source in spec.data.sources.items():
+            ctx.progress.start(f"reading {name}")
+            frame = read(source, workspace.root, workspace.settings, name=name)
+            prepared = prepare(frame, name, source, now=workspace.clock.now())
+            ctx.progress.finish()
+            decision = prepared.report.decision(ctx.loaded.source.where(("data", "sources", name)))
+            if not decision.allows:
+                raise Refusal(f"the data of {name} breaks its contract", decision=decision)
+            frames[name], reports[name] = prepared.frame, prepared.report
+            prepared.frame.write_parquet(folder / f"{name}.parquet")
+            if prepared.quarantine.height:
+                prepared.quarantine.write_parquet(folder / f"{name}.quarantine.parquet")
+        broken = foreign_keys(frames, spec.data.sources)
+        if broken and not Decision.of("foreign keys", broken).allows:
+            raise Refusal("a reference between sources is broken", decision=Decision.of("foreign keys", broken))
+        report = {name: plain(r.to_json()) for name, r in reports.items()}
+        (folder / "report.json").write_bytes(canonical_json(report))
+        output = ctx.blobs.put_tree(folder)
+    return Output(
+        output,
+        {
+            "rows": {name: frame.height for name, frame in frames.items()},
+            "read": {name: r.rows_read for name, r in reports.items()},
+            "duplicates": {name: r.duplicates for name, r in reports.items()},
+            "filtered": {name: r.filtered for name, r in reports.items()},
+            "quarantined": {name: r.quarantined for name, r in reports.items()},
+        },
+    )
+
+
+def snapshot_frames(ctx: Context, done: Done) -> Mapping[str, pl.DataFrame]:
+    """Rows of the snapshot by source."""
+    tree = done.output(Stage.SNAPSHOT)
+    return {name: read_frame(ctx.blobs, tree, f"{name}.parquet") for name in ctx.spec.data.sources}
+
+
+def features(ctx: Context, done: Done) -> Output:
+    """Observe, label, compute features as of each observation, split, and look for leaks."""
+    from charter.data.leaks import find_leaks
+    from charter.features.dataset import build_dataset
+
+    spec = ctx.spec
+    ctx.progress.start("computing features")
+    dataset, feature_set = build_dataset(snapshot_frames(ctx, done), spec)
+    ctx.progress.finish()
+    label = spec.data.label.name
+    usable = dataset.filter(dataset[label].is_not_null())
+    counts = {role: usable.filter(usable["__split"] == role).height for role in ("train", "test")}
+    for role, count in counts.items():
+        if count == 0:
+            raise DataError(
+                f"no observation with a known label falls into the {role} rows",
+                remedy="Check `train.split` and `data.observations` against the dates in the data.",
+            )
+    leaks = find_leaks(usable, spec, feature_set.candidates)
+    if not leaks.allows:
+        raise Refusal("the features know what they must not know", decision=leaks)
+    with ctx.scratch() as folder:
+        dataset.write_parquet(folder / "dataset.parquet")
+        (folder / "featureset.json").write_bytes(canonical_json(feature_set.to_json()))
+        (folder / "leaks.json").write_bytes(canonical_json(leaks.to_json()))
+        output = ctx.blobs.put_tree(folder)
+    share = float(usable[label].mean()) if spec.train.task == "binary" else None  # type: ignore[arg-type]
+    return Output(
+        output,
+        {
+            "features": len(feature_set.candidates),
+            "rows": usable.height,
+            "train": counts["train"],
+            "test": counts["test"],
+            "positive_share": share,
+            "warnings": [c.name for c in leaks.checks if c.verdict.value == "warn"],
+        },
+    )
+
+
+def train(ctx: Context, done: Done) -> Output:
+    """Search, fit, calibrate and export; the result is a bundle that a `Scorer` loads."""
+    from charter.data.split import folds
+    from charter.features.featureset import FeatureSet
+    from charter.serve.bundle import write_bundle
+    from charter.serve.signature import signature
+    from charter.train.io.tracking import mlflow_tracker
+    from charter.train.run import train as fit
+
+    spec, label = ctx.spec, ctx.spec.data.label.name
+    tree = done.output(Stage.FEATURES)
+    feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
+    rows = training_rows(read_frame(ctx.blobs, tree, "dataset.parquet"), label, "train")
+    cut = folds(rows, spec, seed=spec.train.seed)
+    with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
+        trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=tracker)
+    with ctx.scratch() as folder:
+        bundle = folder / "bundle"
+        write_bundle(bundle, trained=trained, inputs=signature(spec, rows), feature_set=feature_set, spec=spec, rows=rows)
+        trained.oof.write_parquet(folder / "oof.parquet")
+        (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
+        bundle_digest = ctx.blobs.put_tree(bundle)
+        output = ctx.blobs.put_tree(folder)
+    version = ctx.records.version_for(bundle_digest)
+    return Output(
+        output,
+        {
+            "version": version.number,
+            "bundle": bundle_digest,
+            "learner": trained.learner,
+            "parameters": trained.params,
+            "metric": trained.metric,
+            "value": trained.value,
+            "trials": len(trained.candidates),
+            "parity": trained.parity,
+        },
+    )
+
+
+def training_rows(dataset: pl.DataFrame, label: str, role: str) -> pl.DataFrame:
+    """Rows of one side of the split whose label is known."""
+    return dataset.filter((dataset["__split"] == role) & dataset[label].is_not_null())

@@ -1,0 +1,98 @@
+"""What a stage works with: the specification, the stores, the clock, and who acts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.digest import Digest
+from charter.core.progress import Progress
+from charter.flow.plan import Plan, Stage, Step
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+from charter.spec.types import ModelSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from charter.registry.io.blobs import Blobs
+    from charter.registry.io.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a stage may touch."""
+
+    workspace: Workspace
+    loaded: Loaded
+    records: Records
+    blobs: Blobs
+    progress: Progress
+    actor: str
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The specification."""
+        return self.loaded.spec
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Lend an empty folder inside the workspace, removed afterwards; leftovers of a crash are removed first."""
+        base = self.workspace.state / "scratch"
+        shutil.rmtree(base, ignore_errors=True)
+        base.mkdir(parents=True)
+        folder = Path(tempfile.mkdtemp(dir=base))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(base, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a stage produced: the digest of its blobs, and what the records and people should know of it."""
+
+    digest: Digest
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Outputs of the stages before this one."""
+
+    plan: Plan
+
+    def output(self, stage: Stage) -> Digest:
+        """Digest of an earlier stage's output."""
+        return self._result(stage).output
+
+    def summary(self, stage: Stage) -> Mapping[str, Any]:
+        """Summary of an earlier stage."""
+        return self._result(stage).summary
+
+    def _result(self, stage: Stage) -> Any:
+        step: Step = self.plan.step(stage)
+        if step.result is None:
+            raise AssertionError(f"{stage} has no result yet")
+        return step.result
+
+
+def read_frame(blobs: Blobs, tree: Digest, name: str) -> pl.DataFrame:
+    """Read a Parquet file out of a tree."""
+    import io
+
+    import polars as pl
+
+    return pl.read_parquet(io.BytesIO(blobs.get(blobs.tree(tree)[name])))
+
+
+def read_json(blobs: Blobs, tree: Digest, name: str) -> Any:
+    """Read a JSON file out of a tree."""
+    import json
+
+    return json.loads(blobs.get(blobs.tree(tree)[name]))
