@@ -4,7 +4,7 @@
 #   make demo ARGS=--no-serve  the same, ending after the first answers
 #   make test ARGS="-k gate"   the test suite, or a part of it
 
-VENV   := .venv
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -25,10 +25,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { \
 		echo "Charter needs Python 3.11 or newer; python3 here is: $$(python3 --version 2>&1 || echo missing)." >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.12 install" >&2; exit 2; }
-	@echo "Preparing $(VENV) with $$($(PYTHON) --version): once, about a minute"
+	@echo "Preparing $(VENV) with $$($(PYTHON) --version): once, about half a minute"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -72,5 +72,5 @@ lock:  ## Renew requirements.lock: newest versions, hashes for every platform
 	} > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean:  ## Remove what was built, .venv included; workspaces and data stay
-	rm -rf $(VENV) site dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv site dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
