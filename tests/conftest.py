@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, reproducible Hypothesis runs, data and servers where there are any."""
+"""What every test gets: a home of its own, repeatable Hypothesis runs, data and servers if there are any."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_nothing_is_unpickled_or_evaluated(root: Path) -> None:
 
 
 def test_pure_rooms_do_not_read_the_clock_or_the_environment(root: Path) -> None:
-    """Clock, ids and environment are arguments; the edge (flow, cli, io, serve) knows where they come from."""
+    """Clock, ids and environment are arguments; the edge (flow, cli, io, serve) knows their origin."""
     pure = ("spec/", "framing/", "data/", "features/", "train/", "evaluate/", "registry/", "govern/")
     names = re.compile(
         r"\b(datetime\.now|datetime\.utcnow|date\.today|time\.time|os\.environ|os\.getenv|uuid4)\b"
@@ -103,7 +103,7 @@ def test_no_machine_shows_through(root: Path) -> None:
     """No path of a person's machine and no address of a package index in any tracked file."""
     homes = re.compile(rb"(?<![\w.])/(?:root|home/\w+|Users/\w+)/|/work/(?:main|shared|scratch)|\.library/")
     indexes = re.compile(
-        rb"(?:index-url|extra-index-url|find-links|trusted-host)[ =]|https?://[\w.-]*(?:pypi|pythonhosted|npmjs)[\w.-]*"
+        rb"(?:index-url|find-links|trusted-host)[ =]+\S*[/.]|https?://[\w.-]*(?:pypi|pythonhosted|npmjs)[\w.-]*"
     )
     found = []
     for path in tracked(root):
