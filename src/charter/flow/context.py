@@ -40,6 +40,14 @@ class Context:
         """The specification."""
         return self.loaded.spec
 
+    def audit(self, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Append to the audit trail in the name of whoever acts."""
+        from charter.govern.io.trail import Trail
+
+        Trail(self.records, self.workspace.anchor_file).append(
+            at=self.workspace.clock.now(), actor=self.actor, action=action, subject=subject, detail=detail
+        )
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Lend an empty folder inside the workspace, removed afterwards; leftovers of a crash are removed first."""

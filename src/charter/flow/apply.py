@@ -1,0 +1,146 @@
+"""Apply: carry out the plan, one step at a time, and stop where a person or a requirement says no.
+
+After each step the plan is built anew from what is recorded, so that `plan` and `apply` cannot disagree, and a crash
+leaves a state from which the next `apply` goes on: a result is recorded only when everything it names is on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from charter.core.progress import NoProgress, Progress
+from charter.flow.context import Context, Done, Output
+from charter.flow.lock import hold
+from charter.flow.observe import current_plan, remember_spec
+from charter.flow.plan import Action, Plan, Stage, Step
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far it went.
+
+    Attributes
+    ----------
+    stopped
+        The step whose judgement stopped it; None when what serves is what the specification says.
+    """
+
+    plan: Plan
+    ran: tuple[Stage, ...]
+
+    @property
+    def stopped(self) -> Step | None:
+        """The refused step, if any."""
+        return self.plan.refused
+
+
+Listener = Callable[[Step, float], None]
+"""Hears each finished step with the seconds it took."""
+
+
+def apply(
+    workspace: Workspace,
+    loaded: Loaded,
+    *,
+    progress: Progress | None = None,
+    heard: Listener | None = None,
+    wait_seconds: float = 0,
+) -> Outcome:
+    """Make reality match the specification, as far as its own requirements and the approvers allow.
+
+    Raises
+    ------
+    Busy
+        When another process changes the workspace and does not end within ``wait_seconds``.
+    Refusal
+        When the data breaks its contract or leaks; nothing is recorded for that stage.
+    """
+    actor = workspace.settings.actor
+    with hold(
+        workspace.lock_file, doing="charter apply", actor=actor, clock=workspace.clock, wait_seconds=wait_seconds
+    ):
+        records = workspace.records()
+        try:
+            ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
+            ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
+            return _run(ctx, heard or (lambda _step, _seconds: None))
+        finally:
+            records.close()
+
+
+def _run(ctx: Context, heard: Listener) -> Outcome:
+    ran: list[Stage] = []
+    told: set[Stage] = set()
+    while True:
+        plan = current_plan(ctx.workspace, ctx.loaded, ctx.records)
+        for step in plan.steps:
+            if step.action in (Action.KEEP, Action.REFUSED) and step.stage not in told:
+                told.add(step.stage)
+                heard(step, 0.0)
+        step = plan.next
+        if step is None:
+            _touch(ctx, plan)
+            return Outcome(plan, tuple(ran))
+        seconds = _carry_out(ctx, plan, step)
+        ran.append(step.stage)
+        told.add(step.stage)
+        finished = current_plan(ctx.workspace, ctx.loaded, ctx.records).step(step.stage)
+        heard(finished, seconds)
+
+
+def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
+    from charter.flow import build, judge, release
+
+    done = Done(plan)
+    started = time.monotonic()
+    match step.stage:
+        case Stage.SNAPSHOT:
+            output = build.snapshot(ctx, done)
+        case Stage.FEATURES:
+            output = build.features(ctx, done)
+        case Stage.TRAIN:
+            output = build.train(ctx, done)
+        case Stage.EVALUATE:
+            output = judge.evaluate(ctx, done)
+        case Stage.GATE:
+            output = judge.gate(ctx, done)
+        case Stage.PACKAGE:
+            output = release.package(ctx, done)
+        case Stage.RELEASE:
+            release.release(ctx, done)
+            return time.monotonic() - started
+        case Stage.APPROVE:
+            raise AssertionError("a signature is given by a person")
+    seconds = time.monotonic() - started
+    _record(ctx, step, output, seconds)
+    return seconds
+
+
+def _record(ctx: Context, step: Step, output: Output, seconds: float) -> None:
+    from charter.registry.types import StageResult
+
+    assert step.key is not None
+    result = StageResult(
+        stage=step.stage.value,
+        key=step.key,
+        output=output.digest,
+        summary=dict(output.summary),
+        seconds=round(seconds, 3),
+        actor=ctx.actor,
+        finished_at=ctx.workspace.clock.now(),
+        inputs=dict(step.inputs),
+    )
+    ctx.records.save_result(result)
+    ctx.audit(f"{step.stage}.done", f"{ctx.spec.name} {output.digest[:8]}", {"key": step.key, "output": output.digest})
+
+
+def _touch(ctx: Context, plan: Plan) -> None:
+    for step in plan.steps:
+        if step.result is not None and step.key is not None:
+            ctx.records.touch(step.stage.value, step.key)
+
+

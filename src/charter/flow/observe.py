@@ -1,0 +1,94 @@
+"""Reading reality: what is recorded, what the sources hold now, and which specification was applied last."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from charter import __version__
+from charter.core.decision import Decision
+from charter.core.digest import Digest, canonical_json, digest_json
+from charter.flow.plan import Plan, State, build_plan
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+from charter.spec.types import ModelSpec
+
+if TYPE_CHECKING:
+    from charter.flow.context import Context
+    from charter.registry.io.records import Records
+
+
+def current_plan(workspace: Workspace, loaded: Loaded, records: Records) -> Plan:
+    """Build the plan from the specification and what is recorded."""
+    return build_plan(loaded.spec, observe(workspace, loaded, records))
+
+
+def observe(workspace: Workspace, loaded: Loaded, records: Records) -> State:
+    """Read everything that a plan depends on; changes nothing."""
+    from charter.data.io.fingerprint import fingerprint
+
+    spec, settings = loaded.spec, workspace.settings
+    prints = {
+        name: fingerprint(source, workspace.root, settings, name=name) for name, source in spec.data.sources.items()
+    }
+    deployment = records.deployment()
+    return State(
+        fingerprints=prints,
+        find=lambda stage, key: records.result(stage, key),
+        latest=lambda stage: records.latest(stage),
+        code=__version__,
+        judge_approvals=lambda package: judge_approvals(workspace, loaded, records, package),
+        serving=deployment.package if deployment is not None else None,
+    )
+
+
+def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, package: Digest) -> Decision:
+    """Judge whether the signatures that the specification asks for cover exactly this package."""
+    from charter.govern.approval import judge_approvals as judge
+
+    version = next((v for v in records.versions() if v.package == package), None)
+    return judge(
+        loaded.spec.approve,
+        records.approvals(version.number) if version else (),
+        identities=records.identities(),
+        grants=records.grants(),
+        evidence=evidence(records, package),
+        now=workspace.clock.now(),
+    )
+
+
+def evidence(records: Records, package: Digest) -> dict[str, str]:
+    """Name the digests that an approval of a package covers."""
+    version = next((v for v in records.versions() if v.package == package), None)
+    if version is None or version.evaluation is None or version.gate is None:
+        return {"package": package}
+    return {
+        "bundle": version.bundle,
+        "evaluation": version.evaluation,
+        "gate": version.gate,
+        "package": package,
+    }
+
+
+def remember_spec(ctx: Context) -> Digest:
+    """Keep the specification as a blob, so that a later plan can say in words what changed since."""
+    from charter.registry.types import StageResult
+
+    document = ctx.spec.model_dump(mode="json")
+    key = digest_json(document)
+    blob = ctx.blobs.put_bytes(canonical_json(document))
+    ctx.records.save_result(
+        StageResult("spec", key, blob, {"name": ctx.spec.name}, 0.0, ctx.actor, ctx.workspace.clock.now())
+    )
+    ctx.records.touch("spec", key)
+    return key
+
+
+def applied_spec(workspace: Workspace, records: Records) -> ModelSpec | None:
+    """Return the specification that was applied last."""
+    result = records.latest("spec")
+    if result is None:
+        return None
+    return ModelSpec.model_validate(json.loads(workspace.blobs().get(result.output)))
+
+
