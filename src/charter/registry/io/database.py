@@ -1,0 +1,220 @@
+"""Records in SQLite or PostgreSQL through SQLAlchemy Core.
+
+One writer at a time: a write transaction begins with ``BEGIN IMMEDIATE`` (SQLite) or an advisory lock
+(PostgreSQL), so that "read the last number, add the next" is safe between processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, insert, make_url, select, text, update
+
+from charter.core.errors import Busy, CharterError, UsageError
+from charter.registry.io import schema
+from charter.registry.io.sqlite import BUSY_SECONDS, not_a_database, sqlite_path
+from charter.registry.io.tables import METADATA
+from charter.registry.ports import Row, Store
+
+WRITER_LOCK = 0x43_68_61_72  # "Char": our advisory lock within a PostgreSQL database
+
+
+class Database:
+    """Read-write `Store`."""
+
+    def __init__(self, engine: Engine, path: Path | None) -> None:
+        self._engine = engine
+        self._path = path
+
+    @classmethod
+    def connect(cls, url: str) -> Database:
+        """Connect, and bring the schema to the present version if it is older or not there.
+
+        Raises
+        ------
+        UsageError
+            When the address is malformed, nobody answers there, or a newer Charter wrote the records.
+        """
+        path = sqlite_path(url)
+        database = cls(_engine(url, path), path)
+        try:
+            with database._told():
+                found = database._revision()
+                if found != schema.HEAD:
+                    schema.refuse_newer(found)
+                    database._migrate()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def rows(
+        self, table: str, where: Row | None = None, *, order: Sequence[str] = (), limit: int | None = None
+    ) -> list[Row]:
+        """See `Store.rows`."""
+        with self._told(), self._engine.connect() as connection:
+            return _rows(connection, table, where, order, limit)
+
+    def insert(self, table: str, values: Row) -> None:
+        """See `Store.insert`."""
+        with self.transaction() as store:
+            store.insert(table, values)
+
+    def update(self, table: str, values: Row, where: Row) -> int:
+        """See `Store.update`."""
+        with self.transaction() as store:
+            return store.update(table, values, where)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Store]:
+        """See `Store.transaction`.
+
+        Raises
+        ------
+        Busy
+            When another process holds the records for longer than half a minute.
+        """
+        with self._told(), self._engine.connect() as connection, connection.begin():
+            self._lock(connection)
+            yield _Transaction(connection)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _lock(self, connection: Connection) -> None:
+        if self._path is not None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+
+    def _revision(self) -> str | None:
+        with self._engine.connect() as connection:
+            return schema.revision(connection)
+
+    def _migrate(self) -> None:
+        if self._path is not None:
+            _write_ahead(self._engine)
+        with self._engine.connect() as connection, connection.begin():
+            self._lock(connection)
+            if schema.revision(connection) != schema.HEAD:  # another process may have been faster
+                schema.upgrade(connection)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the database's own errors into ours, which say what to do."""
+        try:
+            yield
+        except exc.OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            if "locked" in reason or "busy" in reason:
+                raise Busy(
+                    f"records {self._where()} are held by another process",
+                    remedy="Wait for it to end, then try again.",
+                ) from error
+            raise UsageError(
+                f"records {self._where()} cannot be used: {reason}",
+                remedy="Check the address (CHARTER_RECORDS_URL), the rights on the folder, the space on the disk.",
+            ) from error
+        except exc.IntegrityError as error:
+            raise CharterError(
+                f"records {self._where()} refuse an inconsistent entry: {error.orig}"
+            ) from error
+        except exc.DatabaseError as error:
+            if self._path is not None and "not a database" in str(error):
+                raise not_a_database(self._path, error) from error
+            raise
+
+    def _where(self) -> str:
+        return (
+            str(self._path)
+            if self._path is not None
+            else self._engine.url.render_as_string(hide_password=True)
+        )
+
+
+class _Transaction:
+    """A `Store` bound to one open write transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def rows(
+        self, table: str, where: Row | None = None, *, order: Sequence[str] = (), limit: int | None = None
+    ) -> list[Row]:
+        return _rows(self._connection, table, where, order, limit)
+
+    def insert(self, table: str, values: Row) -> None:
+        self._connection.execute(insert(METADATA.tables[table]).values(dict(values)))
+
+    def update(self, table: str, values: Row, where: Row) -> int:
+        target = METADATA.tables[table]
+        statement = update(target).values(dict(values)).where(*(target.c[k] == v for k, v in where.items()))
+        return self._connection.execute(statement).rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[Store]:
+        yield self
+
+    def close(self) -> None:
+        """Whoever began the transaction ends it."""
+
+
+def _rows(
+    connection: Connection, table: str, where: Row | None, order: Sequence[str], limit: int | None
+) -> list[Row]:
+    target = METADATA.tables[table]
+    statement = select(target).where(*(target.c[k] == v for k, v in (where or {}).items()))
+    for name in order:
+        column = target.c[name.lstrip("-")]
+        statement = statement.order_by(column.desc() if name[0] == "-" else column)
+    if limit is not None:
+        statement = statement.limit(limit)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _engine(url: str, path: Path | None) -> Engine:
+    try:
+        address = make_url(url)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS})
+            event.listen(engine, "connect", _prepare_sqlite)
+            return engine
+        if address.get_backend_name() in ("postgresql", "postgres"):
+            return create_engine(address.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    except (exc.ArgumentError, ValueError) as error:
+        raise UsageError(
+            "the records address cannot be read",  # not shown: it may hold a password
+            remedy="Write sqlite:////absolute/path or postgresql://user:password@host/database.",
+        ) from error
+    raise UsageError(
+        f"records cannot be kept in {address.get_backend_name()!r}", remedy="Use sqlite:// or postgresql://."
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = (
+        None  # we say BEGIN IMMEDIATE ourselves; sqlite3 must not begin anything behind us
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    # Durable at every commit: the audit's anchor, written after it, must never be ahead of the database.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _write_ahead(engine: Engine) -> None:
+    """Switch to write-ahead logging. Switching needs the file alone and does not wait, so we do."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except exc.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
