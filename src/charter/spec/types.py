@@ -9,7 +9,15 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from charter.core.quantity import Requirement, parse_duration, parse_volume
 
@@ -192,7 +200,9 @@ class Kpi(Part):
     @model_validator(mode="after")
     def _one_origin(self) -> Kpi:
         if (self.metric is None) == (self.source is None):
-            raise ValueError("needs either 'metric' (a metric of this model) or 'source: external', and not both")
+            raise ValueError(
+                "needs either 'metric' (a metric of this model) or 'source: external', and not both"
+            )
         return self
 
 
@@ -232,7 +242,8 @@ class ForeignKey(Part):
 class SourceSpec(Part):
     """One table: where it is, how it is cleaned, and its contract.
 
-    Order: read, rename, drop duplicates, cast by contract, derive, keep the rows where ``where`` holds, check the contract.
+    Order: read, rename, drop duplicates, cast by contract, derive, keep the rows where ``where`` holds, check the
+    contract.
     """
 
     dataset: Slug | None = None
@@ -316,9 +327,13 @@ class Observations(Part):
         rows = self.source is not None
         entities = [self.entity, self.cutoffs, self.population]
         if rows and any(e is not None for e in entities):
-            raise ValueError("'source' (one row per observation) and 'entity' (entities at cut-offs) exclude each other")
+            raise ValueError(
+                "'source' (one row per observation) and 'entity' (entities at cut-offs) exclude each other"
+            )
         if not rows and any(e is None for e in entities):
-            raise ValueError("needs either 'source' and 'key', or all of 'entity', 'cutoffs' and 'population'")
+            raise ValueError(
+                "needs either 'source' and 'key', or all of 'entity', 'cutoffs' and 'population'"
+            )
         if rows and not self.key:
             raise ValueError("needs 'key': the columns that identify a row")
         return self
@@ -334,7 +349,7 @@ class Label(Part):
     source: Name | None = None
     over_next: DurationText | None = None
     positive_when: Expression | None = None
-    """With ``source``: an aggregate over the entity's events in [cut-off, cut-off + over_next), for example ``COUNT(*) = 0``."""
+    """With ``source``: an aggregate over the entity's events in [cut-off, cut-off + over_next), such as ``COUNT(*) = 0``."""
     where: Expression | None = None
     """With ``source``: events that count."""
     known_after: DurationText | None = None

@@ -76,7 +76,11 @@ METRICS: dict[str, MetricWord] = {
     )
 }  # fmt: skip
 
-DEFAULT_METRIC = {"binary": "average_precision", "multiclass": "log_loss", "regression": "root_mean_squared_error"}
+DEFAULT_METRIC = {
+    "binary": "average_precision",
+    "multiclass": "log_loss",
+    "regression": "root_mean_squared_error",
+}
 
 
 def metrics_for(task: str) -> tuple[str, ...]:
