@@ -1,0 +1,1 @@
+"""Built-in learners and their portable form."""
