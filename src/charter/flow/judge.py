@@ -1,0 +1,132 @@
+"""The stages that judge a bundle: evaluate measures it through the scorer that will serve, gate holds it against the spec."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.decision import Verdict
+from charter.core.digest import Digest, canonical_json, plain
+from charter.core.errors import CharterError
+from charter.flow.build import snapshot_frames, training_rows
+from charter.flow.context import Context, Done, Output, read_frame, read_json
+from charter.flow.plan import Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from charter.serve.scorer import Scorer
+
+MEASURED_ROWS = 300
+"""Requests sent one by one to measure latency."""
+
+
+def evaluate(ctx: Context, done: Done) -> Output:
+    """Choose the threshold on out-of-fold rows, then score the held-out rows as serving will, and measure."""
+    from charter.evaluate.evaluation import evaluate as measure_quality
+    from charter.evaluate.threshold import choose
+    from charter.serve.scorer import Scorer
+    from charter.train.calibrate import Calibration
+
+    spec, label = ctx.spec, ctx.spec.data.label.name
+    bundle = Digest(done.summary(Stage.TRAIN)["bundle"])
+    dataset = read_frame(ctx.blobs, done.output(Stage.FEATURES), "dataset.parquet")
+    rows = training_rows(dataset, label, "test")
+    oof = read_frame(ctx.blobs, done.output(Stage.TRAIN), "oof.parquet")
+    with ctx.scratch() as folder:
+        ctx.blobs.checkout(bundle, folder / "bundle")
+        scorer = Scorer.load(folder / "bundle", history=_history(ctx, done))
+        ctx.progress.start(f"scoring {rows.height:,} held-out rows")
+        scored = scorer.score(scorer.requests(rows))
+        ctx.progress.finish()
+        y = rows[label].to_numpy()
+        calibration = Calibration.from_json(scorer.scoring["calibration"])
+        threshold = None
+        if spec.train.task == "binary":
+            threshold = choose(
+                oof["label"].to_numpy(), calibration.apply(oof["score"].to_numpy()), spec.evaluate.threshold, spec.value
+            )
+        ctx.progress.start("measuring quality with intervals")
+        evaluation = measure_quality(
+            rows,
+            y,
+            scored["score"].to_numpy(),
+            baselines=_baselines(ctx, rows, training_rows(dataset, label, "train")),
+            threshold=threshold,
+            spec=spec,
+        )
+        ctx.progress.finish()
+        measurement = _measure(ctx, done, scorer, rows, folder)
+        document = plain(evaluation.to_json())
+        out = folder / "out"
+        out.mkdir()
+        (out / "evaluation.json").write_bytes(canonical_json(document))
+        (out / "measurement.json").write_bytes(canonical_json(plain(measurement)))
+        output = ctx.blobs.put_tree(out)
+    primary = document["primary"]
+    return Output(
+        output,
+        {
+            "rows": rows.height,
+            "primary": {"name": primary, **document["metrics"][primary]},
+            "threshold": threshold.threshold if threshold else None,
+            "measurement": plain(measurement),
+        },
+    )
+
+
+def _history(ctx: Context, done: Done) -> dict[str, pl.DataFrame] | None:
+    """Events that an entity model looks back on; None for one row per observation."""
+    return dict(snapshot_frames(ctx, done)) if ctx.spec.data.observations.entity is not None else None
+
+
+def _baselines(ctx: Context, rows: pl.DataFrame, known: pl.DataFrame) -> dict[str, dict[str, np.ndarray | None]]:
+    """Score the held-out rows by what needs no learning: today's rule, and the mean of the training labels."""
+    from charter.train.baseline import rule, share
+
+    spec, label = ctx.spec, ctx.spec.data.label.name
+    found = {"no model": share(known[label].to_numpy(), rows.height, task=spec.train.task)}
+    today = spec.purpose.today
+    if today.rule is not None:
+        found["rule today"] = rule(rows, today.rule, today.score)
+    return found
+
+
+def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folder: Path) -> dict[str, Any]:
+    """Measure latency, memory and size of the bundle in a clean process, one row per request."""
+    requests = scorer.requests(rows.head(MEASURED_ROWS))
+    requests.write_parquet(folder / "requests.parquet")
+    command = [sys.executable, "-m", "charter.serve.measure", str(folder / "bundle"), str(folder / "requests.parquet")]
+    if ctx.spec.data.observations.entity is not None:
+        snapshot = ctx.blobs.tree(done.output(Stage.SNAPSHOT))
+        for name in ctx.spec.data.sources:
+            command += ["--history", f"{name}={ctx.blobs.path(snapshot[f'{name}.parquet'])}"]
+    ctx.progress.start("measuring latency and memory in a clean process")
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
+    ctx.progress.finish()
+    if ran.returncode != 0:
+        raise CharterError(f"the bundle could not be measured: {ran.stderr.strip()[-400:]}")
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def gate(ctx: Context, done: Done) -> Output:
+    """Hold the evaluation against what the specification requires."""
+    from charter.govern.gates import judge
+
+    tree = done.output(Stage.EVALUATE)
+    decision = judge(
+        read_json(ctx.blobs, tree, "evaluation.json"),
+        read_json(ctx.blobs, tree, "measurement.json"),
+        done.summary(Stage.TRAIN)["parity"],
+        ctx.spec,
+        where=".".join,
+    )
+    output = ctx.blobs.put_bytes(canonical_json(decision.to_json()))
+    met = sum(1 for c in decision.checks if c.verdict is not Verdict.FAIL and c.verdict is not Verdict.UNKNOWN)
+    ctx.audit("gate.judged", f"v{done.summary(Stage.TRAIN)['version']}", {"verdict": decision.verdict, "gate": output})
+    return Output(output, {"decision": decision.to_json(), "met": met, "total": len(decision.checks)})
