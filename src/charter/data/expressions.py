@@ -24,8 +24,8 @@ _TOKEN = re.compile(
 _DIVISIONS = frozenset({"/", "%", "//"})
 # Functions of finite arguments whose result may be infinite or NaN.
 _PARTIAL = frozenset(
-    ("ACOS", "ASIN", "CORR", "COT", "COVAR", "COVAR_POP", "COVAR_SAMP", "DIV")
-    + ("EXP", "LN", "LOG", "LOG10", "LOG1P", "LOG2", "MOD", "POW", "POWER", "SQRT", "TAN")
+    {"ACOS", "ASIN", "CORR", "COT", "COVAR", "COVAR_POP", "COVAR_SAMP", "DIV", "EXP", "LN", "LOG", "LOG10"}
+    | {"LOG1P", "LOG2", "MOD", "POW", "POWER", "SQRT", "TAN"}
 )
 
 

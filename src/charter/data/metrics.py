@@ -300,7 +300,7 @@ class Sample:
         ranked = weights[:, self.order]
         found: dict[str, Floats] = {}
         if "expected_calibration_error" in wanted and self.is_probability:
-            starts, gap = self._bin_starts, (self.score - self.y)[self.order]
+            starts, gap = self.bin_starts, (self.score - self.y)[self.order]
             gaps = np.abs(np.add.reduceat(ranked * gap, starts, axis=1)).sum(axis=1)
             found["expected_calibration_error"] = _ratio(gaps, weights.sum(axis=1))
         if not wanted & _RANKING:
@@ -323,7 +323,8 @@ class Sample:
         return found
 
     @cached_property
-    def _bin_starts(self) -> npt.NDArray[np.int64]:
+    def bin_starts(self) -> npt.NDArray[np.int64]:
+        """Places in `order` where a calibration bin begins."""
         bins = calibration_bins(self.score)[self.order]
         return np.flatnonzero(np.append(True, bins[1:] != bins[:-1]))
 
