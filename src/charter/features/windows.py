@@ -1,0 +1,239 @@
+"""Aggregates of an entity's past over time windows, point-in-time correct.
+
+A feature of the moment ``as_of`` reads the events with ``as_of - over <= time < as_of`` and no other.
+Training, batch and online scoring run this one module, and it gives them the same bits: the events of a
+window are a contiguous slice of a `History`, whose order is total, and each slice is aggregated on its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from charter.core.errors import DataError
+from charter.core.quantity import parse_duration
+from charter.features.expressions import columns_of, compile_expression
+from charter.features.history import History, Int64s, first_at_or_after, microseconds, ranges
+
+AGE = "age_days"
+AS_OF = "as_of"
+GROUP = "__observation"
+_DAY_US = 86_400_000_000
+_CHUNK_ROWS = 1_000_000
+"""Events gathered at a time: bounds memory to some hundred megabytes whatever the number of observations."""
+
+
+class Window(Protocol):
+    """What `charter.spec.types.WindowSpec` and the feature set's own window have in common."""
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def aggregate(self) -> str: ...  # noqa: D102
+    @property
+    def over(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def where(self) -> str | None: ...  # noqa: D102
+    @property
+    def default(self) -> float | None: ...  # noqa: D102
+
+
+def window_names(windows: Mapping[str, Window]) -> tuple[str, ...]:
+    """Names of the features, ``<name>_<over>``, in the order of declaration."""
+    return tuple(f"{name}_{over}" for name, window in windows.items() for over in window.over)
+
+
+def columns_read(windows: Mapping[str, Window], source: str) -> tuple[str, ...]:
+    """Columns of a source's events that its windows' expressions read, sorted."""
+    texts = [text for w in windows.values() if w.source == source for text in (w.aggregate, w.where) if text]
+    return tuple(sorted({name for text in texts for name in columns_of(text)} - {AGE}))
+
+
+def window_features(
+    observations: pl.DataFrame,
+    events: Mapping[str, pl.DataFrame | History],
+    windows: Mapping[str, Window],
+    entity: str,
+    times: Mapping[str, str],
+) -> pl.DataFrame:
+    """Compute window aggregates for observations.
+
+    Parameters
+    ----------
+    observations
+        Columns ``entity`` and ``as_of`` (date or datetime, no null); n rows in any order, repeats allowed.
+    events
+        Per source its events, as a frame, or as a `History` when many small calls are to come.
+    windows
+        Name to window: the aggregate, the windows it is taken over (``all`` reaches back for ever), the
+        condition that events must meet, and the value where no event is in the window. Expressions may use
+        ``age_days``, the age of the event at ``as_of``.
+    entity
+        Name of the entity's column, in the observations and in every source.
+    times
+        Per source the column from which moment on an event is known.
+
+    Returns
+    -------
+    Frame of n rows in the order of the observations with the columns of `window_names`, Float64; null where
+    the aggregate has no value. Equal to the bit whichever other observations are asked for and in whatever
+    order the events stand.
+
+    Raises
+    ------
+    DataError
+        When a column or a moment is missing, or an aggregate does not give one number per window.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> from charter.spec.types import WindowSpec
+    >>> days = [datetime(2026, 1, 1), datetime(2026, 1, 9)]
+    >>> events = pl.DataFrame({"who": [1, 1], "at": days, "x": [2.0, 3.0]})
+    >>> seen = pl.DataFrame({"who": [1, 2], "as_of": [days[1], days[1]]})
+    >>> total = WindowSpec(source="sales", aggregate="SUM(x)", over=("7d", "30d"), default=0)
+    >>> window_features(seen, {"sales": events}, {"total": total}, "who", {"sales": "at"}).rows()
+    [(0.0, 2.0), (0.0, 0.0)]
+    """
+    for name in (entity, AS_OF):
+        if name not in observations.columns:
+            raise DataError(f"observations have no column {name!r}, which window features need")
+    unknown = observations[AS_OF].null_count()
+    if unknown:
+        raise DataError(
+            f"{unknown} observations have no {AS_OF}: windows need the moment of observation",
+            remedy="Name the time column of the observations in data.observations.time.",
+        )
+    keys, as_of = observations[entity], microseconds(observations[AS_OF])
+    groups: dict[tuple[str, str | None, tuple[str, ...]], list[str]] = defaultdict(list)
+    for name, window in windows.items():
+        groups[window.source, window.where, window.over].append(name)
+    order = {name: at for at, name in enumerate(window_names(windows))}
+    values = np.empty((len(keys), len(order)), order="F")
+    histories: dict[tuple[str, str | None], History] = {}
+    for (source, where, over), names in groups.items():
+        members = {name: windows[name] for name in names}
+        late = where if where is not None and AGE in columns_of(where) else None
+        early = None if late is not None else where
+        try:
+            if (source, None) not in histories:
+                histories[source, None] = _history(events, source, windows, entity, times).only(keys)
+            if early is not None and (source, early) not in histories:
+                histories[source, early] = histories[source, None].where(compile_expression(early))
+            computed = _features(histories[source, early], keys, as_of, members, over, late)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                f"windows {', '.join(members)} over source {source!r}: {str(error).splitlines()[0]}",
+                remedy="An aggregate gives one number, such as SUM(amount) or COUNT(DISTINCT invoice).",
+            ) from error
+        for name, column in computed.items():
+            values[:, order[name]] = column
+    return pl.DataFrame(values, schema=dict.fromkeys(order, pl.Float64)).select(pl.all().fill_nan(None))
+
+
+def aggregate_slices(
+    history: History,
+    low: Int64s,
+    high: Int64s,
+    as_of: Int64s,
+    expressions: Mapping[str, pl.Expr],
+    where: pl.Expr | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Aggregate the slices ``low[i]`` to ``high[i]`` of a history, chunk by chunk.
+
+    Yields frames with ``__observation`` (i, ascending) and one column per expression; a slice without events
+    has no row. Each slice is a group of its own and is aggregated in its own order, so that its result
+    depends on nothing else.
+    """
+    taking = (*expressions.values(), *([where] if where is not None else []))
+    used = {name for expression in taking for name in expression.meta.root_names()}
+    gathered = history.frame.select(n for n in history.frame.columns if n in used)
+    filled = np.flatnonzero(high > low)
+    sizes = np.cumsum((high - low)[filled])
+    for part in _parts(sizes):
+        chosen = filled[part]
+        starts, ends = low[chosen], high[chosen]
+        rows = ranges(starts, ends)
+        group = np.repeat(chosen, ends - starts)
+        # Sorted keys make Polars take each group as a slice rather than as a list of scattered rows.
+        frame = gathered[rows].with_columns(pl.Series(GROUP, group).set_sorted())
+        if AGE in used:
+            frame = frame.with_columns(pl.Series(AGE, (as_of[group] - history.times[rows]) / _DAY_US))
+        if where is not None:
+            frame = frame.filter(where).with_columns(pl.col(GROUP).set_sorted())
+        lazy = frame.lazy().group_by(GROUP, maintain_order=True).agg(**expressions)
+        # The streaming engine would sum a group in pieces that depend on the rest of the frame.
+        yield lazy.collect(engine="in-memory")
+
+
+def _history(
+    events: Mapping[str, pl.DataFrame | History],
+    source: str,
+    windows: Mapping[str, Window],
+    entity: str,
+    times: Mapping[str, str],
+) -> History:
+    if source not in events or source not in times:
+        missing = "events" if source not in events else "time column"
+        raise DataError(
+            f"window features read source {source!r}, whose {missing} is not known",
+            remedy=f"Name data.sources.{source}.time.",
+        )
+    given = events[source]
+    if isinstance(given, History):
+        return given
+    return History.of(given, entity, times[source], columns_read(windows, source), source=source)
+
+
+def _features(
+    history: History,
+    keys: pl.Series,
+    as_of: Int64s,
+    members: Mapping[str, Window],
+    over: tuple[str, ...],
+    where: str | None,
+) -> dict[str, NDArray[np.float64]]:
+    """All windows in one pass; NaN is missing. Window w of observation i is slice ``w * n + i``."""
+    n = len(keys)
+    first, last = history.find(keys)
+    high = first_at_or_after(history.times, first, last, as_of)
+    lows = [
+        first if text == "all" else first_at_or_after(history.times, first, high, as_of - duration_us(text))
+        for text in over
+    ]
+    low, high, moments = np.concatenate(lows), np.tile(high, len(over)), np.tile(as_of, len(over))
+    aggregates = {name: compile_expression(w.aggregate).cast(pl.Float64) for name, w in members.items()}
+    values = {name: np.full(len(low), np.nan) for name in members}
+    empty = np.ones(len(low), bool)
+    condition = None if where is None else compile_expression(where)
+    for part in aggregate_slices(history, low, high, moments, aggregates, condition):
+        at = part[GROUP].to_numpy()
+        empty[at] = False
+        for name in members:
+            values[name][at] = part[name].to_numpy()
+    for name, window in members.items():
+        values[name][~np.isfinite(values[name])] = np.nan
+        if window.default is not None:
+            values[name][empty] = window.default
+    return {
+        f"{name}_{text}": values[name][w * n : (w + 1) * n] for name in members for w, text in enumerate(over)
+    }
+
+
+def _parts(sizes: Int64s) -> Iterator[slice]:
+    """Cut consecutive slices, given by their cumulative sizes, into parts of at most a chunk's rows."""
+    start, taken = 0, 0
+    while start < len(sizes):
+        end = max(int(np.searchsorted(sizes, taken + _CHUNK_ROWS, side="right")), start + 1)
+        yield slice(start, end)
+        start, taken = end, int(sizes[end - 1])
+
+
+def duration_us(text: str) -> int:
+    """A duration of the specification in microseconds."""
+    return round(parse_duration(text).total_seconds() * 1_000_000)
