@@ -40,7 +40,7 @@ def plan(spec: Path = SPEC, as_json: bool = JSON) -> None:
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
-    with workspace.records(readonly=True) as records:
+    with workspace.records(loaded.spec.name, readonly=True) as records:
         _print_plan(workspace, loaded, current_plan(workspace, loaded, records), records, as_json=as_json)
 
 

@@ -63,13 +63,10 @@ def apply(
     with hold(
         workspace.lock_file, doing="charter apply", actor=actor, clock=workspace.clock, wait_seconds=wait_seconds
     ):
-        records = workspace.records()
-        try:
+        with workspace.records(loaded.spec.name) as records:
             ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
             ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
             return _run(ctx, heard or (lambda _step, _seconds: None))
-        finally:
-            records.close()
 
 
 def _run(ctx: Context, heard: Listener) -> Outcome:

@@ -124,7 +124,7 @@ def train(ctx: Context, done: Done) -> Output:
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
         bundle_digest = ctx.blobs.put_tree(bundle)
         output = ctx.blobs.put_tree(folder)
-    version = ctx.records.version_for(bundle_digest)
+    version = ctx.records.version_for(bundle_digest, spec=spec_digest(spec), now=ctx.workspace.clock.now())
     return Output(
         output,
         {

@@ -84,13 +84,13 @@ class Workspace:
         """Read and check the specification."""
         return load(self.spec_file)
 
-    def records(self, *, readonly: bool = False) -> Records:
-        """Open the records, creating them when they may be written."""
+    def records(self, model: str, *, readonly: bool = False) -> Records:
+        """Open the records of a model, creating them when they may be written."""
         from charter.registry.io.records import Records
 
         if not readonly:
             self.state.mkdir(parents=True, exist_ok=True)
-        return Records.open(self.records_url, readonly=readonly)
+        return Records.open(self.records_url, model=model, readonly=readonly)
 
     def blobs(self) -> Blobs:
         """Open the blob store."""

@@ -250,7 +250,7 @@ def _add_tree(e: _Ensemble, tree: dict[str, str], target: int, zero: set[int], o
         default_left, missing = bool(kind & 2), (kind >> 2) & 3
         e.features.append(int(feature))
         e.splits.append(float(threshold))
-        e.missing_true.append(int(0.0 <= float(threshold) if missing == 0 else default_left))
+        e.missing_true.append(int(float(threshold) >= 0 if missing == 0 else default_left))
         (zero if missing == 1 else other).add(int(feature))
     for side, ids, leaf in (
         ("left_child", e.true_ids, e.true_leaf),

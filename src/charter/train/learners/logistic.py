@@ -57,7 +57,7 @@ class LogisticRegressionLearner:
             When a monotone constraint is asked for.
         """
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         if any(monotone):
             raise UsageError(

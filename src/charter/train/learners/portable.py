@@ -95,7 +95,7 @@ def split_text(text: str) -> tuple[list[str], list[list[str]], str]:
     """
     body, end, rest = text.partition("end of trees")
     head, *trees = body.split("Tree=")
-    return head.rstrip("\n").split("\n") + [""], [f"Tree={tree}".split("\n") for tree in trees], end + rest
+    return [*head.rstrip("\n").split("\n"), ""], [f"Tree={tree}".split("\n") for tree in trees], end + rest
 
 
 def _rewrite(line: str, grid: float) -> str:

@@ -1,0 +1,78 @@
+"""The data set that models are trained and tested on: observations, features, label, and the side of the split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from charter.core.errors import DataError
+from charter.data.split import assign_split
+from charter.features.featureset import FeatureSet, complete, feature_set
+from charter.features.observations import observe
+from charter.features.windows import AS_OF
+from charter.spec.types import ModelSpec
+
+ROW, SPLIT = "__row", "__split"
+
+
+def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple[pl.DataFrame, FeatureSet]:
+    """Build the data set of a specification from its prepared sources.
+
+    Returns
+    -------
+    The observations (see `charter.features.observations.observe`) with ``__row`` (the row's stable id, unique),
+    ``__split`` (``train``, ``test`` or ``unused``; a row without a label is unused), and the features; and the
+    feature set that made them.
+
+    Raises
+    ------
+    DataError
+        When sources lack what the specification names, ids repeat, or no row is left to train on or to test on.
+    """
+    features = feature_set(spec)
+    data, train = spec.data, spec.train
+    frame = complete(observe(sources, data, train.task), features, sources)
+    moving = data.observations.entity is not None
+    key = [data.observations.entity or "", AS_OF] if moving else list(data.observations.key)
+    frame = frame.with_columns(row_ids(frame, key))
+    repeated = frame.height - frame[ROW].n_unique()
+    if repeated:
+        raise DataError(
+            f"{repeated} observations repeat the key {', '.join(key)}",
+            remedy="Name columns in data.observations.key that together identify a row.",
+        )
+    side = assign_split(frame, train.split, data.label.name, train.seed, AS_OF)
+    known = frame[data.label.name].is_not_null()
+    split = pl.DataFrame({SPLIT: side, "known": known}).select(
+        pl.when("known").then(pl.col(SPLIT).cast(pl.String)).otherwise(pl.lit("unused")).alias(SPLIT)
+    )
+    for name in ("train", "test"):
+        if not (split[SPLIT] == name).any():
+            raise DataError(
+                f"no labelled observation falls into {name}: {frame.height} observations, {known.sum()} labelled",
+                remedy="Check train.split against the moments of observation and data.label.",
+            )
+    return frame.select(ROW, split[SPLIT], pl.exclude(ROW)), features
+
+
+def row_ids(frame: pl.DataFrame, key: Sequence[str]) -> pl.Series:
+    """Stable ids of rows from their key: values joined by ``/``, moments in ISO 8601.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> row_ids(pl.DataFrame({"who": [7], "as_of": [datetime(2026, 3, 1)]}), ["who", "as_of"]).to_list()
+    ['7/2026-03-01T00:00:00']
+    """
+    parts = []
+    for name in key:
+        column = pl.col(name)
+        if frame.schema[name].is_temporal():
+            text = column.cast(pl.Datetime("us")).dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
+        else:
+            # A slash inside a value must not look like the one between two values.
+            text = column.cast(pl.String).str.replace_all("%", "%25", literal=True)
+            text = text.str.replace_all("/", "%2F", literal=True)
+        parts.append(text.fill_null("%00"))
+    return frame.select(pl.concat_str(parts, separator="/").alias(ROW)).to_series()

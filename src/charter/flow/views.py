@@ -1,0 +1,196 @@
+"""What people ask of the records: status, one version, the history. Reading only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from charter.core.clock import iso
+from charter.core.decision import Decision
+from charter.core.digest import Digest, short
+from charter.core.errors import UsageError
+from charter.flow.observe import current_plan, judge_approvals
+from charter.flow.plan import Stage
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded, Source
+
+if TYPE_CHECKING:
+    from charter.registry.io.blobs import Blobs
+    from charter.registry.io.records import Records
+    from charter.registry.types import ModelVersion, StageResult
+
+
+def version_number(text: str) -> int:
+    """Read ``v3`` or ``3``.
+
+    Raises
+    ------
+    UsageError
+        When it is neither.
+    """
+    match = re.fullmatch(r"v?([1-9][0-9]{0,8})", text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a version", remedy="Write for example v3; `charter history` lists them.")
+    return int(match[1])
+
+
+def with_lines(decision: Decision, source: Source) -> Decision:
+    """Point each check at its present line in the specification; records keep the path, since lines move."""
+    checks = tuple(replace(c, where=source.where(tuple(c.where.split(".")))) if c.where else c for c in decision.checks)
+    return replace(decision, checks=checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What serves, and what stands in the way of what should."""
+
+    name: str
+    serving: str | None
+    since: str | None
+    stages: tuple[tuple[str, str, str], ...]
+    remarks: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Lines for people."""
+        head = (self.name, f"{self.serving} is released", f"since {self.since}") if self.serving else (
+            self.name, "nothing is released yet", "")  # fmt: skip
+        return [head, *(("", f"{symbol} {stage}", what) for symbol, stage, what in self.stages)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        return {
+            "name": self.name,
+            "serving": self.serving,
+            "since": self.since,
+            "stages": [{"stage": stage, "symbol": symbol, "what": what} for symbol, stage, what in self.stages],
+            "remarks": list(self.remarks),
+        }
+
+
+def status(workspace: Workspace, loaded: Loaded) -> Status:
+    """Say what serves, since when, and how far the specification is from being released."""
+    from charter.flow.explain import explain
+
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        plan = current_plan(workspace, loaded, records)
+        deployment = records.deployment()
+    told = explain(plan, loaded.spec, [], loaded.source.where)
+    remarks = []
+    if plan.next is not None:
+        remarks.append(f"{plan.next.stage} is out of date: `charter plan` says why, `charter apply` does it")
+    if plan.refused is not None and plan.refused.decision is not None:
+        remarks += [f"{c.name}: {c.observed}, required {c.required}" for c in plan.refused.decision.reasons]
+    return Status(
+        loaded.spec.name,
+        f"v{deployment.version}" if deployment else None,
+        iso(deployment.at) if deployment else None,
+        tuple((x.symbol, x.stage, x.what) for x in told.lines),
+        tuple(remarks),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """Everything that is known of a version."""
+
+    version: ModelVersion
+    train: Mapping[str, Any]
+    evaluation: Mapping[str, Any] | None
+    measurement: Mapping[str, Any] | None
+    gate: Decision | None
+    approvals: Decision | None
+    serving: bool
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        v = self.version
+        return {
+            "version": v.name,
+            "status": v.status,
+            "created_at": iso(v.created_at),
+            "bundle": v.bundle,
+            "package": v.package,
+            "serving": self.serving,
+            "train": dict(self.train),
+            "evaluation": self.evaluation,
+            "measurement": self.measurement,
+            "gate": self.gate.to_json() if self.gate else None,
+            "approvals": self.approvals.to_json() if self.approvals else None,
+            "candidates": self.candidates,
+        }
+
+
+def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionView:
+    """Collect what is recorded of a version."""
+    blobs = workspace.blobs()
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        found = records.version(version_number(version))
+        trained = trained_result(records, found)
+        evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)
+        judged = result_of(records, Stage.GATE, "evaluate", evaluated.output) if evaluated else None
+        deployment = records.deployment()
+        approvals = judge_approvals(workspace, loaded, records, found.package) if found.package else None
+        return VersionView(
+            version=found,
+            train=dict(trained.summary),
+            evaluation=tree_json(blobs, evaluated.output, "evaluation.json") if evaluated else None,
+            measurement=tree_json(blobs, evaluated.output, "measurement.json") if evaluated else None,
+            gate=with_lines(Decision.from_json(judged.summary["decision"]), loaded.source) if judged else None,
+            approvals=approvals,
+            serving=deployment is not None and deployment.package == found.package,
+            candidates=tree_json(blobs, trained.output, "candidates.json"),
+        )
+
+
+def trained_result(records: Records, version: ModelVersion) -> StageResult:
+    """Return the latest train result that gave a version."""
+    for result in records.results(Stage.TRAIN):
+        if result.summary.get("bundle") == version.bundle:
+            return result
+    raise UsageError(f"the training of {version.name} is not in these records", remedy="See `charter history`.")
+
+
+def result_of(records: Records, stage: Stage, needs: str, digest: str) -> StageResult | None:
+    """Return the result of a stage that was made from ``digest`` and used last."""
+    return next((r for r in records.results(stage) if r.inputs.get(needs) == digest), None)
+
+
+def tree_json(blobs: Blobs, tree: Digest, name: str) -> Any:
+    """Read a JSON file out of a tree."""
+    return json.loads(blobs.get(blobs.tree(tree)[name]))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Versions and releases as rows of text."""
+
+    versions: list[tuple[str, ...]]
+    deployments: list[tuple[str, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        names = ("version", "created_at", "learner", "quality", "bundle", "status")
+        return {
+            "versions": [dict(zip(names, row, strict=True)) for row in self.versions],
+            "releases": [
+                dict(zip(("version", "since", "by", "package"), row, strict=True)) for row in self.deployments
+            ],
+        }
+
+
+def history(workspace: Workspace, loaded: Loaded) -> History:
+    """List the versions and what was released when."""
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        versions = []
+        for v in records.versions():
+            s = trained_result(records, v).summary
+            quality = f"{s['metric']} {s['value']:.3f}"
+            versions.append((v.name, iso(v.created_at)[:19], str(s["learner"]), quality, short(v.bundle), v.status))
+        releases = [(f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package)) for d in records.deployments()]
+    return History(versions, releases)
+
+

@@ -1,0 +1,94 @@
+"""What a scorer answers for a batch of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from charter.serve.types import Reason, Scalar
+
+_REASON = pl.Struct({"feature": pl.String, "value": pl.String, "contribution": pl.Float64, "text": pl.String})
+
+
+@dataclass(slots=True)
+class Scored:
+    """Answers for n rows, column by column.
+
+    Attributes
+    ----------
+    score
+        float64 [n]: calibrated probability of the positive class (binary), of the predicted class (multiclass), or
+        the value (regression); NaN where a fallback rule answered without a score.
+    scores
+        float64 [n, k] for multiclass, else None.
+    prediction
+        The class, or the value; None when nothing decides.
+    decision
+        ``positive`` or ``negative`` (binary with a threshold), the class (multiclass), else None.
+    band
+        Name of the band that the score falls into.
+    """
+
+    score: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64] | None
+    prediction: list[Scalar]
+    decision: list[str | None]
+    band: list[str | None]
+    reasons: list[list[Reason]]
+    warnings: list[list[str]]
+    fallback: list[bool] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def frame(self) -> pl.DataFrame:
+        """The answers as columns ``score``, (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``,
+        ``warnings``; values within reasons as text, since they are of many types.
+        """
+        columns = [pl.Series("score", self.score, nan_to_null=True)]
+        if self.scores is not None:
+            columns.append(pl.Series("scores", self.scores.tolist(), dtype=pl.List(pl.Float64)))
+        reasons = [[_plain(r) for r in row] for row in self.reasons]
+        return pl.DataFrame(
+            [
+                *columns,
+                _prediction(self.prediction),
+                pl.Series("decision", self.decision, dtype=pl.String),
+                pl.Series("band", self.band, dtype=pl.String),
+                pl.Series("reasons", reasons, dtype=pl.List(_REASON)),
+                pl.Series("warnings", self.warnings, dtype=pl.List(pl.String)),
+            ]
+        )
+
+
+def stack(parts: Sequence[Scored]) -> Scored:
+    """One after the other."""
+    matrices = [p.scores for p in parts if p.scores is not None]
+    return Scored(
+        np.concatenate([p.score for p in parts]),
+        np.concatenate(matrices) if len(matrices) == len(parts) else None,
+        [v for p in parts for v in p.prediction],
+        [v for p in parts for v in p.decision],
+        [v for p in parts for v in p.band],
+        [v for p in parts for v in p.reasons],
+        [v for p in parts for v in p.warnings],
+        [v for p in parts for v in p.fallback],
+    )
+
+
+def _prediction(values: list[Scalar]) -> pl.Series:
+    numeric = all(v is None or isinstance(v, float) for v in values) and any(v is not None for v in values)
+    return pl.Series("prediction", values, dtype=pl.Float64 if numeric else pl.String)
+
+
+def _plain(reason: Reason) -> dict[str, str | float | None]:
+    return {
+        "feature": reason.feature,
+        "value": None if reason.value is None else str(reason.value),
+        "contribution": reason.contribution,
+        "text": reason.text,
+    }

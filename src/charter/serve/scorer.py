@@ -1,0 +1,320 @@
+"""The one way from inputs to answers: online, batch and evaluation all run `Scorer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from charter.core.clock import Clock, SystemClock
+from charter.core.errors import CharterError, DataError, PackageError
+from charter.core.nearest import did_you_mean
+from charter.features.expressions import compile_expression
+from charter.features.featureset import FeatureSet, compute
+from charter.features.history import History
+from charter.features.preprocess import Preprocessor
+from charter.serve.bundle import Bundle, read_bundle
+from charter.serve.contributions import by_feature, contributor
+from charter.serve.decide import NEGATIVE, POSITIVE, bands, decide_binary
+from charter.serve.lookup import Lookup
+from charter.serve.model import OnnxModel
+from charter.serve.ranges import SeenRanges
+from charter.serve.reasons import top_reasons
+from charter.serve.scored import Scored, stack
+from charter.serve.types import AS_OF, DecisionRules, Reason, Scalar
+from charter.serve.values import DTYPES
+from charter.train.calibrate import apply as calibrate
+
+Floats = npt.NDArray[np.float64]
+
+
+class Scorer:
+    """Scores frames of raw inputs.
+
+    A row's answer does not depend on the rows beside it, to the last bit. Safe to call from several threads.
+
+    Parameters
+    ----------
+    bundle
+        What `charter.serve.bundle.read_bundle` read.
+    history
+        Events per source, for models of entities; frames as prepared (or histories).
+    clock
+        Says when "now" is, for requests without ``as_of``.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        history: Mapping[str, pl.DataFrame | History] | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.signature = bundle.signature
+        self.rules = bundle.decision or DecisionRules()
+        self.preprocessor = Preprocessor.from_json(bundle.preprocessor)
+        self._features = FeatureSet.from_json(bundle.featureset)
+        self._model = OnnxModel(bundle.model_onnx)
+        self._contributor = contributor(bundle.native) if self.rules.reasons else None
+        self._seen = SeenRanges(self.signature.inputs)
+        self._schema = pl.Schema({i.name: DTYPES[i.type] for i in self.signature.inputs})
+        self._clock = clock or SystemClock()
+        self._fallback_rule = _compile_rule(self.rules.fallback)
+        entity = self.signature.entity
+        self._lookup = Lookup(entity, self._features.windows, history or {}) if entity is not None else None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        history: Mapping[str, pl.DataFrame | History] | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> Scorer:
+        """Load a bundle or an unpacked (and verified) package.
+
+        Raises
+        ------
+        PackageError
+            When a file is missing or not what it should be.
+        DataError
+            When a source of events that the windows need is missing.
+        """
+        try:
+            return cls(read_bundle(folder), history, clock=clock)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PackageError(
+                f"{folder.name}: the bundle cannot be understood: {type(error).__name__} {error}",
+                remedy="Build the package again with `charter apply`.",
+            ) from error
+
+    def score(
+        self,
+        frame: pl.DataFrame,
+        *,
+        decide: bool = True,
+        explain: bool | npt.NDArray[np.bool_] = False,
+        now: datetime | None = None,
+    ) -> pl.DataFrame:
+        """Score raw inputs; errors are raised, never answered by a fallback.
+
+        Parameters
+        ----------
+        frame
+            n rows with the columns of the signature; nullable ones may be left out, others are ignored.
+        decide
+            False gives scores only: no decisions, bands, reasons, warnings.
+        explain
+            Whether reasons are asked for, for all rows or one by one.
+        now
+            ``as_of`` of rows that have none.
+
+        Returns
+        -------
+        Frame of n rows, see `charter.serve.scored.Scored.frame`.
+
+        Raises
+        ------
+        DataError
+            When a required column is missing or of a type that cannot be cast.
+        """
+        return self.run(frame, decide=decide, explain=explain, now=now).frame()
+
+    def run(
+        self,
+        frame: pl.DataFrame,
+        *,
+        decide: bool = True,
+        explain: bool | npt.NDArray[np.bool_] = False,
+        now: datetime | None = None,
+        soft: bool = False,
+    ) -> Scored:
+        """Like `score`, without building a frame; with ``soft`` the declared fallback answers for what fails."""
+        inputs = self._inputs(frame, now)
+        if not soft:
+            return self._run(inputs, decide, explain)
+        try:
+            scored = self._run(inputs, decide, explain)
+        except Exception as error:  # serving fails soft, whatever it is that a model or a store raises
+            if inputs.height > 1:  # find the row that breaks it, so that the others get their answer
+                asked = np.broadcast_to(explain, inputs.height)
+                parts = [
+                    self.run(inputs[i], decide=decide, explain=bool(asked[i]), soft=True) for i in range(inputs.height)
+                ]
+                return stack(parts)
+            if self.rules.fallback is None:
+                raise
+            return self._fallback(inputs, f"the model failed ({_cause(error)})", self._seen.warn(inputs))
+        broken = np.flatnonzero(~np.isfinite(scored.score))
+        if len(broken) and self.rules.fallback is not None:
+            parts = [_row(scored, i) for i in range(len(scored))]
+            for i in broken.tolist():
+                why = "the model gave no finite score"
+                parts[i] = self._fallback(inputs[i], why, [parts[i].warnings[0]])
+            return stack(parts)
+        return scored
+
+    def features(self, frame: pl.DataFrame, *, now: datetime | None = None) -> pl.DataFrame:
+        """Compute the features that the model sees (and the inputs), before encoding."""
+        return self._compute(self._inputs(frame, now))
+
+    def _inputs(self, frame: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
+        if frame.schema != self._schema:
+            frame = self._conform(frame)
+        if self._lookup is not None and frame[AS_OF].null_count():
+            moment = (now or self._clock.now()).replace(tzinfo=None)
+            frame = frame.with_columns(pl.col(AS_OF).fill_null(pl.lit(moment, dtype=pl.Datetime("us"))))
+        return frame
+
+    def _conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        columns = []
+        for field in self.signature.inputs:
+            if field.name in frame.columns:
+                columns.append(pl.col(field.name).cast(DTYPES[field.type]))
+            elif field.nullable:
+                columns.append(pl.lit(None, dtype=DTYPES[field.type]).alias(field.name))
+            else:
+                raise DataError(
+                    f"{self.bundle.name}: column {field.name!r} is missing and required",
+                    remedy=did_you_mean(field.name, frame.columns),
+                )
+        try:
+            return frame.select(columns)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{self.bundle.name}: {str(error).splitlines()[0]}") from error
+
+    def _compute(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        frame = inputs
+        for name, text in self.signature.derive.items():
+            frame = frame.with_columns(compile_expression(text).alias(name))
+        if self._lookup is not None:
+            frame = frame.hstack(self._lookup.windows(frame))
+        return compute(frame, self._features)
+
+    def _run(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
+        rows = inputs.height
+        features = self._compute(inputs)
+        # Numbers beyond float32 become infinite, which trees understand and the caller is told about.
+        with np.errstate(all="ignore"):
+            X = self.preprocessor.transform(features)
+            raw = self._model.predict(X) if rows else self._nothing()
+            output = calibrate(self.bundle.calibration, raw) if self.bundle.calibration is not None else raw
+        scores = output if output.ndim == 2 else None
+        best = output.argmax(axis=1) if scores is not None else None
+        score: Floats = output if best is None else output[np.arange(rows), best]
+        nothing: list[Any] = [None] * rows
+        if not decide:
+            empty: list[Any] = [[] for _ in range(rows)]
+            return Scored(score, scores, nothing, nothing, nothing, empty, list(empty), [False] * rows)
+        prediction, decision = self._decide(score, best)
+        warnings = self._seen.warn(inputs)
+        if self._lookup is not None:
+            self._lookup.warn(inputs, warnings)
+        flagged = np.array([d == POSITIVE for d in decision], dtype=bool)
+        reasons = self._reasons(X, features, best, self._wanted(flagged, explain, rows))
+        band = bands(score, self.rules.bands)
+        return Scored(score, scores, prediction, decision, band, reasons, warnings, [False] * rows)
+
+    def _nothing(self) -> Floats:
+        return np.zeros((0, len(self.bundle.classes))) if self.bundle.task == "multiclass" else np.zeros(0)
+
+    def _decide(
+        self, score: Floats, best: npt.NDArray[np.intp] | None
+    ) -> tuple[list[Scalar], list[str | None]]:
+        if best is not None:
+            names: list[str] = [self.bundle.classes[i] for i in best.tolist()]
+            return list(names), list(names)
+        if self.bundle.task == "regression":
+            return [s if np.isfinite(s) else None for s in score.tolist()], [None] * len(score)
+        return decide_binary(score, self.rules.threshold, self.bundle.classes)
+
+    def _wanted(
+        self, flagged: npt.NDArray[np.bool_], explain: bool | npt.NDArray[np.bool_], rows: int
+    ) -> npt.NDArray[np.bool_]:
+        asked = np.broadcast_to(np.asarray(explain, dtype=bool), rows)
+        if self._contributor is None:
+            return np.zeros(rows, dtype=bool)
+        if self.rules.reasons_for == "always":
+            return np.ones(rows, dtype=bool)
+        return asked | flagged if self.rules.reasons_for == "flagged" else asked
+
+    def _reasons(
+        self,
+        X: npt.NDArray[np.float32],
+        features: pl.DataFrame,
+        best: npt.NDArray[np.intp] | None,
+        wanted: npt.NDArray[np.bool_],
+    ) -> list[list[Reason]]:
+        reasons: list[list[Reason]] = [[] for _ in range(len(wanted))]
+        chosen = np.flatnonzero(wanted)
+        if self._contributor is None or not len(chosen):
+            return reasons
+        parts = self._contributor.contributions(X[chosen])
+        matrix = parts[np.arange(len(chosen)), best[chosen]] if best is not None else parts[:, 0]
+        names, totals = by_feature(matrix, self.preprocessor.names, self.preprocessor.source_of)
+        known = [n for n in names if n in features.columns]
+        table = features[chosen].select(known).to_dicts()
+        for at, row in enumerate(chosen.tolist()):
+            values = [_scalar(table[at].get(n)) for n in names]
+            reasons[row] = top_reasons(
+                names, totals[at], values, count=self.rules.reasons, factors=self.rules.factors
+            )
+        return reasons
+
+    def _fallback(self, inputs: pl.DataFrame, why: str, warnings: list[list[str]]) -> Scored:
+        fallback = self.rules.fallback or {}
+        score, said = fallback.get("score"), "a fixed score"
+        scores = np.array([np.nan if score is None else float(score)])
+        prediction, decision = self._decide(scores, None)
+        if self._fallback_rule is not None:
+            said = "the fallback rule"
+            positive = self._rule_holds(inputs)
+            prediction, decision = decide_binary(np.array([float(positive)]), 0.5, self.bundle.classes)
+            if decision[0] is None:
+                decision = [POSITIVE if positive else NEGATIVE]
+        warnings = [[*warnings[0], f"{why}; {said} answered"]]
+        return Scored(scores, None, prediction, decision, bands(scores, self.rules.bands), [[]], warnings, [True])
+
+    def _rule_holds(self, inputs: pl.DataFrame) -> bool:
+        """Whether the fallback rule is true; on features where they can be had, else on plain inputs."""
+        assert self._fallback_rule is not None
+        for source in (self._compute, lambda frame: frame):
+            try:
+                return bool(source(inputs).select(self._fallback_rule.cast(pl.Boolean)).item())
+            except (pl.exceptions.PolarsError, CharterError):
+                continue
+        return False
+
+
+def _compile_rule(fallback: Mapping[str, Any] | None) -> pl.Expr | None:
+    rule = fallback.get("rule") if fallback else None
+    return None if rule is None else compile_expression(rule)
+
+
+def _row(scored: Scored, i: int) -> Scored:
+    return Scored(
+        scored.score[i : i + 1],
+        None if scored.scores is None else scored.scores[i : i + 1],
+        scored.prediction[i : i + 1],
+        scored.decision[i : i + 1],
+        scored.band[i : i + 1],
+        scored.reasons[i : i + 1],
+        scored.warnings[i : i + 1],
+        scored.fallback[i : i + 1],
+    )
+
+
+def _scalar(value: Any) -> Scalar:
+    if value is None or isinstance(value, str | int | float | bool):
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+    return str(value)
+
+
+def _cause(error: Exception) -> str:
+    return type(error).__name__

@@ -1,0 +1,188 @@
+"""Turns scores into probabilities. Fitting needs SciPy; applying needs NumPy alone, as serving has no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charter.core.errors import DataError, UsageError
+
+LOWEST, HIGHEST = 1e-12, 1.0 - 2.0**-25
+"""Scores are clipped to this range before their logarithm is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A strictly increasing map from score to probability.
+
+    Attributes
+    ----------
+    kind
+        ``none``: the score as it is. ``sigmoid``: ``1 / (1 + exp(-(a x logit(score) + b)))``. ``isotonic``: linear
+        between the points (``x``, ``y``), constant outside.
+    """
+
+    kind: str = "none"
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+    a: float = 1.0
+    b: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; floats survive the round trip to the bit."""
+        match self.kind:
+            case "isotonic":
+                return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
+            case "sigmoid":
+                return {"kind": self.kind, "a": self.a, "b": self.b}
+            case _:
+                return {"kind": "none"}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+        """Inverse of `to_json`."""
+        kind = data["kind"]
+        if kind == "isotonic":
+            return cls(kind, x=tuple(data["x"]), y=tuple(data["y"]))
+        if kind == "sigmoid":
+            return cls(kind, a=float(data["a"]), b=float(data["b"]))
+        if kind == "none":
+            return cls()
+        raise UsageError(f"calibration: kind {kind!r} is not known; allowed: none, sigmoid, isotonic")
+
+
+def apply(calibration: Calibration, score: np.ndarray) -> np.ndarray:
+    """Probabilities for scores, each row by itself.
+
+    Parameters
+    ----------
+    score : ndarray of float, shape (n,) or, with ``kind`` none only, (n, k)
+        Between 0 and 1; NaN stays NaN.
+
+    Returns
+    -------
+    ndarray of float64, same shape
+
+    Examples
+    --------
+    >>> apply(Calibration("isotonic", x=(0.0, 0.5, 1.0), y=(0.0, 0.1, 0.4)), np.array([0.25, 0.75])).tolist()
+    [0.05, 0.25]
+    """
+    score = np.asarray(score, dtype=np.float64)
+    if calibration.kind == "none":
+        return score
+    if calibration.kind == "sigmoid":
+        return np.asarray(1.0 / (1.0 + np.exp(-(calibration.a * _logit(score) + calibration.b))))
+    x, y = np.array(calibration.x), np.array(calibration.y)
+    if len(x) == 1:
+        return np.where(np.isnan(score), np.nan, y[0])
+    # Not `np.interp`: it takes different routes for few and for many rows.
+    inside = np.clip(score, x[0], x[-1])
+    left = np.clip(np.searchsorted(x, inside, side="right") - 1, 0, len(x) - 2)
+    slope = np.diff(y) / np.diff(x)
+    return np.asarray(y[left] + slope[left] * (inside - x[left]))
+
+
+def fit(kind: str, score: np.ndarray, y: np.ndarray) -> Calibration:
+    """Fit on out-of-fold scores.
+
+    Parameters
+    ----------
+    kind
+        ``none``, ``sigmoid`` or ``isotonic``.
+    score : ndarray of float, shape (n,)
+        Between 0 and 1.
+    y : ndarray, shape (n,)
+        0 or 1.
+
+    Raises
+    ------
+    DataError
+        When the rows hold one class only.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> score = rng.random(5000)
+    >>> y = (rng.random(5000) < score**2).astype(int)
+    >>> bool(abs(apply(fit("isotonic", score, y), np.array([0.5]))[0] - 0.25) < 0.05)
+    True
+    """
+    if kind == "none":
+        return Calibration()
+    score, y = np.asarray(score, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(np.unique(y)) < 2:
+        raise DataError("train.calibrate: the out-of-fold rows hold one class only", remedy="Use 'calibrate: none'.")
+    if kind == "sigmoid":
+        return _sigmoid(score, y)
+    if kind == "isotonic":
+        return _isotonic(score, y)
+    raise UsageError(f"train.calibrate: {kind!r} is not known; allowed: none, sigmoid, isotonic")
+
+
+def _logit(score: np.ndarray) -> np.ndarray:
+    inside = np.clip(score, LOWEST, HIGHEST)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _sigmoid(score: np.ndarray, y: np.ndarray) -> Calibration:
+    """Platt's method (1999) on the log odds, with his smoothed targets, by Newton's method with halved steps."""
+    positives, negatives = y.sum(), (1 - y).sum()
+    target = np.where(y > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    design = np.stack([_logit(score), np.ones_like(score)], axis=1)
+
+    def loss(w: np.ndarray) -> float:
+        z = _columns(design, w)
+        return float(np.sum(np.logaddexp(0, z) - target * z))
+
+    w = np.array([1.0, float(np.log(positives / negatives))])
+    best = loss(w)
+    for _ in range(100):
+        p = 1.0 / (1.0 + np.exp(-np.clip(_columns(design, w), -700, 700)))
+        gradient = (design * (p - target)[:, None]).sum(axis=0)
+        curved = design * (p * (1 - p))[:, None]
+        hessian = np.array([[(curved[:, i] * design[:, j]).sum() for j in (0, 1)] for i in (0, 1)])
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
+        size = 1.0
+        while size > 1e-10 and loss(w - size * step) > best:
+            size /= 2
+        w = w - size * step
+        now = loss(w)
+        if best - now <= 1e-10 * max(abs(best), 1.0):
+            break
+        best = now
+    # A falling map would turn the model's ranking, and its monotone promises, upside down.
+    return Calibration("sigmoid", a=max(float(w[0]), 1e-6), b=float(w[1]))
+
+
+def _columns(design: np.ndarray, w: np.ndarray) -> np.ndarray:
+    return np.asarray(design[:, 0] * w[0] + design[:, 1] * w[1])
+
+
+def _isotonic(score: np.ndarray, y: np.ndarray) -> Calibration:
+    """Isotonic regression (pool adjacent violators), made strictly increasing.
+
+    The plain step function would give all rows of a block the same probability and cost ranking quality. Instead the
+    map runs linearly between the blocks' centres (mean score, observed frequency), and from the outer centres half the
+    way to 0 at score 0 and to 1 at score 1; so the order of rows, and ROC AUC, stay what they were. Frequencies are
+    kept ``1 / (n + 2)`` away from 0 and 1: no finite sample shows more.
+    """
+    from scipy.optimize import isotonic_regression
+
+    values, codes, counts = np.unique(score, return_inverse=True, return_counts=True)
+    weights = counts.astype(np.float64)
+    frequency = np.bincount(codes, weights=y) / weights
+    result = isotonic_regression(frequency, weights=weights, increasing=True)
+    starts = np.asarray(result.blocks)[:-1]
+    mass = np.add.reduceat(weights, starts)
+    centre = np.add.reduceat(values * weights, starts) / mass
+    least = 1.0 / (len(y) + 2)
+    level = np.clip(np.asarray(result.x)[starts], least, 1 - least)
+    if centre[0] > 0:
+        centre, level = np.insert(centre, 0, 0.0), np.insert(level, 0, level[0] / 2)
+    if centre[-1] < 1:
+        centre, level = np.append(centre, 1.0), np.append(level, (1 + level[-1]) / 2)
+    return Calibration("isotonic", x=tuple(map(float, centre)), y=tuple(map(float, level)))
