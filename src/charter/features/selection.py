@@ -38,7 +38,7 @@ def spearman_matrix(values: NDArray[np.floating]) -> Floats:
         centred[:, j] = np.where(present, rank - rank[present].mean() if present.any() else 0.0, 0.0)
     norms = np.sqrt((centred**2).sum(axis=0))
     unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
-    correlation = np.clip(np.round(unit.T @ unit, _DIGITS), -1.0, 1.0)
+    correlation: Floats = np.clip(np.round(unit.T @ unit, _DIGITS), -1.0, 1.0)
     np.fill_diagonal(correlation, 1.0)
     return correlation
 
