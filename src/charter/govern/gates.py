@@ -1,0 +1,225 @@
+"""Gates: what was measured against what the specification requires. Pure; what was not measured is not good enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from charter.core.decision import Check, Decision, Verdict
+from charter.core.quantity import Requirement
+from charter.spec.vocabulary import DEFAULT_METRIC, METRICS
+
+if TYPE_CHECKING:
+    from charter.spec.types import ModelSpec
+
+Json = Mapping[str, Any]
+Where = Callable[[tuple[str, ...]], str]
+
+PARITY_LIMIT = 1e-5
+"""Largest difference of a probability between the trained and the packaged model."""
+
+FAIRNESS_LIMITS = (
+    "demographic_parity_difference",
+    "equal_opportunity_difference",
+    "false_positive_rate_difference",
+    "disparate_impact_ratio",
+)
+
+
+def judge(
+    evaluation: Json,
+    measurement: Json | None,
+    parity: Json | None,
+    spec: ModelSpec,
+    where: Where,
+    evidence: Mapping[str, str] | None = None,
+) -> Decision:
+    """Judge a model by its specification alone.
+
+    The measured value is judged, not its interval; a note says when the interval reaches across the limit. A number
+    that is missing or undefined gives ``unknown``, which releases nothing. KPIs that come from outside are shown with
+    ``warn`` and hold nothing up.
+
+    Parameters
+    ----------
+    evaluation
+        ``Evaluation.to_json()``.
+    measurement
+        ``latency_p95_ms``, ``memory_mb``, ``package_mb`` of the packaged model.
+    parity
+        ``max_abs_difference`` between the trained and the portable model, and its ``limit``.
+    where
+        Place of a path of the specification, for example ``model.yaml:63``.
+    evidence
+        Name to digest of what was looked at.
+    """
+    checks = [
+        *_requirements(evaluation, spec, where),
+        *_threshold(evaluation, spec, where),
+        *_fairness(evaluation, spec, where),
+        *_kpis(evaluation, spec, where),
+        _baseline(evaluation, spec, where),
+        *_budget(measurement or {}, spec, where),
+        _parity(parity or {}),
+    ]
+    return Decision.of("gate", checks, evidence)
+
+
+def _requirements(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    for name, text in spec.evaluate.require.items():
+        yield _against(name, _metric(evaluation, name), text, where(("evaluate", "require", name)))
+
+
+def _threshold(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    declared = spec.evaluate.threshold
+    if declared is None or not declared.subject_to:
+        return
+    met = _mapping(evaluation.get("threshold")).get("met")
+    required = ", ".join(f"{name} {text}" for name, text in declared.subject_to.items())
+    place = where(("evaluate", "threshold", "subject_to"))
+    if met is True:
+        yield Check("threshold", "found", required, Verdict.PASS, place)
+    elif met is False:
+        note = "no threshold meets this on the training rows' out-of-fold predictions"
+        yield Check("threshold", "none", required, Verdict.FAIL, place, note)
+    else:
+        yield Check("threshold", "not measured", required, Verdict.UNKNOWN, place)
+
+
+def _fairness(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    declared = spec.evaluate.fairness
+    if declared is None:
+        return
+    measured = _mapping(evaluation.get("fairness"))
+    for limit in FAIRNESS_LIMITS:
+        text = getattr(declared, limit)
+        if text is None:
+            continue
+        for attribute in declared.by:
+            found = _mapping(measured.get(attribute)).get(limit)
+            yield _against(f"{limit} by {attribute}", found, text, where(("evaluate", "fairness", limit)))
+
+
+def _kpis(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    for name, kpi in spec.kpis.items():
+        place = where(("kpis", name))
+        if kpi.metric is None:
+            per = f" per {kpi.per}" if kpi.per else ""
+            note = "external, not a gate: it is known only in operation"
+            yield Check(f"kpi {name}", "external", kpi.require + per, Verdict.WARN, place, note)
+        else:
+            yield _against(f"kpi {name} ({kpi.metric})", _metric(evaluation, kpi.metric), kpi.require, place)
+
+
+def _baseline(evaluation: Json, spec: ModelSpec, where: Where) -> Check:
+    """Hold the model against the best thing that needs no learning; an equal one has not been beaten."""
+    beat = spec.evaluate.beat_baseline
+    metric = beat.metric or spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
+    found = _mapping(evaluation.get("against_baseline"))
+    baseline = found.get("baseline")
+    name = f"{metric} over {baseline or 'the best baseline'}"
+    text = f">= {beat.by!r}" if beat.by > 0 else "> 0"
+    place = where(("evaluate", "beat_baseline"))
+    if found.get("metric") != metric or not isinstance(baseline, str):
+        return Check(
+            name, "not measured", text, Verdict.UNKNOWN, place, "no baseline was measured on this metric"
+        )
+    difference = found.get("difference")
+    word = METRICS.get(metric)
+    if word is not None and word.better == "down":
+        difference = _negated(difference)
+    return _against(name, difference, text, place)
+
+
+def _budget(measurement: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    for name in ("latency_p95_ms", "memory_mb", "package_mb"):
+        limit = getattr(spec.budget, name)
+        if limit is not None:
+            yield _against(name, measurement.get(name), f"<= {limit!r}", where(("budget", name)))
+
+
+def _parity(parity: Json) -> Check:
+    limit = _number(parity.get("limit"))
+    limit = PARITY_LIMIT if limit is None else min(limit, PARITY_LIMIT)
+    note = "largest difference between the trained and the packaged model"
+    observed = _number(parity.get("max_abs_difference"))
+    required = f"<= {limit:g}"
+    if observed is None:
+        return Check("parity", "not measured", required, Verdict.UNKNOWN, note=note)
+    verdict = Verdict.PASS if observed <= limit else Verdict.FAIL
+    return Check("parity", f"{observed:.2g}", required, verdict, note=note)
+
+
+def _metric(evaluation: Json, name: str) -> Any:
+    return _mapping(evaluation.get("metrics")).get(name)
+
+
+def _against(name: str, found: Any, text: str, place: str) -> Check:
+    """Judge a number, or an estimate with ``value``, ``low`` and ``high``."""
+    requirement = Requirement.parse(text)
+    estimate = found if isinstance(found, Mapping) else {"value": found}
+    value = _number(estimate.get("value"))
+    if value is None:
+        why = str(estimate.get("note") or "") or "it was not measured, or is undefined on these rows"
+        return Check(name, "unknown", str(requirement), Verdict.UNKNOWN, place, why)
+    low, high = _number(estimate.get("low")), _number(estimate.get("high"))
+    met = requirement.met_by(value)
+    observed, note = _shown(value, requirement), ""
+    if low is not None and high is not None:
+        observed += f" [{number(low)}, {number(high)}]"
+        if not all(requirement.met_by(end) is met for end in (low, high)):
+            note = "the interval reaches across the limit"
+    return Check(name, observed, str(requirement), Verdict.PASS if met else Verdict.FAIL, place, note)
+
+
+def number(value: float, *, more: int = 0) -> str:
+    """Write a measured number as people read it: digits that carry meaning, thousands apart.
+
+    Parameters
+    ----------
+    more
+        Decimals beyond the usual.
+
+    Examples
+    --------
+    >>> number(0.78123), number(187500.4), number(12.3456), number(-0.00012)
+    ('0.781', '187,500', '12.3', '-0.00012')
+    """
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.{more}f}"
+    if size >= 10:
+        return f"{value:.{1 + more}f}"
+    if size >= 0.01 or value == 0:
+        return f"{value:.{3 + more}f}"
+    return f"{value:.{2 + more}g}"
+
+
+def _shown(value: float, requirement: Requirement) -> str:
+    """Write a number with as many decimals as it takes to see on which side of the limit it lies."""
+    met = requirement.met_by(value)
+    shown = (number(value, more=more) for more in range(12))
+    return next(
+        (text for text in shown if requirement.met_by(float(text.replace(",", ""))) is met), repr(value)
+    )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _mapping(value: Any) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _negated(found: Any) -> Any:
+    """Turn 'less is better' into 'more is better'; the interval's ends change places."""
+    if not isinstance(found, Mapping):
+        value = _number(found)
+        return None if value is None else -value
+    ends = {"value": "value", "low": "high", "high": "low"}
+    flipped = {to: _number(found.get(of)) for to, of in ends.items()}
+    return {**found, **{k: None if v is None else -v for k, v in flipped.items()}}

@@ -1,0 +1,161 @@
+"""Keeping the audit trail: appended in the transaction of the change that it tells of, then anchored in a file.
+
+A crash between the commit and the anchor leaves the anchor behind the chain. That is recognised, and healed by the next
+entry, but only where the chain extends the anchor; anything else is tampering and is left for `verify` to name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from charter.core.decision import Check, Decision, Verdict
+from charter.core.errors import Refusal
+from charter.core.io.files import write_atomic
+from charter.govern.audit import BEGINNING, GENESIS, Anchor, Fault, append, extends, head, verify
+from charter.registry.io.records import Records
+from charter.registry.types import AuditEvent
+
+
+class Trail:
+    """The audit trail of some records.
+
+    Parameters
+    ----------
+    records
+        Open for writing, unless the trail is only verified.
+    anchor_file
+        Outside the database: ``<workspace>/.charter/audit.head``.
+    """
+
+    def __init__(self, records: Records, anchor_file: Path) -> None:
+        self._records = records
+        self._anchor_file = anchor_file
+
+    def append(
+        self, *, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
+    ) -> AuditEvent:
+        """Add an entry that tells of no change in the records.
+
+        Raises
+        ------
+        Refusal
+            When the trail was tampered with; nothing more is recorded on top of that.
+        """
+        with self._records.transaction() as tx:
+            self._refuse_tampered(tx)
+            event = tx.append_event(
+                lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=detail)
+            )
+        self.heal()
+        return event
+
+    @contextmanager
+    def recording(
+        self, *, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
+    ) -> Iterator[Records]:
+        """Change the records and tell of it in one transaction; an error inside undoes both.
+
+        Examples
+        --------
+        ``with trail.recording(at=now, actor="eva", action="approve", subject="v3") as tx: tx.add_approval(approval)``
+        """
+        with self._records.transaction() as tx:
+            self._refuse_tampered(tx)
+            yield tx
+            tx.append_event(
+                lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=detail)
+            )
+        self.heal()
+
+    def anchor(self) -> Anchor | None:
+        """Read the anchor; None when there is no such file.
+
+        Raises
+        ------
+        DataError
+            When the file is damaged.
+        """
+        try:
+            return Anchor.from_bytes(self._anchor_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def heal(self) -> Anchor | None:
+        """Move the anchor to the end of the chain if the chain extends it; return where it stands."""
+        with self._records.transaction() as tx:  # one at a time: the anchor must never move backwards
+            anchor, last = self.anchor(), tx.last_event()
+            if anchor is None or last is None or last.sequence <= anchor.sequence:
+                return anchor
+            if not extends(anchor, _after(tx, anchor)):
+                return anchor
+            anchor = Anchor(last.sequence, last.digest)
+            write_atomic(self._anchor_file, anchor.to_bytes())
+            return anchor
+
+    def verify(self) -> list[Fault]:
+        """Check the whole trail against its anchor; see `charter.govern.audit.verify`. Changes nothing."""
+        anchor = (
+            self.anchor()
+        )  # before the entries: one that is appended meanwhile is then merely not yet anchored
+        return verify(self._records.events(), anchor)
+
+    def adopt(self, *, at: datetime, actor: str) -> Anchor:
+        """Trust the records as they are: write an anchor where there is none, and say so in the trail.
+
+        For a second workspace that joins shared records, and for one whose anchor file was lost.
+
+        Raises
+        ------
+        Refusal
+            When there is an anchor already, or the chain is not whole in itself.
+        """
+        with self._records.transaction() as tx:
+            events = tx.events()
+            if self.anchor() is not None:
+                raise Refusal(
+                    "the audit trail has an anchor already", remedy="Check it: `charter audit verify`."
+                )
+            if not extends(BEGINNING, events):
+                raise _refusal(verify(events, None))
+            last = Anchor(events[-1].sequence, events[-1].digest) if events else BEGINNING
+            write_atomic(self._anchor_file, last.to_bytes())
+        self.append(at=at, actor=actor, action="audit.adopted", subject=head(last))
+        return self.anchor() or last
+
+    def _refuse_tampered(self, tx: Records) -> None:
+        anchor = self.anchor()
+        if anchor is None:
+            if tx.last_event() is not None:
+                raise Refusal(
+                    f"the audit anchor {self._anchor_file} is missing, though the records hold entries",
+                    remedy="Restore it from a backup. If the workspace is new to these records: `charter audit adopt`.",
+                )
+            write_atomic(self._anchor_file, BEGINNING.to_bytes())
+            return
+        anchored = tx.event(anchor.sequence) if anchor.sequence else None
+        there = anchored.digest if anchored else GENESIS
+        if there != anchor.digest or not extends(anchor, _after(tx, anchor)):
+            raise _refusal(verify(tx.events(), anchor))
+
+
+def _after(records: Records, anchor: Anchor) -> list[AuditEvent]:
+    last = records.last_event()
+    found = [
+        records.event(number) for number in range(anchor.sequence + 1, (last.sequence if last else 0) + 1)
+    ]
+    return [event for event in found if event is not None]
+
+
+def _refusal(faults: list[Fault]) -> Refusal:
+    checks = [Check(f"entry {f.sequence}", f.harm.value, "whole", f.verdict, note=f.message) for f in faults]
+    decision = Decision.of("audit", checks or [Check("audit", "not whole", "whole", Verdict.FAIL)])
+    first = next((f.message for f in faults if f.verdict is Verdict.FAIL), "the chain is not whole")
+    return Refusal(
+        f"the audit trail was tampered with: {first}",
+        decision=decision,
+        remedy="Nothing was recorded. See all of it: `charter audit verify`.",
+    )
