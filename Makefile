@@ -55,6 +55,7 @@ architecture: $(STAMP)  ## Who may import whom
 	$(BIN)/lint-imports
 
 docs: $(STAMP)  ## Build the documentation into site/
+	@$(BIN)/python docs/fields.py
 	$(BIN)/mkdocs build --strict --quiet
 
 check: lint types architecture docs test  ## All of the above
