@@ -102,34 +102,35 @@ class History:
         """Moment of the last event in microseconds since 1970; None without events."""
         return int(self.times.max()) if len(self.times) else None
 
-    def find(self, keys: pl.Series) -> tuple[Int64s, Int64s]:
-        """Row range of each entity of ``keys``; an unknown entity has the empty range (0, 0)."""
-        if not len(self.entities) or not len(keys):
-            nothing = np.zeros(len(keys), np.int64)
-            return nothing, nothing
+    def positions(self, keys: pl.Series) -> Int64s:
+        """Place of each key among the entities, -1 for an unknown one; the same after `where`."""
+        if not len(self.entities):
+            return np.full(len(keys), -1, np.int64)
         wanted = self._as_entity(keys)
-        place = self.entities.search_sorted(wanted.fill_null(self.entities[0])).to_numpy()
-        at = np.minimum(place, len(self.entities) - 1)
-        known = (self.entities.gather(at) == wanted).fill_null(False).to_numpy()
-        return np.where(known, self.starts[at], 0), np.where(known, self.starts[at + 1], 0)
+        if wanted.null_count():
+            # Null has no place in the order; it is looked for as any entity and found not to be that one.
+            found = self.positions(wanted.fill_null(self.entities[0]))
+            return np.where(wanted.is_null().to_numpy(), -1, found)
+        at = np.minimum(self.entities.search_sorted(wanted).to_numpy(), len(self.entities) - 1)
+        known = (self.entities.gather(at) == wanted).to_numpy()
+        return np.where(known, at, -1).astype(np.int64, copy=False)
+
+    def spans(self, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """First row and row after the last of the entities at ``positions``; an unknown one has none."""
+        known = positions >= 0
+        return np.where(known, self.starts[positions], 0), np.where(known, self.starts[positions + 1], 0)
 
     def only(self, keys: pl.Series) -> History:
         """The history of a few entities, cut out without a look at the others."""
-        distinct = self._as_entity(keys).drop_nulls().unique().sort()
-        if len(distinct) >= len(self.entities):
+        places = np.unique(self.positions(keys))
+        places = places[places >= 0]
+        if len(places) == len(self.entities):
             return self
-        low, high = self.find(distinct)
-        known = high > low
-        rows = ranges(low[known], high[known])
-        starts = np.concatenate([[0], np.cumsum((high - low)[known])]).astype(np.int64)
-        return History(
-            self.frame[rows],
-            self.entity,
-            self.time,
-            distinct.filter(pl.Series(known)),
-            starts,
-            self.times[rows],
-        )
+        low, high = self.spans(places)
+        rows = ranges(low, high)
+        starts = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
+        entities = self.entities.gather(places)
+        return History(self.frame[rows], self.entity, self.time, entities, starts, self.times[rows])
 
     def where(self, condition: pl.Expr) -> History:
         """The events for which the condition is true; entities without any stay, with an empty range."""

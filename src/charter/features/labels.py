@@ -76,7 +76,7 @@ def event_label(
     happens = compile_expression(condition)
     as_of = microseconds(frame[AS_OF])
     until = as_of + duration_us(label.over_next or "")
-    first, last = history.find(frame[entity])
+    first, last = history.spans(history.positions(frame[entity]))
     low = first_at_or_after(history.times, first, last, as_of)
     high = first_at_or_after(history.times, low, last, until)
     nothing = history.frame.clear().with_columns(pl.lit(None, pl.Float64).alias(AGE)).select(label=happens)

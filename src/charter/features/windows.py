@@ -116,6 +116,7 @@ def window_features(
     order = {name: at for at, name in enumerate(window_names(windows))}
     values = np.empty((len(keys), len(order)), order="F")
     histories: dict[tuple[str, str | None], History] = {}
+    positions: dict[str, Int64s] = {}
     for (source, where, over), names in groups.items():
         members = {name: windows[name] for name in names}
         late = where if where is not None and AGE in columns_of(where) else None
@@ -123,9 +124,10 @@ def window_features(
         try:
             if (source, None) not in histories:
                 histories[source, None] = _history(events, source, windows, entity, times).only(keys)
+                positions[source] = histories[source, None].positions(keys)
             if early is not None and (source, early) not in histories:
                 histories[source, early] = histories[source, None].where(compile_expression(early))
-            computed = _features(histories[source, early], keys, as_of, members, over, late)
+            computed = _features(histories[source, early], positions[source], as_of, members, over, late)
         except pl.exceptions.PolarsError as error:
             raise DataError(
                 f"windows {', '.join(members)} over source {source!r}: {str(error).splitlines()[0]}",
@@ -161,7 +163,9 @@ def aggregate_slices(
         rows = ranges(starts, ends)
         group = np.repeat(chosen, ends - starts)
         # Sorted keys make Polars take each group as a slice rather than as a list of scattered rows.
-        frame = gathered[rows].with_columns(pl.Series(GROUP, group).set_sorted())
+        frame = pl.Series(GROUP, group).set_sorted().to_frame()
+        if gathered.width:  # COUNT(*) reads no column at all
+            frame = frame.with_columns(gathered[rows].get_columns())
         if AGE in used:
             frame = frame.with_columns(pl.Series(AGE, (as_of[group] - history.times[rows]) / _DAY_US))
         if where is not None:
@@ -192,15 +196,15 @@ def _history(
 
 def _features(
     history: History,
-    keys: pl.Series,
+    positions: Int64s,
     as_of: Int64s,
     members: Mapping[str, Window],
     over: tuple[str, ...],
     where: str | None,
 ) -> dict[str, NDArray[np.float64]]:
     """All windows in one pass; NaN is missing. Window w of observation i is slice ``w * n + i``."""
-    n = len(keys)
-    first, last = history.find(keys)
+    n = len(positions)
+    first, last = history.spans(positions)
     high = first_at_or_after(history.times, first, last, as_of)
     lows = [
         first if text == "all" else first_at_or_after(history.times, first, high, as_of - duration_us(text))
