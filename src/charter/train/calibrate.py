@@ -54,11 +54,13 @@ class Calibration:
         raise UsageError(f"calibration: kind {kind!r} is not known; allowed: none, sigmoid, isotonic")
 
 
-def apply(calibration: Calibration, score: np.ndarray) -> np.ndarray:
+def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np.ndarray:
     """Probabilities for scores, each row by itself.
 
     Parameters
     ----------
+    calibration
+        Or its `Calibration.to_json`.
     score : ndarray of float, shape (n,) or, with ``kind`` none only, (n, k)
         Between 0 and 1; NaN stays NaN.
 
@@ -71,6 +73,8 @@ def apply(calibration: Calibration, score: np.ndarray) -> np.ndarray:
     >>> apply(Calibration("isotonic", x=(0.0, 0.5, 1.0), y=(0.0, 0.1, 0.4)), np.array([0.25, 0.75])).tolist()
     [0.05, 0.25]
     """
+    if not isinstance(calibration, Calibration):
+        calibration = Calibration.from_json(calibration)
     score = np.asarray(score, dtype=np.float64)
     if calibration.kind == "none":
         return score
@@ -115,7 +119,9 @@ def fit(kind: str, score: np.ndarray, y: np.ndarray) -> Calibration:
         return Calibration()
     score, y = np.asarray(score, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if len(np.unique(y)) < 2:
-        raise DataError("train.calibrate: the out-of-fold rows hold one class only", remedy="Use 'calibrate: none'.")
+        raise DataError(
+            "train.calibrate: the out-of-fold rows hold one class only", remedy="Use 'calibrate: none'."
+        )
     if kind == "sigmoid":
         return _sigmoid(score, y)
     if kind == "isotonic":

@@ -130,11 +130,11 @@ class FittedLinear:
         )
 
     def native(self) -> dict[str, bytes]:
-        """``linear.json``: a reason is ``coefficient x (value - mean)``; lists are [d] or, multiclass, [d][k]."""
+        """``linear.json``: a reason is ``coefficient x (value - mean)``; lists are [d] or, multiclass, [k][d]."""
         binary = self._task != "multiclass"
         content = {
             "schema_version": 1,
-            "coefficients": (self._coefficients[:, 0] if binary else self._coefficients).tolist(),
+            "coefficients": (self._coefficients[:, 0] if binary else self._coefficients.T).tolist(),
             "intercept": float(self._intercept[0]) if binary else self._intercept.tolist(),
             "means": self._mean.tolist(),
             "fill": self._fill.tolist(),

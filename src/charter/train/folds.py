@@ -1,0 +1,101 @@
+"""Folds ready to fit on: encoded, balanced, and remembered, since none of that depends on a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from charter.core.errors import DataError
+from charter.train.imbalance import balance, class_weights
+from charter.train.ports import Fitted, Learner, Params, Validation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """One fold.
+
+    Attributes
+    ----------
+    X, y, weight
+        Rows to fit on, after balancing.
+    X_valid, y_valid
+        Rows to judge by, untouched.
+    rows : ndarray of int64
+        Places of the validation rows among the training rows of the data set.
+    seen
+        Training rows before balancing.
+    watch_weight
+        Weights under which early stopping watches the validation rows; as lopsided as the training.
+    monotone
+        Direction per matrix column.
+    memo
+        Scratch space of the learners, by name.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+    X_valid: np.ndarray
+    y_valid: np.ndarray
+    rows: np.ndarray
+    seen: int
+    watch_weight: np.ndarray | None
+    monotone: tuple[int, ...]
+    memo: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def fit(
+        self, learner: Learner, params: Params, *, seed: int, task: str, watch: str | None = None
+    ) -> Fitted:
+        """Fit on the fold; with ``watch`` (a metric) the learner may stop early by the validation rows."""
+        validation = (
+            None if watch is None else Validation(self.X_valid, self.y_valid, self.watch_weight, watch)
+        )
+        return learner.fit(
+            self.X,
+            self.y,
+            weight=self.weight,
+            params=params,
+            seed=seed,
+            monotone=self.monotone,
+            task=task,
+            validation=validation,
+            memo=self.memo.setdefault(learner.name, {}),
+        )
+
+
+def make_fold(
+    X: np.ndarray,
+    y: np.ndarray,
+    X_valid: np.ndarray,
+    y_valid: np.ndarray,
+    rows: np.ndarray,
+    *,
+    number: int,
+    task: str,
+    imbalance: str,
+    monotone: Sequence[int],
+    seed: int,
+) -> Fold:
+    """Balance the training rows and check that the fold can be learned from and judged by.
+
+    Raises
+    ------
+    DataError
+        When the training or the validation rows lack a class, or there are none.
+    """
+    if len(y) == 0 or len(y_valid) == 0:
+        raise DataError(f"train.split: fold {number} is empty", remedy="Ask for fewer folds.")
+    if task != "regression":
+        classes = np.unique(y)
+        missing_valid = task == "binary" and len(np.unique(y_valid)) < 2
+        if len(classes) < 2 or missing_valid or not np.isin(np.unique(y_valid), classes).all():
+            raise DataError(
+                f"train.split: fold {number} does not hold every class",
+                remedy="Ask for fewer folds, or stratify the split.",
+            )
+    fit_X, fit_y, weight = balance(X, y, imbalance, seed=seed)
+    watch = None if imbalance == "none" else class_weights(y_valid)
+    return Fold(fit_X, fit_y, weight, X_valid, y_valid, rows, len(y), watch, tuple(monotone))

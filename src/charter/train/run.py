@@ -1,0 +1,368 @@
+"""The train stage: folds, search, out-of-fold scores, the final model, calibration, export."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from charter.core import plugins
+from charter.core.errors import DataError, UsageError
+from charter.core.progress import NoProgress, Progress
+from charter.data import metrics
+from charter.features import preprocess
+from charter.features.featureset import FeatureSet
+from charter.features.preprocess import Preprocessor
+from charter.spec.types import ModelSpec
+from charter.spec.vocabulary import DEFAULT_METRIC
+from charter.train import baseline, calibrate
+from charter.train.folds import Fold, make_fold
+from charter.train.imbalance import balance
+from charter.train.ports import Fitted, Learner, NoTracker, Tracker
+from charter.train.record import Outcome, run_record
+from charter.train.search import best, measure, search
+from charter.train.types import Trained
+
+PARITY_LIMIT = 1e-5
+PARITY_ROWS = 5000
+MOST_GROWTH = 1.25
+"""However small the folds, the final model grows by no more than the root of this over theirs."""
+
+Cut = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Row numbers to fit on and to judge by, per fold."""
+
+
+def train(
+    dataset: pl.DataFrame,
+    feature_set: FeatureSet,
+    spec: ModelSpec,
+    *,
+    folds: Cut,
+    progress: Progress | None = None,
+    tracker: Tracker | None = None,
+) -> Trained:
+    """Make the model that the specification asks for.
+
+    Parameters
+    ----------
+    dataset
+        Training rows only: ``__row``, the label and the candidate features; n rows.
+    folds
+        Row numbers into ``dataset``, from `charter.data.split.folds`.
+
+    Raises
+    ------
+    UsageError
+        When a learner does not fit the task or cannot promise the monotone constraints.
+    DataError
+        When labels are missing, or a fold cannot be learned from.
+
+    Notes
+    -----
+    Out-of-fold scores come from fits with the final parameters and no early stopping, so that the rows that choose the
+    threshold and the calibration had no say in when their model stopped. They are rounded to float32, as served.
+    """
+    progress = progress if progress is not None else NoProgress()
+    plan, label = spec.train, spec.data.label.name
+    metric = plan.search.metric or DEFAULT_METRIC[plan.task]
+    y, classes = encode_label(dataset[label], plan.task)
+    learners = load_learners(plan.learners, task=plan.task, monotone=bool(plan.monotone))
+    _refuse_contradictions(spec)
+    groups = _groups(dataset, spec)
+
+    progress.start("preparing folds", len(folds))
+    ready = []
+    for number, (fit_rows, valid_rows) in enumerate(folds):
+        ready.append(_prepare(dataset, y, groups, fit_rows, valid_rows, number, feature_set, spec))
+        progress.advance()
+    progress.finish()
+    candidates = search(
+        ready, learners, task=plan.task, metric=metric, trials=plan.search.trials, seed=plan.seed,
+        value=spec.value, progress=progress,
+    )  # fmt: skip
+    winner = best(candidates, metric)
+    learner = next(own for own in learners if own.name == winner.learner)
+
+    progress.start("scoring rows out of fold", len(ready))
+    fixed = learner.settle(winner.fold_params, 1.0)
+    parts, fold_scores = [], []
+    for number, fold in enumerate(ready):
+        fitted = fold.fit(learner, fixed, seed=plan.seed, task=plan.task)
+        raw = fitted.predict(fold.X_valid).astype(np.float32).astype(np.float64)
+        fold_scores.append(measure(metric, fold.y_valid, raw, spec.value, f"fold {number}"))
+        parts.append((fold.rows, np.full(len(fold.rows), number, np.int32), raw))
+        progress.advance()
+    rows, fold_of, raw = _in_order(parts)
+    progress.finish()
+
+    progress.start("fitting the final model")
+    calibration = calibrate.fit(plan.calibrate, raw, y[rows])
+    preprocessor, X = preprocess.fit_transform(
+        dataset, y, feature_set, spec.features, plan.task, seed=plan.seed, folds=groups
+    )
+    growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
+    fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed)
+    model = learner.fit(
+        fit_X,
+        fit_y,
+        weight=weight,
+        params=learner.settle(winner.fold_params, max(growth, 1.0)),
+        seed=plan.seed,
+        monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
+        task=plan.task,
+    )
+    onnx = model.to_onnx(preprocessor.names)
+    parity = measure_parity(model, onnx, X, plan.task)
+    progress.finish(
+        f"{learner.name}, trained and exported differ by at most {parity['max_abs_difference']:.1e}"
+    )
+
+    scored = calibrate.apply(calibration, raw)
+    oof = pl.DataFrame(
+        {
+            "__row": dataset["__row"].gather(rows),
+            "fold": fold_of,
+            "label": dataset[label].gather(rows),
+            "score": scored.tolist() if scored.ndim == 2 else scored,
+            "raw_score": raw.tolist() if raw.ndim == 2 else raw,
+        }
+    )
+    outcome = Outcome(
+        learner=learner.name,
+        params=model.params,
+        metric=metric,
+        value=math.fsum(fold_scores) / len(fold_scores),
+        fold_values=tuple(fold_scores),
+        baselines=_baselines(dataset.select(pl.all().gather(rows)), y, rows, metric, spec),
+        candidates=tuple(candidates),
+        importance=_importance(model, preprocessor),
+        parity=parity,
+    )
+    record = run_record(
+        spec, outcome, y=y[rows], score=scored, rows=dataset.height, columns=len(preprocessor.names)
+    )
+    run = (tracker if tracker is not None else NoTracker()).record(record)
+    return Trained(
+        model=model,
+        onnx=onnx,
+        native=model.native(),
+        preprocessor=preprocessor,
+        calibration=calibration,
+        classes=classes,
+        learner=outcome.learner,
+        params=outcome.params,
+        metric=metric,
+        value=outcome.value,
+        baselines=outcome.baselines,
+        candidates=outcome.candidates,
+        oof=oof,
+        parity=parity,
+        importance=outcome.importance,
+        run=run,
+    )
+
+
+def encode_label(label: pl.Series, task: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as numbers, and the classes that the numbers stand for.
+
+    Returns
+    -------
+    y : ndarray, shape (n,)
+        Int64 0/1 (binary) or position among the sorted classes (multiclass); float64 (regression).
+    classes
+        ``("0", "1")``, the sorted classes as text, or empty.
+
+    Raises
+    ------
+    DataError
+        When a label is missing, or no 0/1 or finite number where the task needs one.
+    """
+    if label.null_count():
+        raise DataError(
+            f"label {label.name!r}: {label.null_count()} of {len(label)} training rows have none",
+            remedy="Only rows whose label is known can be trained on.",
+        )
+    if task == "multiclass":
+        text = label.cast(pl.String)
+        classes = tuple(sorted(text.unique().to_list()))
+        return np.searchsorted(np.array(classes), text.to_numpy().astype(str)).astype(np.int64), classes
+    y = label.cast(pl.Float64).to_numpy()
+    if task == "regression":
+        if not np.isfinite(y).all():
+            raise DataError(f"label {label.name!r} holds NaN or infinity; a regression needs finite numbers")
+        return y, ()
+    if not np.isin(y, (0.0, 1.0)).all():
+        raise DataError(f"label {label.name!r} holds values other than 0 and 1; a binary task needs these")
+    return y.astype(np.int64), ("0", "1")
+
+
+def load_learners(names: Sequence[str], *, task: str, monotone: bool) -> list[Learner]:
+    """Learners by name, each once, checked against the task and the promise asked of them.
+
+    Raises
+    ------
+    UsageError
+        For an unknown learner, one without the task, or one that cannot keep monotone constraints.
+    """
+    found: list[Learner] = []
+    for name in dict.fromkeys(names):
+        learner: Learner = plugins.load("learners", name)()
+        if task not in learner.tasks:
+            raise UsageError(
+                f"train.learners: {name} cannot do {task}; it does {', '.join(sorted(learner.tasks))}",
+                remedy="Remove it from train.learners.",
+            )
+        if monotone and not learner.monotone:
+            raise UsageError(
+                f"train.monotone: {name} cannot promise monotone constraints",
+                remedy="Remove it from train.learners, or remove the constraints.",
+            )
+        found.append(learner)
+    return found
+
+
+def monotone_columns(
+    preprocessor: Preprocessor, monotone: Mapping[str, str], feature_set: FeatureSet
+) -> tuple[int, ...]:
+    """Direction per matrix column: 1 increasing, -1 decreasing, 0 free.
+
+    A constrained feature that selection left out needs no constraint.
+
+    Raises
+    ------
+    UsageError
+        When a constrained feature does not exist, or is not a single column of the matrix.
+    """
+    for feature in monotone:
+        if feature not in feature_set.names:
+            raise UsageError(
+                f"train.monotone: {feature!r} is not a feature of the model",
+                remedy="Name a feature, or remove the constraint.",
+            )
+        columns = [name for name, source in preprocessor.source_of.items() if source == feature]
+        if len(columns) > 1:
+            raise UsageError(
+                f"train.monotone: {feature!r} becomes {len(columns)} columns, which cannot be ordered",
+                remedy=f"Encode it as numeric or ordinal (features.encode.{feature}), or remove the constraint.",
+            )
+    sign = {"increasing": 1, "decreasing": -1}
+    return tuple(sign.get(monotone.get(preprocessor.source_of[name], ""), 0) for name in preprocessor.names)
+
+
+def measure_parity(model: Fitted, onnx: bytes, X: np.ndarray, task: str) -> dict[str, float]:
+    """Compare the trained with the exported model on rows spread evenly over ``X``."""
+    import onnxruntime
+
+    sample = np.ascontiguousarray(X[np.linspace(0, len(X) - 1, min(len(X), PARITY_ROWS)).astype(np.int64)])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    exported = np.asarray(session.run(["score"], {"X": sample})[0], dtype=np.float64)
+    trained = model.predict(sample)
+    scale = max(1.0, float(np.max(np.abs(trained)))) if task == "regression" else 1.0
+    return {
+        "max_abs_difference": float(np.max(np.abs(exported - trained))) / scale,
+        "rows": float(len(sample)),
+        "limit": PARITY_LIMIT,
+    }
+
+
+def _refuse_contradictions(spec: ModelSpec) -> None:
+    plan = spec.train
+    if plan.task != "binary" and plan.calibrate != "none":
+        raise UsageError(
+            f"train.calibrate: {plan.calibrate} is for binary tasks, this one is {plan.task}",
+            remedy="Use 'calibrate: none'.",
+        )
+    if plan.task == "multiclass" and plan.monotone:
+        raise UsageError(
+            "train.monotone: with several classes no score can only rise",
+            remedy="Remove the constraints.",
+        )
+    if plan.task == "regression" and plan.imbalance != "none":
+        raise UsageError(
+            f"train.imbalance: {plan.imbalance} is about classes, a regression has none",
+            remedy="Use 'imbalance: none'.",
+        )
+
+
+def _groups(dataset: pl.DataFrame, spec: ModelSpec) -> np.ndarray | int:
+    """Folds for target encoding inside training rows: rows of one entity or group stay together."""
+    name = spec.train.split.group or spec.data.observations.entity
+    if name is None or name not in dataset.columns:
+        return 5
+    _, codes = np.unique(
+        dataset[name].cast(pl.String).fill_null("").to_numpy().astype(str), return_inverse=True
+    )
+    order = np.random.default_rng(spec.train.seed).permutation(int(codes.max(initial=0)) + 1)
+    return np.asarray(order[codes] % 5)
+
+
+def _prepare(
+    dataset: pl.DataFrame,
+    y: np.ndarray,
+    groups: np.ndarray | int,
+    fit_rows: np.ndarray,
+    valid_rows: np.ndarray,
+    number: int,
+    feature_set: FeatureSet,
+    spec: ModelSpec,
+) -> Fold:
+    plan = spec.train
+    preprocessor, X = preprocess.fit_transform(
+        dataset[fit_rows],
+        y[fit_rows],
+        feature_set,
+        spec.features,
+        plan.task,
+        seed=plan.seed + number,
+        folds=groups if isinstance(groups, int) else groups[fit_rows],
+    )
+    return make_fold(
+        X,
+        y[fit_rows],
+        preprocessor.transform(dataset[valid_rows]),
+        y[valid_rows],
+        np.asarray(valid_rows),
+        number=number,
+        task=plan.task,
+        imbalance=plan.imbalance,
+        monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
+        seed=plan.seed + number,
+    )
+
+
+def _in_order(
+    parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, fold_of, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(rows, kind="stable")
+    return rows[order], fold_of[order], raw[order]
+
+
+def _baselines(
+    judged: pl.DataFrame, y: np.ndarray, rows: np.ndarray, metric: str, spec: ModelSpec
+) -> dict[str, float | None]:
+    answers = {"no model": baseline.share(y, len(rows), task=spec.train.task)}
+    today = spec.purpose.today
+    if today.rule is not None and spec.train.task == "binary":
+        answers["rule today"] = baseline.rule(judged, today.rule, today.score)
+    found: dict[str, float | None] = {}
+    for name, answer in answers.items():
+        score = answer["score"]
+        if score is None:
+            continue
+        value = metrics.compute(metric, y[rows], score, answer["decision"], spec.value)
+        found[name] = value if math.isfinite(value) else None
+    return found
+
+
+def _importance(model: Fitted, preprocessor: Preprocessor) -> dict[str, float]:
+    by_column = model.importance()
+    total = float(by_column.sum())
+    found = dict.fromkeys(preprocessor.features, 0.0)
+    for name, amount in zip(preprocessor.names, by_column, strict=True):
+        found[preprocessor.source_of[name]] += float(amount) / total if total > 0 else 0.0
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
