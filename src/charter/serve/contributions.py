@@ -73,7 +73,9 @@ class TreeContributions:
         self._library = _library()
         self._handle = ctypes.c_void_p()
         iterations = ctypes.c_int(0)
-        self._call("LGBM_BoosterLoadModelFromString", content, ctypes.byref(iterations), ctypes.byref(self._handle))
+        self._call(
+            "LGBM_BoosterLoadModelFromString", content, ctypes.byref(iterations), ctypes.byref(self._handle)
+        )
         classes, columns = ctypes.c_int(0), ctypes.c_int(0)
         self._call("LGBM_BoosterGetNumClasses", self._handle, ctypes.byref(classes))
         self._call("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(columns))
@@ -116,7 +118,9 @@ class TreeContributions:
         return out[:, :, :-1]
 
 
-def by_feature(contributions: Floats, columns: Sequence[str], source_of: Mapping[str, str]) -> tuple[list[str], Floats]:
+def by_feature(
+    contributions: Floats, columns: Sequence[str], source_of: Mapping[str, str]
+) -> tuple[list[str], Floats]:
     """Add up the columns that come from one feature.
 
     Parameters

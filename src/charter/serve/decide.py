@@ -39,7 +39,9 @@ def decide_binary(
     low, high = (classes[0], classes[1]) if len(classes) == 2 else ("0", "1")
     positive = (score >= threshold).tolist()
     known = np.isfinite(score).tolist()
-    predictions: list[Scalar] = [(high if p else low) if k else None for p, k in zip(positive, known, strict=True)]
+    predictions: list[Scalar] = [
+        (high if p else low) if k else None for p, k in zip(positive, known, strict=True)
+    ]
     decisions = [(POSITIVE if p else NEGATIVE) if k else None for p, k in zip(positive, known, strict=True)]
     return predictions, decisions
 

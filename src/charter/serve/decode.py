@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import msgspec
 import polars as pl
@@ -45,7 +45,7 @@ class Decoder:
         members: list[Any] = []
         for name, field in zip(names, self._inputs, strict=True):
             kind = _fast_type(field)
-            members.append((name, Union[kind, None], None) if field.nullable else (name, kind))
+            members.append((name, kind | None, None) if field.nullable else (name, kind))
         record = msgspec.defstruct(
             "Row",
             members,
@@ -126,7 +126,7 @@ def _fast_type(field: Input) -> Any:
             numbers = tuple(int(v) for v in field.values if _is_whole(v))
             return Literal[(*field.values, *numbers)]
         case "category":
-            return Union[str, bool, int]
+            return str | bool | int
         case "text" | "date" | "datetime":
             return str
         case other:

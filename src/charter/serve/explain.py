@@ -42,7 +42,12 @@ def read_rows(body: bytes, inputs: Sequence[Input], *, max_rows: int) -> list[tu
     content = parse_json(body)
     single = isinstance(content, dict)
     if not single and not isinstance(content, list):
-        raise refuse(422, "type", f"the request is {shown(content)}; send an object or a list of objects", value=content)
+        raise refuse(
+            422,
+            "type",
+            f"the request is {shown(content)}; send an object or a list of objects",
+            value=content,
+        )
     records = [content] if single else content
     if not records:
         raise refuse(422, "rows", "the list is empty; send at least one object", value=content)
@@ -77,29 +82,42 @@ def parse_json(body: bytes) -> Any:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        raise refuse(400, "utf-8", f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from None
+        raise refuse(
+            400, "utf-8", f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}"
+        ) from None
     try:
         return msgspec.json.decode(body)
     except RecursionError:
-        raise refuse(400, "depth", "the body is nested too deeply; a request is an object of plain values") from None
+        raise refuse(
+            400, "depth", "the body is nested too deeply; a request is an object of plain values"
+        ) from None
     except msgspec.MsgspecError as error:
         found = _NOT_A_NUMBER.search(body)
         message = str(error)
         if found and "invalid character" in message:
             value = found[0].decode()
             raise refuse(
-                400, "finite", f"{value} at byte {found.start()} is not JSON; a missing number is null", value=value
+                400,
+                "finite",
+                f"{value} at byte {found.start()} is not JSON; a missing number is null",
+                value=value,
             ) from None
         if "out of range" in message:
             raise refuse(422, "range", "a number is too large for 64 bits") from None
-        raise refuse(400, "json", f"the body is not JSON: {message.removeprefix('JSON is malformed: ')}") from None
+        raise refuse(
+            400, "json", f"the body is not JSON: {message.removeprefix('JSON is malformed: ')}"
+        ) from None
     except UnicodeDecodeError:
         raise refuse(400, "utf-8", "the body is not UTF-8") from None
 
 
 def _row(record: Any, inputs: Sequence[Input], where: str, faults: list[Fault]) -> tuple[Any, ...]:
     if not isinstance(record, dict):
-        faults.append(Fault(where, shown(record), "type", f"{where or 'the request'} is {shown(record)}; send an object"))
+        faults.append(
+            Fault(
+                where, shown(record), "type", f"{where or 'the request'} is {shown(record)}; send an object"
+            )
+        )
         return ()
     prefix = f"{where}." if where else ""
     known = {i.name for i in inputs}
@@ -125,7 +143,9 @@ def _value(value: Any, field: Input, where: str) -> Any:
     if value is _MISSING:
         if field.nullable:
             return None
-        return Fault(where, None, "required", f"{where} is missing; it is required and is {_KINDS[field.type]}")
+        return Fault(
+            where, None, "required", f"{where} is missing; it is required and is {_KINDS[field.type]}"
+        )
     if value is None:
         if field.nullable:
             return None
@@ -138,7 +158,9 @@ def _value(value: Any, field: Input, where: str) -> Any:
         return Fault(where, shown(value), f"type {field.type}", message)
     if field.values is not None and field.type == "category" and converted not in field.values:
         hint = did_you_mean(converted[:200], field.values, limit=12)
-        return Fault(where, shown(value), f"one of {', '.join(field.values)}", f"{where} is {shown(value)}; {hint}")
+        return Fault(
+            where, shown(value), f"one of {', '.join(field.values)}", f"{where} is {shown(value)}; {hint}"
+        )
     return _limited(value, converted, field, where)
 
 
@@ -163,11 +185,11 @@ def _convert(value: Any, field: Input) -> Any:
             return value
         case "category", bool() | str():
             return category_text(value)
-        case ("integer" | "float"), bool():
+        case (("integer" | "float"), bool()):
             return None
-        case ("integer" | "category"), float() if value.is_integer():
+        case (("integer" | "category"), float()) if value.is_integer():
             return _convert(int(value), field)
-        case ("integer" | "category"), int() if INT64[0] <= value <= INT64[1]:
+        case (("integer" | "category"), int()) if INT64[0] <= value <= INT64[1]:
             return value if field.type == "integer" else category_text(value)
         case "float", int() | float():
             try:
@@ -176,7 +198,7 @@ def _convert(value: Any, field: Input) -> Any:
                 return None
         case "text", str():
             return value
-        case ("date" | "datetime"), str():
+        case (("date" | "datetime"), str()):
             try:
                 return moment(value, field.type)
             except (ValueError, OverflowError):

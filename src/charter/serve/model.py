@@ -38,7 +38,9 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         try:
-            self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session: Any = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # the runtime raises classes of its own that it does not export
             raise PackageError(f"model.onnx cannot be loaded: {str(error).splitlines()[0]}") from error
         inputs = [i.name for i in self._session.get_inputs()]

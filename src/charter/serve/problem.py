@@ -49,7 +49,9 @@ def refuse(
     status: int, rule: str, message: str, *, field: str = "", value: Any = None, remedy: str | None = None
 ) -> Refused:
     """Build a `Refused` with one fault."""
-    return Refused(status, [Fault(field, None if value is None else shown(value), rule, message)], remedy=remedy)
+    return Refused(
+        status, [Fault(field, None if value is None else shown(value), rule, message)], remedy=remedy
+    )
 
 
 def shown(value: Any) -> str:

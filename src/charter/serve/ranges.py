@@ -39,7 +39,9 @@ class SeenRanges:
         for name, low, high in self._moments:
             for row, value in enumerate(frame[name].to_list()):
                 if value is not None and not low <= value.isoformat() <= high:
-                    found[row].append(f"{name} = {value.isoformat()} is outside the training range, {low} to {high}")
+                    found[row].append(
+                        f"{name} = {value.isoformat()} is outside the training range, {low} to {high}"
+                    )
         for name, seen in self._categories:
             for row, value in enumerate(frame[name].to_list()):
                 if value is not None and value not in seen:

@@ -46,8 +46,9 @@ class Scored:
         return len(self.score)
 
     def frame(self) -> pl.DataFrame:
-        """The answers as columns ``score``, (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``,
-        ``warnings``; values within reasons as text, since they are of many types.
+        """Columns ``score``, (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``, ``warnings``.
+
+        Values within reasons are text here, since they are of many types.
         """
         columns = [pl.Series("score", self.score, nan_to_null=True)]
         if self.scores is not None:

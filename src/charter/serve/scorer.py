@@ -15,19 +15,20 @@ from charter.core.clock import Clock, SystemClock
 from charter.core.errors import CharterError, DataError, PackageError
 from charter.core.nearest import did_you_mean
 from charter.features.expressions import compile_expression
-from charter.features.featureset import FeatureSet, compute
+from charter.features.featureset import FeatureSet, complete, histories
 from charter.features.history import History
 from charter.features.preprocess import Preprocessor
 from charter.serve.bundle import Bundle, read_bundle
 from charter.serve.contributions import by_feature, contributor
 from charter.serve.decide import NEGATIVE, POSITIVE, bands, decide_binary
-from charter.serve.lookup import Lookup
 from charter.serve.model import OnnxModel
+from charter.serve.past import Past
 from charter.serve.ranges import SeenRanges
 from charter.serve.reasons import top_reasons
 from charter.serve.scored import Scored, stack
 from charter.serve.types import AS_OF, DecisionRules, Reason, Scalar
 from charter.serve.values import DTYPES
+from charter.train.calibrate import Calibration
 from charter.train.calibrate import apply as calibrate
 
 Floats = npt.NDArray[np.float64]
@@ -60,14 +61,15 @@ class Scorer:
         self.rules = bundle.decision or DecisionRules()
         self.preprocessor = Preprocessor.from_json(bundle.preprocessor)
         self._features = FeatureSet.from_json(bundle.featureset)
+        self._calibration = Calibration.from_json(bundle.calibration or {"kind": "none"})
         self._model = OnnxModel(bundle.model_onnx)
         self._contributor = contributor(bundle.native) if self.rules.reasons else None
         self._seen = SeenRanges(self.signature.inputs)
         self._schema = pl.Schema({i.name: DTYPES[i.type] for i in self.signature.inputs})
         self._clock = clock or SystemClock()
         self._fallback_rule = _compile_rule(self.rules.fallback)
-        entity = self.signature.entity
-        self._lookup = Lookup(entity, self._features.windows, history or {}) if entity is not None else None
+        self._events = _histories(history or {}, self._features)
+        self._past = Past(self.signature.entity, self._events) if self.signature.entity else None
 
     @classmethod
     def load(
@@ -145,7 +147,8 @@ class Scorer:
             if inputs.height > 1:  # find the row that breaks it, so that the others get their answer
                 asked = np.broadcast_to(explain, inputs.height)
                 parts = [
-                    self.run(inputs[i], decide=decide, explain=bool(asked[i]), soft=True) for i in range(inputs.height)
+                    self.run(inputs[i], decide=decide, explain=bool(asked[i]), soft=True)
+                    for i in range(inputs.height)
                 ]
                 return stack(parts)
             if self.rules.fallback is None:
@@ -167,7 +170,7 @@ class Scorer:
     def _inputs(self, frame: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
         if frame.schema != self._schema:
             frame = self._conform(frame)
-        if self._lookup is not None and frame[AS_OF].null_count():
+        if self._past is not None and frame[AS_OF].null_count():
             moment = (now or self._clock.now()).replace(tzinfo=None)
             frame = frame.with_columns(pl.col(AS_OF).fill_null(pl.lit(moment, dtype=pl.Datetime("us"))))
         return frame
@@ -190,12 +193,7 @@ class Scorer:
             raise DataError(f"{self.bundle.name}: {str(error).splitlines()[0]}") from error
 
     def _compute(self, inputs: pl.DataFrame) -> pl.DataFrame:
-        frame = inputs
-        for name, text in self.signature.derive.items():
-            frame = frame.with_columns(compile_expression(text).alias(name))
-        if self._lookup is not None:
-            frame = frame.hstack(self._lookup.windows(frame))
-        return compute(frame, self._features)
+        return complete(inputs, self._features, self._events)
 
     def _run(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
         rows = inputs.height
@@ -204,7 +202,7 @@ class Scorer:
         with np.errstate(all="ignore"):
             X = self.preprocessor.transform(features)
             raw = self._model.predict(X) if rows else self._nothing()
-            output = calibrate(self.bundle.calibration, raw) if self.bundle.calibration is not None else raw
+            output = calibrate(self._calibration, raw)
         scores = output if output.ndim == 2 else None
         best = output.argmax(axis=1) if scores is not None else None
         score: Floats = output if best is None else output[np.arange(rows), best]
@@ -214,8 +212,8 @@ class Scorer:
             return Scored(score, scores, nothing, nothing, nothing, empty, list(empty), [False] * rows)
         prediction, decision = self._decide(score, best)
         warnings = self._seen.warn(inputs)
-        if self._lookup is not None:
-            self._lookup.warn(inputs, warnings)
+        if self._past is not None:
+            self._past.warn(inputs, warnings)
         flagged = np.array([d == POSITIVE for d in decision], dtype=bool)
         reasons = self._reasons(X, features, best, self._wanted(flagged, explain, rows))
         band = bands(score, self.rules.bands)
@@ -279,17 +277,33 @@ class Scorer:
             if decision[0] is None:
                 decision = [POSITIVE if positive else NEGATIVE]
         warnings = [[*warnings[0], f"{why}; {said} answered"]]
-        return Scored(scores, None, prediction, decision, bands(scores, self.rules.bands), [[]], warnings, [True])
+        return Scored(
+            scores, None, prediction, decision, bands(scores, self.rules.bands), [[]], warnings, [True]
+        )
 
     def _rule_holds(self, inputs: pl.DataFrame) -> bool:
         """Whether the fallback rule is true; on features where they can be had, else on plain inputs."""
-        assert self._fallback_rule is not None
-        for source in (self._compute, lambda frame: frame):
+        rule = self._fallback_rule
+        for prepared in (self._compute, self._derive):
             try:
-                return bool(source(inputs).select(self._fallback_rule.cast(pl.Boolean)).item())
+                return rule is not None and bool(prepared(inputs).select(rule.cast(pl.Boolean)).item())
             except (pl.exceptions.PolarsError, CharterError):
                 continue
         return False
+
+    def _derive(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        for name, text in self.signature.derive.items():
+            inputs = inputs.with_columns(compile_expression(text).alias(name))
+        return inputs
+
+
+def _histories(history: Mapping[str, pl.DataFrame | History], features: FeatureSet) -> dict[str, History]:
+    """Sort what is not yet sorted."""
+    frames = {name: h for name, h in history.items() if isinstance(h, pl.DataFrame)}
+    ready = {name: h for name, h in history.items() if isinstance(h, History)}
+    if features.windows and set(features.sources) <= set(ready):
+        return {name: ready[name] for name in features.sources}
+    return histories(frames, features) if features.windows else {}
 
 
 def _compile_rule(fallback: Mapping[str, Any] | None) -> pl.Expr | None:

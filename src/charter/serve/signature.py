@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from charter.core.errors import UsageError
 from charter.core.quantity import parse_duration
+from charter.features.featureset import FeatureSet, feature_set
+from charter.features.windows import columns_read
 from charter.serve.types import AS_OF, Entity, EventSource, Input, Scalar, Signature
 from charter.spec.expression import parse
 
@@ -42,36 +42,36 @@ def signature(spec: ModelSpec, frame: pl.DataFrame) -> Signature:
     """
     if "__split" in frame.columns:
         frame = frame.filter(pl.col("__split") == "train")
-    if spec.data.observations.entity is not None:
-        return _entity_signature(spec)
-    source = spec.data.sources[str(spec.data.observations.source)]
-    needed = _needed(spec, source)
-    names = [name for name in source.columns if name in needed and name not in source.derive]
-    inputs = tuple(_input(name, source.columns[name], frame) for name in names)
-    derive = {name: text for name, text in source.derive.items() if name in needed}
-    return Signature(inputs, derive)
+    features = feature_set(spec)
+    observations = spec.data.observations
+    source = spec.data.sources[observations.source] if observations.source is not None else None
+    columns, derive = _fallback_needs(spec, source)
+    names = {i.name for i in features.inputs} | columns
+    inputs = (
+        [_input(n, c, frame) for n, c in source.columns.items() if n in names] if source is not None else []
+    )
+    if features.entity is None:
+        return Signature(tuple(inputs), derive)
+    known = {i.name for i in inputs}
+    asked = [i for i in (_whom(spec, features.entity), _when(spec)) if i.name not in known]
+    return Signature((*asked, *inputs), derive, Entity(features.entity, _event_sources(spec, features)))
 
 
-def _needed(spec: ModelSpec, source: SourceSpec) -> set[str]:
-    observations, label = spec.data.observations, spec.data.label
-    hidden = {*observations.key, *spec.features.exclude, label.column, label.name, observations.time}
-    hidden |= {name for name, encoding in spec.features.encode.items() if encoding == "drop"}
-    if spec.train.split.group is not None:
-        hidden.add(spec.train.split.group)
-    wanted = (set(source.columns) | set(source.derive)) - hidden
-    expressions = list(spec.features.rows.values())
-    if spec.serve.fallback is not None and spec.serve.fallback.rule is not None:
-        expressions.append(spec.serve.fallback.rule)
-    wanted |= _names(expressions) - set(spec.features.rows)
-    # Derived columns may rest on derived columns before them, so go through them backwards.
+def _fallback_needs(spec: ModelSpec, source: SourceSpec | None) -> tuple[set[str], dict[str, str]]:
+    """Source columns that the fallback rule reads, and the derived ones in between."""
+    rule = spec.serve.fallback.rule if spec.serve.fallback is not None else None
+    if rule is None or source is None:
+        return set(), {}
+    wanted = set(parse(rule).names)
+    for name in reversed(spec.features.rows):
+        if name in wanted:
+            wanted |= set(parse(spec.features.rows[name]).names)
+    # A derived column may rest on derived columns before it, so go through them backwards.
     for name, text in reversed(source.derive.items()):
         if name in wanted:
-            wanted |= _names([text])
-    return wanted
-
-
-def _names(expressions: Iterable[str]) -> set[str]:
-    return {name for text in expressions for name in parse(text).names}
+            wanted |= set(parse(text).names)
+    derive = {name: text for name, text in source.derive.items() if name in wanted}
+    return wanted & set(source.columns) - set(source.derive), derive
 
 
 def _input(name: str, column: ColumnSpec, frame: pl.DataFrame) -> Input:
@@ -100,11 +100,19 @@ def _seen(values: pl.Series, column: ColumnSpec) -> dict[str, Any]:
         return {}
     if column.type in ("integer", "float"):
         low, high, middle = float(values.min()), float(values.max()), float(values.median())  # type: ignore[arg-type]
-        return {"seen_min": low, "seen_max": high, "example": round(middle) if column.type == "integer" else middle}
+        return {
+            "seen_min": low,
+            "seen_max": high,
+            "example": round(middle) if column.type == "integer" else middle,
+        }
     if column.type in ("date", "datetime"):
         low_at, high_at = values.min(), values.max()
         if isinstance(low_at, date) and isinstance(high_at, date):
-            return {"seen_min": low_at.isoformat(), "seen_max": high_at.isoformat(), "example": high_at.isoformat()}
+            return {
+                "seen_min": low_at.isoformat(),
+                "seen_max": high_at.isoformat(),
+                "example": high_at.isoformat(),
+            }
         return {}
     if column.type == "category" and column.sensitivity != "personal":
         counts = values.cast(pl.String).value_counts(sort=True)
@@ -136,13 +144,11 @@ def _limit(limit: float | date | None) -> float | str | None:
     return int(limit) if limit is not None and float(limit).is_integer() else limit
 
 
-def _entity_signature(spec: ModelSpec) -> Signature:
+def _whom(spec: ModelSpec, entity: str) -> Input:
     observations = spec.data.observations
-    entity, population = str(observations.entity), observations.population
-    if population is None:
-        raise UsageError("observations of entities need a population")
-    column = spec.data.sources[population.source].columns[entity]
-    whom = Input(
+    name = observations.source or (observations.population.source if observations.population else "")
+    column = spec.data.sources[name].columns[entity]
+    return Input(
         entity,
         column.type,
         sensitivity=column.sensitivity,
@@ -153,25 +159,25 @@ def _entity_signature(spec: ModelSpec) -> Signature:
         description=column.description or "whom the question is about",
         example=_plausible(column),
     )
-    when = Input(
+
+
+def _when(spec: ModelSpec) -> Input:
+    cutoffs = spec.data.observations.cutoffs
+    return Input(
         AS_OF,
         "datetime",
         nullable=True,
         description="what happened before this moment is known; now when left out",
-        example=observations.cutoffs.last.isoformat() if observations.cutoffs else None,
+        example=cutoffs.last.isoformat() if cutoffs else None,
     )
-    return Signature((whom, when), {}, Entity(entity, _event_sources(spec, entity)))
 
 
-def _event_sources(spec: ModelSpec, entity: str) -> Mapping[str, EventSource]:
-    sources: dict[str, EventSource] = {}
-    for name in sorted({w.source for w in spec.features.windows.values()}):
-        source = spec.data.sources[name]
-        windows = [w for w in spec.features.windows.values() if w.source == name]
-        texts = [t for w in windows for t in (w.aggregate, w.where) if t is not None]
-        if source.time is None:
-            raise UsageError(f"source {name} has windows but no time", remedy="Name its time column.")
-        read = _names(texts) - {"age_days"} | {entity, source.time}
-        fresh = parse_duration(source.fresh_within).total_seconds() / 86_400 if source.fresh_within else None
-        sources[name] = EventSource(source.time, tuple(sorted(read)), fresh or _DEFAULT_FRESH_DAYS)
+def _event_sources(spec: ModelSpec, features: FeatureSet) -> dict[str, EventSource]:
+    windows, times = {w.name: w for w in features.windows}, dict(features.times)
+    sources = {}
+    for name in features.sources:
+        fresh = spec.data.sources[name].fresh_within
+        days = parse_duration(fresh).total_seconds() / 86_400 if fresh else _DEFAULT_FRESH_DAYS
+        columns = tuple(sorted({*columns_read(windows, name), features.entity or "", times[name]}))
+        sources[name] = EventSource(times[name], columns, days)
     return sources

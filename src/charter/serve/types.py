@@ -66,7 +66,8 @@ class Input:
         >>> Input.from_json(age.to_json()) == age
         True
         """
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,10 @@ class Signature:
     Attributes
     ----------
     derive
-        Columns that the source derives, in order, each an expression over the inputs and the derived ones before it.
+        Derived columns that the fallback rule reads, in order, each an expression over the inputs and the derived ones
+        before it. (The features' own are part of the feature set.)
     entity
-        None for models of plain rows.
+        None for models without windows.
     """
 
     inputs: tuple[Input, ...]

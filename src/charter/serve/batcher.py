@@ -1,0 +1,152 @@
+"""Adaptive micro-batching: who comes alone is answered at once, who comes together is scored together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charter.serve.problem import Refused, refuse
+from charter.serve.scored import Scored
+
+Run = Callable[[Sequence[tuple[Any, ...]], npt.NDArray[np.bool_]], Scored]
+"""Scores rows; the second argument says for which of them reasons are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is taken on.
+
+    Attributes
+    ----------
+    batch_rows
+        Rows scored together. A request with more rows than this is scored by itself, off the event loop.
+    queue_rows
+        Rows that may wait; more are answered with 503 and ``Retry-After``, before latency explodes.
+    deadline_s
+        A request that has waited longer is answered with 503 instead of being scored for nobody.
+    """
+
+    batch_rows: int = 256
+    queue_rows: int = 20_000
+    deadline_s: float = 5.0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    rows: Sequence[tuple[Any, ...]]
+    explain: bool
+    since: float
+    answer: asyncio.Future[tuple[Scored, int]]
+
+
+class Batcher:
+    """Collects the rows of requests and scores them in one go.
+
+    Scoring runs on the event loop: while it runs, new requests pile up in front of the loop; when it is done, all of
+    them are read and make the next batch. So an idle server waits for nobody, and a busy one forms batches as large
+    as the load demands.
+    """
+
+    def __init__(self, run: Run, limits: Limits | None = None) -> None:
+        self._run = run
+        self._limits = limits or Limits()
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_rows = 0
+        self._bulk_rows = 0
+        self._scheduled = False
+        self._bulk = asyncio.Semaphore(1)
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that were taken on and are not yet scored."""
+        return self._waiting_rows + self._bulk_rows
+
+    async def submit(self, rows: Sequence[tuple[Any, ...]], *, explain: bool = False) -> tuple[Scored, int]:
+        """Score rows.
+
+        Returns
+        -------
+        The batch's answers, and where those of ``rows`` begin.
+
+        Raises
+        ------
+        Refused
+            503 when too much is waiting or the deadline has passed.
+        """
+        if self.waiting_rows and self.waiting_rows + len(rows) > self._limits.queue_rows:
+            raise busy("the server is at its limit")
+        if len(rows) > self._limits.batch_rows:
+            return await self._alone(rows, explain), 0
+        loop = asyncio.get_running_loop()
+        item = _Waiting(rows, explain, loop.time(), loop.create_future())
+        self._waiting.append(item)
+        self._waiting_rows += len(rows)
+        self._schedule(loop)
+        return await item.answer
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            # One turn of the loop later: whatever has arrived by then belongs to the same batch.
+            loop.call_soon(self._flush, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        batch = self._take(loop.time())
+        if batch:
+            rows = [row for item in batch for row in item.rows]
+            explain = np.repeat([item.explain for item in batch], [len(item.rows) for item in batch])
+            try:
+                scored = self._run(rows, explain)
+            except Exception as error:  # every waiting request must get an answer, whatever broke
+                for item in batch:
+                    _fail(item, error)
+            else:
+                start = 0
+                for item in batch:
+                    if not item.answer.done():
+                        item.answer.set_result((scored, start))
+                    start += len(item.rows)
+        if self._waiting:
+            self._schedule(loop)
+
+    def _take(self, now: float) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and size + len(self._waiting[0].rows) <= self._limits.batch_rows:
+            item = self._waiting.popleft()
+            self._waiting_rows -= len(item.rows)
+            if item.answer.done():  # the client has gone
+                continue
+            if now - item.since > self._limits.deadline_s:
+                _fail(item, busy("the request waited longer than its deadline"))
+                continue
+            batch.append(item)
+            size += len(item.rows)
+        return batch
+
+    async def _alone(self, rows: Sequence[tuple[Any, ...]], explain: bool) -> Scored:
+        self._bulk_rows += len(rows)
+        try:
+            async with self._bulk:
+                return await asyncio.to_thread(self._run, rows, np.full(len(rows), explain))
+        finally:
+            self._bulk_rows -= len(rows)
+
+
+def busy(why: str) -> Refused:
+    """503: come back in a second."""
+    return refuse(
+        503, "capacity", f"{why}; try again", remedy="Retry after the seconds of the Retry-After header."
+    )
+
+
+def _fail(item: _Waiting, error: Exception) -> None:
+    if not item.answer.done():
+        item.answer.set_exception(error)

@@ -1,0 +1,150 @@
+"""The parts of HTTP that the hot path speaks itself, over ASGI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from charter.core.nearest import did_you_mean
+from charter.serve.problem import Refused, refuse
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON = b"application/json"
+_SAFE_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
+
+
+class Disconnected(Exception):
+    """Nobody is left to answer."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """First value of a header; names are lower-case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def request_id(scope: Scope, make: Callable[[], str]) -> str:
+    """The client's ``X-Request-Id``, if it is short and plain, else a new one."""
+    given = header(scope, b"x-request-id")
+    if given is not None and 0 < len(given) <= 128:
+        text = given.decode("latin-1")
+        if set(text) <= _SAFE_ID:
+            return text
+    return make()
+
+
+def require_json(scope: Scope) -> None:
+    """Refuse with 415 what does not call itself JSON."""
+    given = header(scope, b"content-type")
+    media = (given or b"").split(b";")[0].strip().lower()
+    if media != JSON:
+        value = None if given is None else given.decode("latin-1")
+        said = "no content type" if value is None else f"content type {value[:80]!r}"
+        raise refuse(
+            415, "content type", f"the request has {said}; send application/json", field="content-type", value=value,
+            remedy="curl -H 'Content-Type: application/json' --data '{...}'",
+        )  # fmt: skip
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """Read the body, refusing with 413 before more than ``limit`` bytes are held.
+
+    Raises
+    ------
+    Refused
+        413, or 400 for a length that is no number.
+    Disconnected
+        When the client goes away in the middle.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None:
+        if not declared.isdigit():
+            raise refuse(400, "content length", "Content-Length is not a number", field="content-length")
+        if len(declared) > 15 or int(declared) > limit:
+            raise _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise _too_large(limit)
+        return bytes(body)
+    chunks, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+    return b"".join(chunks)
+
+
+def flag(scope: Scope, name: str, known: Iterable[str]) -> bool:
+    """Read a true/false parameter of the query, refusing unknown parameters with 422."""
+    query = scope.get("query_string", b"")
+    if not query:
+        return False
+    value = False
+    for key, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if key not in known:
+            hint = did_you_mean(key[:200], known)
+            raise refuse(
+                422,
+                "unknown parameter",
+                f"{key[:80]!r} is not a parameter of this route; {hint}",
+                field=key[:80],
+            )
+        if key == name:
+            if text not in ("true", "false", "1", "0", ""):
+                raise refuse(
+                    422,
+                    "boolean",
+                    f"{name} is {text[:80]!r}; it must be true or false",
+                    field=name,
+                    value=text,
+                )
+            value = text in ("true", "1", "")
+    return value
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    content_type: bytes = JSON,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Send an answer in two messages."""
+    fields = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_refused(
+    send: Send, error: Refused, headers: Iterable[tuple[bytes, bytes]] = (), *, head: bool = False
+) -> None:
+    """Send a problem as JSON; 503 says when to come back."""
+    extra = [(b"retry-after", b"1")] if error.status == 503 else []
+    body = (
+        b"" if head else json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    )
+    await respond(send, error.status, body, headers=[*extra, *headers])
+
+
+def _too_large(limit: int) -> Refused:
+    return refuse(
+        413, "body size", f"the body is larger than {limit} bytes",
+        remedy="Send several requests, or score a file with batch scoring.",
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""What the server counts, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter as Tally
+from functools import lru_cache
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from charter.serve.scored import Scored
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 10_000)
+
+
+class Metrics:
+    """Counters of one server process; several workers share a folder (``PROMETHEUS_MULTIPROC_DIR``)."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        r = self._registry
+        self._requests = Counter("charter_requests", "Requests answered", ["model", "status"], registry=r)
+        self._seconds = Histogram(
+            "charter_request_seconds", "From the first byte of a request to its answer", ["model"],
+            buckets=_SECONDS, registry=r,
+        )  # fmt: skip
+        self._errors = Counter(
+            "charter_errors", "Requests refused or failed, by rule", ["model", "rule"], registry=r
+        )
+        self._predictions = Counter(
+            "charter_predictions", "Rows scored", ["model", "version", "decision"], registry=r
+        )
+        self._fallbacks = Counter(
+            "charter_fallbacks", "Rows answered by the fallback", ["model", "version"], registry=r
+        )
+        self._warnings = Counter(
+            "charter_warned", "Rows answered with a warning", ["model", "version"], registry=r
+        )
+        self._batch = Histogram(
+            "charter_batch_rows", "Rows scored together", ["model"], buckets=_ROWS, registry=r
+        )
+        self._child = lru_cache(maxsize=4096)(_child)
+
+    def request(self, model: str, status: int, seconds: float) -> None:
+        """Count a request; ``model`` is empty when it named none that is served."""
+        self._child(self._requests, model, str(status)).inc()
+        self._child(self._seconds, model).observe(seconds)
+
+    def error(self, model: str, rule: str) -> None:
+        """Count a refusal by its rule. Rules that quote the specification are counted as ``contract``."""
+        self._child(
+            self._errors, model, rule if rule.isascii() and rule.replace(" ", "").isalpha() else "contract"
+        ).inc()
+
+    def batch(self, model: str, version: str, scored: Scored) -> None:
+        """Count the rows of a batch."""
+        self._child(self._batch, model).observe(len(scored))
+        for decision, count in Tally(scored.decision).items():
+            self._child(self._predictions, model, version, decision or "none").inc(count)
+        fallbacks = sum(scored.fallback)
+        if fallbacks:
+            self._child(self._fallbacks, model, version).inc(fallbacks)
+        warned = sum(1 for w in scored.warnings if w)
+        if warned:
+            self._child(self._warnings, model, version).inc(warned)
+
+    def text(self) -> bytes:
+        """Prometheus' text format, over all workers."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _child(metric: Any, *labels: str) -> Any:
+    return metric.labels(*labels)

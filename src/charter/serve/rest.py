@@ -1,0 +1,92 @@
+"""Everything beside the prediction route: health, metrics, documentation."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from charter.core.nearest import did_you_mean
+from charter.serve.docs import CONTENT_POLICY, docs_page
+from charter.serve.metrics import CONTENT_TYPE
+from charter.serve.openapi import openapi
+from charter.serve.problem import refuse
+
+if TYPE_CHECKING:
+    from charter.serve.app import Application
+
+PATHS = ("/api/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
+
+
+def rest(application: Application) -> Starlette:
+    """Build the routes that are not hot."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        ready = application.ready and bool(application.models)
+        body = {"ready": ready, "models": {m.name: m.version for m in application.models}}
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(application.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def models(_: Request) -> Response:
+        listed = [
+            {
+                "name": m.name,
+                "version": m.version,
+                "task": m.scorer.bundle.task,
+                "classes": list(m.scorer.bundle.classes),
+                "threshold": m.scorer.rules.threshold,
+                "inputs": [i.to_json() for i in m.scorer.signature.inputs],
+            }
+            for m in application.models
+        ]
+        return JSONResponse({"models": listed})
+
+    async def document(_: Request) -> Response:
+        return JSONResponse(openapi(application.models, application.limits.rows))
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(
+            docs_page(application.models), headers={"content-security-policy": CONTENT_POLICY}
+        )
+
+    async def home(_: Request) -> Response:
+        return RedirectResponse("/docs", status_code=307)
+
+    routes = [
+        Route("/", home),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/api/v1/models", models),
+        Route("/openapi.json", document),
+        Route("/docs", docs),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals in the form of ours."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers: Any = getattr(error, "headers", None)
+    path = request.url.path
+    if status == 404:
+        hint = did_you_mean(path[:200], [*PATHS, "/api/v1/predict/{model}"])
+        problem = refuse(404, "path", f"there is nothing at {path[:80]!r}; {hint}", field="path", value=path)
+    elif status == 405:
+        problem = refuse(
+            405, "method", f"{request.method} is not allowed at {path[:80]!r}; send GET", field="method"
+        )
+    else:
+        problem = refuse(status, "request", str(getattr(error, "detail", "refused")))
+    body = json.dumps(problem.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return Response(body, status_code=status, headers=headers, media_type="application/json")

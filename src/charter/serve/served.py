@@ -1,0 +1,99 @@
+"""One version of one model, ready to answer: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from charter.serve.decode import Decoded, Decoder, example
+from charter.serve.scored import Scored
+from charter.serve.scorer import Scorer
+from charter.serve.types import Reason, Scalar
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a request gets for each row."""
+
+    id: str
+    prediction: Scalar
+    score: float | None
+    decision: str | None
+    band: str | None
+    reasons: list[Reason]
+    model: str
+    version: str
+    warnings: list[str]
+    scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    """Probability by class; multiclass only."""
+
+
+class Served:
+    """A loaded model under a name and a version.
+
+    Parameters
+    ----------
+    version
+        For example ``v3``.
+    max_rows
+        Rows that a request may hold.
+    """
+
+    def __init__(self, name: str, version: str, scorer: Scorer, *, max_rows: int = 10_000) -> None:
+        self.name, self.version, self.scorer = name, version, scorer
+        self.decoder = Decoder(scorer.signature, max_rows=max_rows)
+        self._encoder = msgspec.json.Encoder()
+
+    def run(self, rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
+        """Score decoded rows; the fallback answers for what fails."""
+        return self.scorer.run(self.decoder.frame(rows), explain=explain, soft=True)
+
+    def encode(self, scored: Scored, start: int, request: Decoded, request_id: str) -> bytes:
+        """Answers of one request as JSON: an object for an object, a list for a list."""
+        if request.single:
+            return self._encoder.encode(self._answer(scored, start, request_id))
+        answers = [self._answer(scored, start + i, f"{request_id}-{i}") for i in range(len(request.rows))]
+        return self._encoder.encode(answers)
+
+    def answer(self, body: bytes, *, explain: bool = False, request_id: str = "") -> bytes:
+        """Decode, score and encode one request without a server.
+
+        Raises
+        ------
+        Refused
+            When the request is at fault.
+        """
+        request = self.decoder.decode(body)
+        scored = self.run(request.rows, np.full(len(request.rows), explain))
+        return self.encode(scored, 0, request, request_id)
+
+    def warm_up(self) -> None:
+        """Answer the example a few times, so that the first client does not pay for lazy work."""
+        body = msgspec.json.encode(example(self.scorer.signature))
+        for explain in (False, True, False):
+            self.answer(body, explain=explain)
+
+    def _answer(self, scored: Scored, row: int, answer_id: str) -> Answer:
+        score = float(scored.score[row])
+        known = score == score
+        names = self.scorer.bundle.classes
+        return Answer(
+            answer_id,
+            scored.prediction[row],
+            score if known else None,
+            scored.decision[row],
+            scored.band[row],
+            scored.reasons[row],
+            self.name,
+            self.version,
+            scored.warnings[row],
+            msgspec.UNSET
+            if scored.scores is None
+            else dict(zip(names, scored.scores[row].tolist(), strict=True)),
+        )
+
+
+Ids = Callable[[], str]
