@@ -74,7 +74,7 @@ def apply(spec: Path = SPEC, wait: float = WAIT, as_json: bool = JSON) -> None:
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
-    heard = (lambda _step, _seconds: None) if as_json else (lambda step, seconds: _tell(step, seconds, loaded))
+    heard = (lambda _step, _seconds: None) if as_json else (lambda step, seconds: tell(step, seconds, loaded))
     outcome = carry_out(workspace, loaded, progress=progress(quiet=as_json), heard=heard, wait_seconds=wait)
     stopped = outcome.stopped
     if as_json:
@@ -87,12 +87,12 @@ def apply(spec: Path = SPEC, wait: float = WAIT, as_json: bool = JSON) -> None:
             }
         )
     else:
-        _closing(outcome.plan, stopped)
+        closing(outcome.plan, stopped)
     if stopped:
         raise typer.Exit(1)
 
 
-def _tell(step: Step, seconds: float, loaded: Loaded) -> None:
+def tell(step: Step, seconds: float, loaded: Loaded) -> None:
     """Print a finished step; a refused one with each check."""
     from charter.flow.explain import describe
     from charter.flow.plan import Action, Stage
@@ -112,7 +112,7 @@ def _tell(step: Step, seconds: float, loaded: Loaded) -> None:
         say(f"  ok {step.stage.value:<9} package {step.inputs['package'][:8]} serves")
 
 
-def _closing(found: Plan, stopped: Step | None) -> None:
+def closing(found: Plan, stopped: Step | None) -> None:
     from charter.flow.plan import Stage
 
     if stopped is None:

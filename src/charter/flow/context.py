@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
 from charter.core.progress import Progress
-from charter.flow.plan import Plan, Stage, Step
+from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 from charter.spec.types import ModelSpec
@@ -34,6 +34,8 @@ class Context:
     blobs: Blobs
     progress: Progress
     actor: str
+    tracked: bool = True
+    """Whether runs are written to MLflow; a reproduction is not a run."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -73,21 +75,20 @@ class Output:
 class Done:
     """Outputs of the stages before this one."""
 
-    plan: Plan
+    outputs: Mapping[Stage, Output]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Done:
+        """Take what the plan found recorded."""
+        return cls({s.stage: Output(s.result.output, s.result.summary) for s in plan.steps if s.result is not None})
 
     def output(self, stage: Stage) -> Digest:
         """Digest of an earlier stage's output."""
-        return self._result(stage).output
+        return self.outputs[stage].digest
 
     def summary(self, stage: Stage) -> Mapping[str, Any]:
         """Summary of an earlier stage."""
-        return self._result(stage).summary
-
-    def _result(self, stage: Stage) -> Any:
-        step: Step = self.plan.step(stage)
-        if step.result is None:
-            raise AssertionError(f"{stage} has no result yet")
-        return step.result
+        return self.outputs[stage].summary
 
 
 def read_frame(blobs: Blobs, tree: Digest, name: str) -> pl.DataFrame:

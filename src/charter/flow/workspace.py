@@ -26,11 +26,14 @@ class Workspace:
     ----------
     spec_file
         The specification; its folder is the workspace's root and the base of relative addresses in it.
+    state
+        Folder of everything that Charter keeps, ``.charter`` beside the specification.
     """
 
     spec_file: Path
     settings: Settings
     clock: Clock
+    state: Path
 
     @classmethod
     def at(cls, path: Path, settings: Settings | None = None, clock: Clock | None = None) -> Workspace:
@@ -48,17 +51,14 @@ class Workspace:
                 remedy="Go to the folder of a model, name its file, or make one: "
                 "`charter init my-model --from customer-churn`.",
             )
-        return cls(spec_file.resolve(), settings or Settings.from_environment(), clock or SystemClock())
+        spec_file = spec_file.resolve()
+        state = spec_file.parent / ".charter"
+        return cls(spec_file, settings or Settings.from_environment(), clock or SystemClock(), state)
 
     @property
     def root(self) -> Path:
         """Folder of the specification."""
         return self.spec_file.parent
-
-    @property
-    def state(self) -> Path:
-        """Folder of everything that Charter keeps; safe to delete, except for the records that it holds."""
-        return self.root / ".charter"
 
     @property
     def lock_file(self) -> Path:

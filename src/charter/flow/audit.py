@@ -1,0 +1,63 @@
+"""Reading the audit trail: verify, list, export."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charter.core.decision import Verdict
+from charter.core.io.files import write_atomic
+from charter.flow.workspace import Workspace
+from charter.govern.audit import Fault, to_json
+from charter.govern.io.trail import Trail
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What a check of the trail found."""
+
+    entries: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was altered, removed, inserted or moved."""
+        return not any(f.verdict is Verdict.FAIL for f in self.faults)
+
+    def lines(self) -> list[str]:
+        """Report for people."""
+        head = f"{self.entries} entries: " + ("the chain is whole." if self.sound else "the chain is NOT whole.")
+        return [head, *(f"  {'NO' if f.verdict is Verdict.FAIL else ' !'} {f.message}" for f in self.faults)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        return {
+            "entries": self.entries,
+            "sound": self.sound,
+            "faults": [
+                {"sequence": f.sequence, "harm": f.harm.value, "verdict": f.verdict.value, "message": f.message}
+                for f in self.faults
+            ],
+        }
+
+
+def verify(workspace: Workspace) -> AuditReport:
+    """Check the chain against itself and against its anchor outside the database."""
+    with workspace.records("", readonly=True) as records:
+        faults = Trail(records, workspace.anchor_file).verify()
+        return AuditReport(len(records.events()), tuple(faults))
+
+
+def entries(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return every entry as plain data, oldest first."""
+    with workspace.records("", readonly=True) as records:
+        return [to_json(e) for e in records.events()]
+
+
+def export(workspace: Workspace, target: Path) -> int:
+    """Write the trail as JSON lines and return the number of entries."""
+    found = entries(workspace)
+    write_atomic(target, "".join(json.dumps(e, ensure_ascii=False, sort_keys=True) + "\n" for e in found).encode())
+    return len(found)

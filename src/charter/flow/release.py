@@ -1,0 +1,153 @@
+"""The stages that leave the workshop: package what passed, and release what was approved."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charter.core.digest import Digest, canonical_json
+from charter.core.errors import Refusal
+from charter.core.io.files import sync_folder
+from charter.flow.context import Context, Done, Output
+from charter.flow.observe import evidence
+from charter.flow.plan import Stage
+from charter.flow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from charter.registry.io.records import Records
+    from charter.registry.signing import Signer
+
+BUILDER = "builder"
+"""Name under which this workspace signs what it builds."""
+
+
+def package(ctx: Context, done: Done) -> Output:
+    """Put bundle, threshold, evaluation and specification into a package, and sign it as this workspace."""
+    from charter.registry.environment import code_version, environment
+    from charter.registry.io import packages
+    from charter.serve.bundle import write_decision
+
+    spec = ctx.spec
+    trained, evaluated = done.summary(Stage.TRAIN), done.output(Stage.EVALUATE)
+    tree = ctx.blobs.tree(evaluated)
+    evaluation = ctx.blobs.get(tree["evaluation.json"])
+    document = canonical_json(spec.model_dump(mode="json"))
+    with ctx.scratch() as folder:
+        bundle = folder / "bundle"
+        ctx.blobs.checkout(trained["bundle"], bundle)
+        write_decision(
+            folder / "rules",
+            threshold=done.summary(Stage.EVALUATE)["threshold"],
+            bands=spec.serve.bands,
+            reasons=spec.serve.reasons,
+            reasons_for=spec.serve.reasons_for,
+            factors=spec.serve.factors,
+            fallback=spec.serve.fallback.model_dump(exclude_none=True) if spec.serve.fallback else None,
+        )
+        target = folder / "package"
+        parts = {
+            "decision.json": (folder / "rules" / "decision.json").read_bytes(),
+            "evaluation.json": evaluation,
+            "spec.json": document,
+        }
+        manifest = packages.build(
+            bundle,
+            parts,
+            target,
+            name=spec.name,
+            digests={
+                "snapshot": done.output(Stage.SNAPSHOT),
+                "features": done.output(Stage.FEATURES),
+                "bundle": trained["bundle"],
+                "evaluation": tree["evaluation.json"],
+            },
+            code_version=code_version(),
+            environment=environment(),
+        )
+        size = sum(f.stat().st_size for f in target.iterdir())
+        output = ctx.blobs.put_tree(target)
+        signature = packages.sign(target, _builder(ctx))
+        signed = ctx.blobs.put_bytes(signature.to_bytes())
+    ctx.records.update_version(
+        trained["version"],
+        package=output,
+        evaluation=tree["evaluation.json"],
+        gate=done.output(Stage.GATE),
+        status="waiting",
+    )
+    return Output(output, {"bytes": size, "manifest": manifest, "signature": signed, "version": trained["version"]})
+
+
+def release(ctx: Context, done: Done) -> None:
+    """Lay the approved package out for servers and record that it serves from now on."""
+    from charter.govern.io.trail import Trail
+    from charter.registry.io.packages import verify
+    from charter.registry.types import Deployment
+
+    built = done.summary(Stage.PACKAGE)
+    digest = done.output(Stage.PACKAGE)
+    folder = package_folder(ctx.workspace, ctx.spec.name, digest)
+    lay_out(ctx, digest, Digest(built["signature"]), folder)
+    verify(folder, trusted_keys(ctx.workspace, ctx.records))
+    now = ctx.workspace.clock.now()
+    proof = evidence(ctx.records, digest)
+    trail = Trail(ctx.records, ctx.workspace.anchor_file)
+    with trail.recording(
+        at=now, actor=ctx.actor, action="version.released", subject=f"v{built['version']}", detail=proof
+    ) as change:
+        change.add_deployment(Deployment(built["version"], digest, ctx.actor, now, proof))
+        change.update_version(built["version"], status="released")
+
+
+def lay_out(ctx: Context, package: Digest, signature: Digest, folder: Path) -> None:
+    """Unpack a package and its signature into ``folder``, which appears only when it is whole."""
+    if folder.is_dir():
+        return
+    work = folder.with_name(f".{folder.name}")
+    shutil.rmtree(work, ignore_errors=True)
+    ctx.blobs.checkout(package, work)
+    (work / "signature.json").write_bytes(ctx.blobs.get(signature))
+    work.rename(folder)
+    sync_folder(folder.parent)
+
+
+def package_folder(workspace: Workspace, name: str, package: str) -> Path:
+    """Folder where a signed package lies open for a server."""
+    return workspace.state / "packages" / f"{name}-{package[:16]}"
+
+
+def _builder(ctx: Context) -> Signer:
+    """Return this workspace's own key, made when it first builds; its public half stands in the audit trail."""
+    from charter.govern.io import keys
+
+    home = ctx.workspace.state
+    if keys.key_file(BUILDER, home).exists():
+        signer = keys.load(BUILDER, home)
+    else:
+        signer = keys.create(BUILDER, home)
+    if trusted_keys(ctx.workspace, ctx.records).get(BUILDER) != signer.public_key:
+        ctx.audit("builder.created", BUILDER, {"public_key": signer.public_key})
+    return signer
+
+
+def trusted_keys(workspace: Workspace, records: Records) -> dict[str, str]:
+    """Name to public key of whoever may sign packages, as the audit trail has it.
+
+    Raises
+    ------
+    Refusal
+        When the trail is not whole: then nobody is trusted.
+    """
+    from charter.core.decision import Verdict
+    from charter.govern.io.trail import Trail
+
+    faults = [f for f in Trail(records, workspace.anchor_file).verify() if f.verdict is Verdict.FAIL]
+    if faults:
+        raise Refusal(f"the audit trail is not whole: {faults[0].message}", remedy="See `charter audit verify`.")
+    return {
+        event.subject: str(event.detail["public_key"])
+        for event in records.events()
+        if event.action == "builder.created"
+    }
+

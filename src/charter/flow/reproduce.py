@@ -1,0 +1,157 @@
+"""Building a version again from what is recorded of it, and comparing byte for byte."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from charter.core.digest import Digest
+from charter.core.errors import UsageError
+from charter.core.progress import Progress
+from charter.flow.context import Context, Done, Output
+from charter.flow.plan import RECORDED, Stage
+from charter.flow.views import trained_result, version_number
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded, loads
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A version built twice.
+
+    Attributes
+    ----------
+    what
+        ``package``, or ``bundle`` when the version was never packaged.
+    recorded, rebuilt
+        Digests of the two.
+    differences
+        File to a word: changed, missing, new.
+    rows
+        Where the rows came from: read again from the sources, or kept in the snapshot.
+    environment
+        Distribution to (then, now), where versions differ.
+    """
+
+    version: str
+    what: str
+    recorded: Digest
+    rebuilt: Digest
+    differences: Mapping[str, str]
+    rows: str
+    environment: Mapping[str, tuple[str, str]]
+
+    @property
+    def identical(self) -> bool:
+        """Whether both have the same bytes."""
+        return self.recorded == self.rebuilt
+
+    def lines(self) -> list[str]:
+        """Report for people."""
+        head = f"{self.version}: {self.what} {self.recorded[:16]}"
+        if self.identical:
+            return [f"{head} built again from {self.rows}: identical, byte for byte."]
+        found = [f"{head} built again from {self.rows}: {self.rebuilt[:16]}, not the same."]
+        found += [f"  {name}: {word}" for name, word in self.differences.items()]
+        found += [f"  {name} {then} then, {now} now" for name, (then, now) in self.environment.items()]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        return {
+            "version": self.version,
+            "what": self.what,
+            "identical": self.identical,
+            "recorded": self.recorded,
+            "rebuilt": self.rebuilt,
+            "rows": self.rows,
+            "differences": dict(self.differences),
+            "environment": {k: list(v) for k, v in self.environment.items()},
+        }
+
+
+def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: Progress) -> Reproduction:
+    """Build a version again in a workspace of its own.
+
+    The sources are read again where they are still what they were; otherwise the rows of the snapshot are used.
+    """
+    from charter.data.io.fingerprint import fingerprint
+
+    blobs = workspace.blobs()
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        found = records.version(version_number(version))
+        trained = trained_result(records, found)
+        document = records.result("spec", found.spec)
+        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+    if found.package is not None:
+        text = blobs.get(blobs.tree(found.package)["spec.json"])
+    elif document is not None:
+        text = blobs.get(document.output)
+    else:
+        raise UsageError(f"the specification of {found.name} is not recorded", remedy="See `charter history`.")
+    then = loads(json.dumps(json.loads(text)), file=f"{found.name}.json")
+    same = all(
+        snapshot.inputs.get(f"source {name}") == fingerprint(source, workspace.root, workspace.settings, name=name)
+        for name, source in then.spec.data.sources.items()
+    )
+    with tempfile.TemporaryDirectory(prefix="charter-reproduce-") as folder:
+        settings = replace(workspace.settings, records_url=None, blobs_url=None)
+        again = replace(workspace, settings=settings, state=Path(folder) / "state")
+        with again.records(then.spec.name) as fresh:
+            ctx = Context(again, then, fresh, again.blobs(), progress, settings.actor, tracked=False)
+            outputs: dict[Stage, Output] = {}
+            if not same:
+                _copy_tree(blobs, ctx, snapshot.output, Path(folder))
+                outputs[Stage.SNAPSHOT] = Output(snapshot.output, snapshot.summary)
+            _build(ctx, outputs, packaged=found.package is not None)
+            mine = outputs[Stage.PACKAGE].digest if found.package else Digest(outputs[Stage.TRAIN].summary["bundle"])
+            theirs = found.package or found.bundle
+            new, old = ctx.blobs.tree(mine), blobs.tree(theirs)
+            differences = {
+                name: "new" if name not in old else "missing" if name not in new else "changed"
+                for name in sorted({*new, *old})
+                if new.get(name) != old.get(name)
+            }
+            environment: dict[str, tuple[str, str]] = {}
+            if "manifest.json" in differences:
+                environment = _environment(
+                    json.loads(blobs.get(old["manifest.json"])), json.loads(ctx.blobs.get(new["manifest.json"]))
+                )
+    return Reproduction(
+        found.name,
+        "package" if found.package else "bundle",
+        theirs,
+        mine,
+        differences,
+        "its sources" if same else "the rows kept in its snapshot",
+        environment,
+    )
+
+
+def _build(ctx: Context, outputs: dict[Stage, Output], *, packaged: bool) -> None:
+    from charter.flow.stages import STAGES
+
+    last = Stage.PACKAGE if packaged else Stage.TRAIN
+    for stage in RECORDED[: RECORDED.index(last) + 1]:
+        if stage not in outputs:
+            outputs[stage] = STAGES[stage](ctx, Done(outputs))
+
+
+def _copy_tree(blobs: Any, ctx: Context, tree: Digest, folder: Path) -> None:
+    blobs.checkout(tree, folder / "snapshot")
+    ctx.blobs.put_tree(folder / "snapshot")
+
+
+def _environment(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    before = {**then["environment"]["distributions"], "charter (code)": then["code_version"]}
+    after = {**now["environment"]["distributions"], "charter (code)": now["code_version"]}
+    return {
+        name: (before.get(name, "absent"), after.get(name, "absent"))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    }

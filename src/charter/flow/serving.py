@@ -1,0 +1,95 @@
+"""From a release to something that answers: the deployment file of the server, and answers in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from charter.core.errors import Refusal
+from charter.core.io.files import write_atomic
+from charter.flow.plan import Stage
+from charter.flow.release import package_folder, trusted_keys
+from charter.flow.views import trained_result
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
+    """Lay out the released package for the server and return the file that names it.
+
+    Raises
+    ------
+    Refusal
+        When nothing is released.
+    PackageError
+        When the package was altered since it was signed.
+    """
+    from charter.registry.io.packages import verify
+
+    blobs, name = workspace.blobs(), loaded.spec.name
+    with workspace.records(name, readonly=True) as records:
+        deployment = records.deployment()
+        if deployment is None:
+            raise Refusal(f"nothing of {name} is released", remedy="`charter status` says what is missing.")
+        trained = trained_result(records, records.version(deployment.version))
+        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        snapshot = blobs.tree(features.inputs["snapshot"])
+        trusted = trusted_keys(workspace, records)
+    folder = package_folder(workspace, name, deployment.package)
+    verify(folder, trusted)
+    events = {}
+    if loaded.spec.data.observations.entity is not None:
+        events = {n: str(blobs.path(snapshot[f"{n}.parquet"])) for n in loaded.spec.data.sources}
+    document = {
+        "models": [
+            {
+                "name": name,
+                "version": f"v{deployment.version}",
+                "package": str(folder),
+                "history": events,
+                "trusted_keys": trusted,
+            }
+        ]
+    }
+    path = workspace.state / "deployment.json"
+    write_atomic(path, json.dumps(document, indent=2, sort_keys=True).encode())
+    return path
+
+
+def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
+    """Answer a request in this process, exactly as the server would.
+
+    Raises
+    ------
+    RequestError
+        When the request is at fault.
+    """
+    from charter.serve.io.deployment import load_models
+
+    path = deployment_file(workspace, workspace.load())
+    (served,) = load_models(path)
+    return json.loads(served.answer(body, explain=explain, request_id="cli"))
+
+
+def sample_requests(workspace: Workspace, loaded: Loaded, *, count: int) -> list[dict[str, Any]]:
+    """Take requests from the held-out rows of the released version: real inputs that the model has not seen."""
+    import io
+
+    import polars as pl
+
+    from charter.serve.bundle import read_bundle
+
+    blobs, name = workspace.blobs(), loaded.spec.name
+    with workspace.records(name, readonly=True) as records:
+        deployment = records.deployment()
+        if deployment is None:
+            raise Refusal(f"nothing of {name} is released", remedy="`charter status` says what is missing.")
+        trained = trained_result(records, records.version(deployment.version))
+    rows = pl.read_parquet(io.BytesIO(blobs.get(blobs.tree(trained.inputs["features"])["dataset.parquet"])))
+    rows = rows.filter(pl.col("__split") == "test").sort("__row")
+    fields = read_bundle(package_folder(workspace, name, deployment.package)).signature.inputs
+    chosen = rows.select([f.name for f in fields if f.name in rows.columns])
+    step = max(chosen.height // count, 1)
+    text = chosen.gather_every(step).head(count).write_json()
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
