@@ -111,9 +111,9 @@ class History:
             # Null has no place in the order; it is looked for as any entity and found not to be that one.
             found = self.positions(wanted.fill_null(self.entities[0]))
             return np.where(wanted.is_null().to_numpy(), -1, found)
-        at = np.minimum(self.entities.search_sorted(wanted).to_numpy(), len(self.entities) - 1)
-        known = (self.entities.gather(at) == wanted).to_numpy()
-        return np.where(known, at, -1).astype(np.int64, copy=False)
+        place = self.entities.search_sorted(wanted).to_numpy().astype(np.int64)  # unsigned before
+        at = np.minimum(place, len(self.entities) - 1)
+        return np.where((self.entities.gather(at) == wanted).to_numpy(), at, -1)
 
     def spans(self, positions: Int64s) -> tuple[Int64s, Int64s]:
         """First row and row after the last of the entities at ``positions``; an unknown one has none."""

@@ -133,7 +133,7 @@ def _entities(
             found.append(
                 pl.DataFrame({entity: history.entities.gather(members), AS_OF: as_of[: len(members)]})
             )
-    if not found:
+    if not any(part.height for part in found):
         raise DataError(
             f"no entity of source {population.source!r} is in the population at any cut-off",
             remedy="Check observations.cutoffs against the times in the data, and population.having.",

@@ -219,6 +219,11 @@ def _features(
         at = part[GROUP].to_numpy()
         empty[at] = False
         for name in members:
+            if part.schema[name] != pl.Float64:
+                raise DataError(
+                    f"window {name}: {members[name].aggregate!r} gives a value per event, not one per window",
+                    remedy="Aggregate it, as in SUM(amount) or COUNT(DISTINCT invoice).",
+                )
             values[name][at] = part[name].to_numpy()
     for name, window in members.items():
         values[name][~np.isfinite(values[name])] = np.nan
