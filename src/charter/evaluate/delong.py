@@ -52,7 +52,7 @@ def auc_covariance(y: Floats, scores: Floats, cluster: Integers | None = None) -
         deviation[:, positive] = (v10 - auc[:, None]) / m
         deviation[:, ~positive] = (v01 - auc[:, None]) / n
         clusters = int(cluster.max()) + 1
-        sums = np.stack([np.bincount(cluster, row, clusters) for row in deviation])
+        sums = np.array([np.bincount(cluster, row, clusters) for row in deviation], dtype=np.float64)
         present = np.bincount(cluster, minlength=clusters) > 0
         count = int(present.sum())
         factor = count / (count - 1) if count > 1 else np.nan

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from charter.data.metrics import Sample, why_undefined
 from charter.evaluate.calibration import errors_by_chance
@@ -106,7 +107,7 @@ def from_replicates(
         low, high = basic(point, defined, confidence)
     else:
         low, high = bca(point, defined, jack[np.isfinite(jack)], confidence)
-    return Estimate(point, low, high, method, n, note)
+    return Estimate(point, *_around(point, low, high), method, n, note)
 
 
 def estimate(
@@ -167,7 +168,7 @@ def _against_chance(found: Estimate, sample: Sample, draws: Draws, confidence: f
     return Estimate(found.value, low, found.high, found.method, found.n, note)
 
 
-def _denominator(name: str, sample: Sample) -> np.ndarray:  # type: ignore[type-arg]
+def _denominator(name: str, sample: Sample) -> npt.NDArray[np.bool_]:
     match name:
         case "precision":
             return sample.decision > 0
@@ -193,3 +194,8 @@ def _within_range(name: str, found: Estimate) -> Estimate:
     most = np.inf if word.high is None else word.high
     low, high = (float(np.clip(end, least, most)) for end in (found.low, found.high))
     return Estimate(found.value, low, high, found.method, found.n, found.note)
+
+
+def _around(value: float, low: float, high: float) -> tuple[float, float]:
+    """Widen an interval to hold the value itself: a bias correction may move it past, which no reader expects."""
+    return min(low, value), max(high, value)

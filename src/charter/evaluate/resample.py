@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from charter.data.metrics import Sample
 from charter.evaluate.types import Floats, Integers
@@ -41,7 +42,9 @@ class Draws:
     seed: int
 
     @classmethod
-    def of(cls, n: int, *, resamples: int, seed: int, cluster: np.ndarray | None = None) -> Draws:  # type: ignore[type-arg]
+    def of(
+        cls, n: int, *, resamples: int, seed: int, cluster: npt.NDArray[np.generic] | None = None
+    ) -> Draws:
         """Plan the draws for n rows; ``cluster`` names the entity of each row."""
         if cluster is None:
             return cls(np.arange(n), n, False, resamples, seed)
