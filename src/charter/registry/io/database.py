@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, insert, ma
 
 from charter.core.errors import Busy, CharterError, UsageError
 from charter.registry.io import schema
-from charter.registry.io.sqlite import BUSY_SECONDS, not_a_database, sqlite_path
+from charter.registry.io.sqlite import BUSY_SECONDS, not_a_database, reading_only, sqlite_path
 from charter.registry.io.tables import METADATA
 from charter.registry.ports import Row, Store
 
@@ -26,9 +26,10 @@ WRITER_LOCK = 0x43_68_61_72  # "Char": our advisory lock within a PostgreSQL dat
 class Database:
     """Read-write `Store`."""
 
-    def __init__(self, engine: Engine, path: Path | None) -> None:
+    def __init__(self, engine: Engine, path: Path | None, *, readonly: bool = False) -> None:
         self._engine = engine
         self._path = path
+        self._readonly = readonly
 
     @classmethod
     def connect(cls, url: str) -> Database:
@@ -47,6 +48,30 @@ class Database:
                 if found != schema.HEAD:
                     schema.refuse_newer(found)
                     database._migrate()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def look(cls, url: str) -> Database | None:
+        """Connect for reading only, changing nothing; None when there are no records yet.
+
+        Raises
+        ------
+        UsageError
+            As `connect`, and when the records must first be brought to the present version.
+        """
+        path = sqlite_path(url)
+        database = cls(_engine(url, path), path, readonly=True)
+        try:
+            with database._told():
+                found = database._revision()
+            if found is None:
+                database.close()
+                return None
+            schema.refuse_newer(found)
+            schema.refuse_older(found)
         except BaseException:
             database.close()
             raise
@@ -77,7 +102,11 @@ class Database:
         ------
         Busy
             When another process holds the records for longer than half a minute.
+        UsageError
+            When the records were opened for reading only.
         """
+        if self._readonly:
+            raise reading_only("records")
         with self._told(), self._engine.connect() as connection, connection.begin():
             self._lock(connection)
             yield _Transaction(connection)

@@ -42,7 +42,7 @@ class Records:
         """Open the records at a SQLAlchemy address.
 
         Opening for writing creates the records, or brings older ones to the present version, under a lock.
-        Opening for reading changes nothing: SQLite records that are not there yet read as empty.
+        Opening for reading changes nothing: records that are not there yet read as empty.
 
         Parameters
         ----------
@@ -77,6 +77,8 @@ class Records:
             Database,
         )  # SQLAlchemy: half a second that reading SQLite does without
 
+        if readonly:
+            return cls(Database.look(url) or NoStore(), model)
         return cls(Database.connect(url), model)
 
     def for_model(self, model: str) -> Records:

@@ -96,15 +96,15 @@ class SqliteReader:
 
     def insert(self, table: str, values: Row) -> None:
         """Refuse."""
-        raise _reading(table)
+        raise reading_only(table)
 
     def update(self, table: str, values: Row, where: Row) -> int:
         """Refuse."""
-        raise _reading(table)
+        raise reading_only(table)
 
     def transaction(self) -> AbstractContextManager[Store]:
         """Refuse."""
-        raise _reading("records")
+        raise reading_only("records")
 
     def close(self) -> None:
         """Close the file."""
@@ -122,15 +122,15 @@ class NoStore:
 
     def insert(self, table: str, values: Row) -> None:
         """Refuse."""
-        raise _reading(table)
+        raise reading_only(table)
 
     def update(self, table: str, values: Row, where: Row) -> int:
         """Refuse."""
-        raise _reading(table)
+        raise reading_only(table)
 
     def transaction(self) -> AbstractContextManager[Store]:
         """Refuse."""
-        raise _reading("records")
+        raise reading_only("records")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -144,7 +144,8 @@ def not_a_database(path: Path, error: Exception) -> UsageError:
     )
 
 
-def _reading(what: str) -> UsageError:
+def reading_only(what: str) -> UsageError:
+    """Say that nothing may be written here."""
     return UsageError(
         f"{what}: the records were opened for reading only", remedy="Open them with readonly=False."
     )
