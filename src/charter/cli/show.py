@@ -62,31 +62,41 @@ def _estimate(e: Mapping[str, Any]) -> str:
 
 def _quality(evaluation: Mapping[str, Any]) -> None:
     baselines = evaluation["baselines"]
-    say(f"quality on {evaluation['n']:,} held-out rows" + (
-        f", {evaluation['positives']:,} positive" if evaluation.get("positives") is not None else ""))  # fmt: skip
-    rows = []
-    for name, estimate in evaluation["metrics"].items():
-        others = [_estimate(b["metrics"][name]) if name in b["metrics"] else "" for b in baselines.values()]
-        rows.append((name, _estimate(estimate), *others))
+    positives = evaluation["positives"]
+    say(
+        f"quality on {evaluation['n']:,} held-out rows"
+        + (f", {positives:,} positive" if positives is not None else "")
+        + f", intervals at {evaluation['confidence']:.0%}"
+    )
+    rows = [
+        (name, _estimate(own), *(_estimate(b[name]) if name in b else "" for b in baselines.values()))
+        for name, own in evaluation["metrics"].items()
+    ]
     table(rows, head=("metric", "model", *baselines))
-    if evaluation.get("threshold"):
-        say(f"  threshold {evaluation['threshold']['threshold']:.4f}, chosen on out-of-fold rows")
+    against, threshold = evaluation["against_baseline"], evaluation["threshold"]
+    if against:
+        better = _estimate(against["difference"])
+        say(f"  against {against['baseline']}: {against['metric']} {better}")
+    if threshold:
+        say(f"  threshold {threshold['threshold']:.4f} (for {threshold['objective']}), chosen on out-of-fold rows")
 
 
 def _slices(evaluation: Mapping[str, Any]) -> None:
     if not evaluation["slices"]:
         return
     say(f"slices by {evaluation['primary']}")
-    table(
-        [
-            (s["name"], f"{s['n']:,}", _estimate(s["metric"]) if s.get("metric") else s.get("note", "too few rows"))
-            for s in evaluation["slices"]
-        ],
-        head=("slice", "rows", evaluation["primary"]),
-        right=(1,),
-    )
-    if evaluation.get("worst_slice"):
-        say(f"  worst: {evaluation['worst_slice']}")
+    rows = [
+        (_slice(s), f"{s['n']:,}", _estimate(s["primary"]) if s["judged"] else "not judged", s["note"] or "")
+        for s in evaluation["slices"]
+    ]
+    table(rows, head=("slice", "rows", evaluation["primary"], ""), right=(1,))
+    if evaluation["worst_slice"]:
+        say(f"  worst: {_slice(evaluation['worst_slice'])}")
+    say(f"  {evaluation['slices_note']}")
+
+
+def _slice(found: Mapping[str, Any]) -> str:
+    return found["slice"] if found["value"] in (None, "") else f"{found['slice']} = {found['value']}"
 
 
 def _fairness(evaluation: Mapping[str, Any]) -> None:
@@ -100,7 +110,7 @@ def _fairness(evaluation: Mapping[str, Any]) -> None:
             head=("group", "rows", "positives", "selected", "true positive rate", "false positive rate"),
             right=(1, 2, 3, 4, 5),
         )
-        table([(k, _estimate(found[k])) for k in found if k not in ("groups", "note") and isinstance(found[k], dict)])
+        table([(k, _estimate(found[k])) for k in found if isinstance(found[k], dict) and "value" in found[k]])
 
 
 def _rate(value: Any) -> str:

@@ -2,55 +2,59 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from charter.core.decision import Decision
-from charter.core.digest import canonical_json, plain
-from charter.core.errors import DataError, Refusal
+from charter.core.decision import Decision, Verdict
+from charter.core.digest import canonical_json, digest_json, plain
+from charter.core.errors import Refusal
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from charter.features.featureset import FeatureSet
+    from charter.train.types import Trained
+
 
 def snapshot(ctx: Context, done: Done) -> Output:
     """Read every source, clean it, judge it by its contract, and keep the rows under their digest."""
-    from charter.data.contract import foreign_keys
     from charter.data.io.sources import read
-    from charter.data.prepare import prepare
+    from charter.data.prepare import prepare_all
 
-    spec, workspace = ctx.spec, ctx.workspace
-    frames: dict[str, pl.DataFrame] = {}
+    spec, workspace, where = ctx.spec, ctx.workspace, ctx.loaded.source.where
+    raw = {}
+    for name, source in spec.data.sources.items():
+        ctx.progress.start(f"reading {name}")
+        raw[name] = read(source, workspace.root, workspace.settings, ctx.progress)
+        ctx.progress.finish()
+    ctx.progress.start("checking the data against its contract")
+    prepared = prepare_all(raw, spec.data.sources, now=workspace.clock.now())
+    ctx.progress.finish()
+    reports = {name: p.report for name, p in prepared.items()}
+    checks = [c for r in reports.values() for c in r.decision(where).checks]
+    decision = Decision.of("data contract", checks)
+    if not decision.allows:
+        raise Refusal("the data breaks its contract", decision=decision)
     with ctx.scratch() as folder:
-        reports = {}
-        for name, source in spec.data.sources.items():
-            ctx.progress.start(f"reading {name}")
-            frame = read(source, workspace.root, workspace.settings, name=name)
-            prepared = prepare(frame, name, source, now=workspace.clock.now())
-            ctx.progress.finish()
-            decision = prepared.report.decision(ctx.loaded.source.where(("data", "sources", name)))
-            if not decision.allows:
-                raise Refusal(f"the data of {name} breaks its contract", decision=decision)
-            frames[name], reports[name] = prepared.frame, prepared.report
-            prepared.frame.write_parquet(folder / f"{name}.parquet")
-            if prepared.quarantine.height:
-                prepared.quarantine.write_parquet(folder / f"{name}.quarantine.parquet")
-        broken = foreign_keys(frames, spec.data.sources)
-        if broken and not Decision.of("foreign keys", broken).allows:
-            raise Refusal("a reference between sources is broken", decision=Decision.of("foreign keys", broken))
+        for name, found in prepared.items():
+            found.frame.write_parquet(folder / f"{name}.parquet")
+            if found.quarantine.height:
+                found.quarantine.write_parquet(folder / f"{name}.quarantine.parquet")
         report = {name: plain(r.to_json()) for name, r in reports.items()}
         (folder / "report.json").write_bytes(canonical_json(report))
         output = ctx.blobs.put_tree(folder)
     return Output(
         output,
         {
-            "rows": {name: frame.height for name, frame in frames.items()},
+            "rows": {name: r.rows_kept for name, r in reports.items()},
             "read": {name: r.rows_read for name, r in reports.items()},
             "duplicates": {name: r.duplicates for name, r in reports.items()},
             "filtered": {name: r.filtered for name, r in reports.items()},
             "quarantined": {name: r.quarantined for name, r in reports.items()},
+            "warnings": [f"{c.name}: {c.observed}; {c.required}" for c in decision.checks if c.verdict is Verdict.WARN],
         },
     )
 
@@ -73,12 +77,6 @@ def features(ctx: Context, done: Done) -> Output:
     label = spec.data.label.name
     usable = dataset.filter(dataset[label].is_not_null())
     counts = {role: usable.filter(usable["__split"] == role).height for role in ("train", "test")}
-    for role, count in counts.items():
-        if count == 0:
-            raise DataError(
-                f"no observation with a known label falls into the {role} rows",
-                remedy="Check `train.split` and `data.observations` against the dates in the data.",
-            )
     leaks = find_leaks(usable, spec, feature_set.candidates)
     if not leaks.allows:
         raise Refusal("the features know what they must not know", decision=leaks)
@@ -119,25 +117,51 @@ def train(ctx: Context, done: Done) -> Output:
         trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=tracker)
     with ctx.scratch() as folder:
         bundle = folder / "bundle"
-        write_bundle(bundle, trained=trained, inputs=signature(spec, rows), feature_set=feature_set, spec=spec, rows=rows)
+        write_bundle(
+            bundle,
+            name=spec.name,
+            task=spec.train.task,
+            signature=signature(spec, rows),
+            featureset=feature_set.to_json(),
+            preprocessor=trained.preprocessor.to_json(),
+            calibration=trained.calibration.to_json(),
+            classes=trained.classes,
+            model_onnx=trained.onnx,
+            native=trained.native,
+            profile=_reference(rows, trained, feature_set),
+        )
         trained.oof.write_parquet(folder / "oof.parquet")
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
         bundle_digest = ctx.blobs.put_tree(bundle)
+        shutil.rmtree(bundle)
         output = ctx.blobs.put_tree(folder)
-    version = ctx.records.version_for(bundle_digest, spec=spec_digest(spec), now=ctx.workspace.clock.now())
+    version = ctx.records.version_for(bundle_digest, spec=digest_json(spec.model_dump(mode="json")), now=ctx.workspace.clock.now())
     return Output(
         output,
         {
             "version": version.number,
             "bundle": bundle_digest,
             "learner": trained.learner,
-            "parameters": trained.params,
+            "parameters": dict(trained.params),
             "metric": trained.metric,
             "value": trained.value,
             "trials": len(trained.candidates),
-            "parity": trained.parity,
+            "parity": dict(trained.parity),
+            "run": trained.run,
         },
     )
+
+
+def _reference(rows: pl.DataFrame, trained: Trained, feature_set: FeatureSet) -> dict[str, Any]:
+    """Profile what the model saw and said, the reference that later days are compared with."""
+    from charter.data.profile import profile
+
+    seen = rows.select(name for name in feature_set.candidates if name in rows.columns)
+    return {
+        "schema_version": 1,
+        "features": profile(seen).to_json(),
+        "score": profile(trained.oof.select("score")).to_json(),
+    }
 
 
 def training_rows(dataset: pl.DataFrame, label: str, role: str) -> pl.DataFrame:

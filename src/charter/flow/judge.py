@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Verdict
-from charter.core.digest import Digest, canonical_json, plain
+from charter.core.digest import canonical_json, plain
 from charter.core.errors import CharterError
 from charter.flow.build import snapshot_frames, training_rows
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
 
     from charter.serve.scorer import Scorer
@@ -27,37 +29,35 @@ MEASURED_ROWS = 300
 
 def evaluate(ctx: Context, done: Done) -> Output:
     """Choose the threshold on out-of-fold rows, then score the held-out rows as serving will, and measure."""
-    from charter.evaluate.evaluation import evaluate as measure_quality
-    from charter.evaluate.threshold import choose
+    from charter.evaluate.run import evaluate as measure_quality
+    from charter.evaluate.threshold import choose, rule_of
     from charter.serve.scorer import Scorer
-    from charter.train.calibrate import Calibration
 
     spec, label = ctx.spec, ctx.spec.data.label.name
-    bundle = Digest(done.summary(Stage.TRAIN)["bundle"])
+    entity = spec.data.observations.entity
     dataset = read_frame(ctx.blobs, done.output(Stage.FEATURES), "dataset.parquet")
     rows = training_rows(dataset, label, "test")
     oof = read_frame(ctx.blobs, done.output(Stage.TRAIN), "oof.parquet")
+    threshold = None
+    if spec.train.task == "binary":
+        threshold = choose(oof[label].to_numpy(), oof["score"].to_numpy(), rule_of(spec), spec.value)
     with ctx.scratch() as folder:
-        ctx.blobs.checkout(bundle, folder / "bundle")
-        scorer = Scorer.load(folder / "bundle", history=_history(ctx, done))
+        ctx.blobs.checkout(done.summary(Stage.TRAIN)["bundle"], folder / "bundle")
+        scorer = Scorer.load(folder / "bundle", _history(ctx, done))
         ctx.progress.start(f"scoring {rows.height:,} held-out rows")
-        scored = scorer.score(scorer.requests(rows))
+        scored = scorer.score(rows, decide=False)
         ctx.progress.finish()
-        y = rows[label].to_numpy()
-        calibration = Calibration.from_json(scorer.scoring["calibration"])
-        threshold = None
-        if spec.train.task == "binary":
-            threshold = choose(
-                oof["label"].to_numpy(), calibration.apply(oof["score"].to_numpy()), spec.evaluate.threshold, spec.value
-            )
+        classes = scorer.bundle.classes
         ctx.progress.start("measuring quality with intervals")
         evaluation = measure_quality(
             rows,
-            y,
-            scored["score"].to_numpy(),
-            baselines=_baselines(ctx, rows, training_rows(dataset, label, "train")),
-            threshold=threshold,
+            _actual(rows[label], spec.train.task, classes),
+            _scores(scored, spec.train.task),
             spec=spec,
+            threshold=threshold,
+            baselines=_baselines(ctx, rows, training_rows(dataset, label, "train")),
+            cluster=rows[entity].to_numpy() if entity is not None else None,
+            classes=classes if spec.train.task == "multiclass" else (),
         )
         ctx.progress.finish()
         measurement = _measure(ctx, done, scorer, rows, folder)
@@ -79,6 +79,20 @@ def evaluate(ctx: Context, done: Done) -> Output:
     )
 
 
+def _actual(label: pl.Series, task: str, classes: Sequence[str]) -> np.ndarray:
+    """Labels as the metrics read them; a class that training has not seen has no number and is refused there."""
+    if task != "multiclass":
+        return label.cast(float).to_numpy()
+    places = {name: float(i) for i, name in enumerate(classes)}
+    return np.array([places.get(str(v), np.nan) for v in label.to_list()], dtype=np.float64)
+
+
+def _scores(scored: pl.DataFrame, task: str) -> np.ndarray:
+    if task != "multiclass":
+        return scored["score"].to_numpy()
+    return np.array(scored["scores"].to_list(), dtype=np.float64)
+
+
 def _history(ctx: Context, done: Done) -> dict[str, pl.DataFrame] | None:
     """Events that an entity model looks back on; None for one row per observation."""
     return dict(snapshot_frames(ctx, done)) if ctx.spec.data.observations.entity is not None else None
@@ -98,7 +112,7 @@ def _baselines(ctx: Context, rows: pl.DataFrame, known: pl.DataFrame) -> dict[st
 
 def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folder: Path) -> dict[str, Any]:
     """Measure latency, memory and size of the bundle in a clean process, one row per request."""
-    requests = scorer.requests(rows.head(MEASURED_ROWS))
+    requests = rows.head(MEASURED_ROWS).select(f.name for f in scorer.signature.inputs if f.name in rows.columns)
     requests.write_parquet(folder / "requests.parquet")
     command = [sys.executable, "-m", "charter.serve.measure", str(folder / "bundle"), str(folder / "requests.parquet")]
     if ctx.spec.data.observations.entity is not None:

@@ -25,15 +25,11 @@ def current_plan(workspace: Workspace, loaded: Loaded, records: Records) -> Plan
 
 def observe(workspace: Workspace, loaded: Loaded, records: Records) -> State:
     """Read everything that a plan depends on; changes nothing."""
-    from charter.data.io.fingerprint import fingerprint
+    from charter.data.io.sources import fingerprints
 
-    spec, settings = loaded.spec, workspace.settings
-    prints = {
-        name: fingerprint(source, workspace.root, settings, name=name) for name, source in spec.data.sources.items()
-    }
     deployment = records.deployment()
     return State(
-        fingerprints=prints,
+        fingerprints=fingerprints(loaded.spec.data.sources, workspace.root, workspace.settings),
         find=lambda stage, key: records.result(stage, key),
         latest=lambda stage: records.latest(stage),
         code=__version__,

@@ -79,7 +79,7 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
 
     The sources are read again where they are still what they were; otherwise the rows of the snapshot are used.
     """
-    from charter.data.io.fingerprint import fingerprint
+    from charter.data.io.sources import fingerprints
 
     blobs = workspace.blobs()
     with workspace.records(loaded.spec.name, readonly=True) as records:
@@ -95,10 +95,8 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
     else:
         raise UsageError(f"the specification of {found.name} is not recorded", remedy="See `charter history`.")
     then = loads(json.dumps(json.loads(text)), file=f"{found.name}.json")
-    same = all(
-        snapshot.inputs.get(f"source {name}") == fingerprint(source, workspace.root, workspace.settings, name=name)
-        for name, source in then.spec.data.sources.items()
-    )
+    now = fingerprints(then.spec.data.sources, workspace.root, workspace.settings)
+    same = all(snapshot.inputs.get(f"source {name}") == digest for name, digest in now.items())
     with tempfile.TemporaryDirectory(prefix="charter-reproduce-") as folder:
         settings = replace(workspace.settings, records_url=None, blobs_url=None)
         again = replace(workspace, settings=settings, state=Path(folder) / "state")
