@@ -31,6 +31,10 @@ class Calibration:
     a: float = 1.0
     b: float = 0.0
 
+    def apply(self, score: np.ndarray) -> np.ndarray:
+        """See `apply`."""
+        return apply(self, score)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats survive the round trip to the bit."""
         match self.kind:

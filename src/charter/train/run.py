@@ -125,8 +125,8 @@ def train(
             "__row": dataset["__row"].gather(rows),
             "fold": fold_of,
             "label": dataset[label].gather(rows),
-            "score": scored.tolist() if scored.ndim == 2 else scored,
-            "raw_score": raw.tolist() if raw.ndim == 2 else raw,
+            "score": raw.tolist() if raw.ndim == 2 else raw,
+            "calibrated_score": scored.tolist() if scored.ndim == 2 else scored,
         }
     )
     outcome = Outcome(

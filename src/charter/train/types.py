@@ -42,7 +42,7 @@ class Trained:
         Every trial, in order.
     oof
         Out-of-fold rows in the order of the data set: ``__row``, ``fold`` Int32, the label under ``label``, ``score``
-        (calibrated, as served) and ``raw_score``: Float64, or lists of them (multiclass).
+        (raw) and ``calibrated_score`` (as served): Float64, or lists of them (multiclass).
     parity
         ``max_abs_difference`` between trained and exported model on training rows (for regression relative to the
         largest value, if above 1), ``rows``, ``limit``.

@@ -21,12 +21,13 @@ class LogisticRegressionLearner:
 
     A column's missing and infinite values are replaced by its median, then it is standardised; both are folded into
     the coefficients, so that the exported model reads raw columns. Minimises
-    ``|w|^2 / 2 + C x sum of weighted log losses``. Multiclass is multinomial.
+    ``|w|^2 / 2 + C x sum of weighted log losses``. Multiclass is multinomial. A monotone constraint is a bound of zero
+    on the sign of a coefficient (binary only); the optimum within bounds is found by L-BFGS-B (Byrd et al., 1995).
     """
 
     name = "logistic_regression"
     tasks = frozenset({"binary", "multiclass"})
-    monotone = False
+    monotone = True
 
     def suggest(self, space: Space, task: str) -> dict[str, Any]:
         """Draw the inverse strength of the penalty."""
@@ -54,26 +55,27 @@ class LogisticRegressionLearner:
         Raises
         ------
         UsageError
-            When a monotone constraint is asked for.
+            When a monotone constraint is asked for with several classes.
         """
-        from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-        if any(monotone):
+        if any(monotone) and task != "binary":
             raise UsageError(
-                "train.monotone: logistic_regression cannot promise monotone constraints",
+                "train.monotone: with several classes logistic_regression cannot promise monotone constraints",
                 remedy="Remove it from train.learners, or remove the constraints.",
             )
         memo = {} if memo is None else memo
         if "linear" not in memo:
             memo["linear"] = _standardise(X)
         Z, fill, mean, scale = memo["linear"]
-        solver = "newton-cholesky" if X.shape[1] <= DENSE_COLUMNS else "lbfgs"
-        model = LogisticRegression(C=float(params["C"]), solver=solver, max_iter=1000, tol=1e-6)
+        codes, C = y.astype(np.int64), float(params["C"])
         with threadpool_limits(1):  # the order of a threaded sum is not ours to know
-            model.fit(Z, y.astype(np.int64), sample_weight=weight)
-        coefficients = model.coef_.T / scale[:, None]
-        intercept = model.intercept_ - sum_columns((mean[:, None] * coefficients)[None])[0]
+            if any(monotone):
+                slopes, intercept = _bounded(Z, codes, weight, C, monotone)
+            else:
+                slopes, intercept = _free(Z, codes, weight, C)
+        coefficients = slopes / scale[:, None]
+        intercept = intercept - sum_columns((mean[:, None] * coefficients)[None])[0]
         return FittedLinear(coefficients, intercept, fill, mean, scale, task, params)
 
     def settle(self, fold_params: Sequence[Params], growth: float) -> dict[str, Any]:
@@ -159,3 +161,39 @@ def _standardise(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     mean, scale = wide.mean(axis=0), wide.std(axis=0)
     scale = np.where(scale > 1e-12 * np.maximum(np.abs(mean), 1e-12), scale, 1.0)
     return (wide - mean) / scale, fill, mean, scale
+
+
+def _free(Z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, C: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (d, k) and intercepts (k,) without constraints."""
+    from sklearn.linear_model import LogisticRegression
+
+    solver = "newton-cholesky" if Z.shape[1] <= DENSE_COLUMNS else "lbfgs"
+    model = LogisticRegression(C=C, solver=solver, max_iter=1000, tol=1e-6)
+    model.fit(Z, y, sample_weight=weight)
+    return np.asarray(model.coef_.T), np.asarray(model.intercept_)
+
+
+def _bounded(
+    Z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, C: float, monotone: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (d, 1) and intercept (1,) whose signs are as ``monotone`` says; binary."""
+    from scipy.optimize import minimize
+
+    each = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    strength = C * each.sum()
+    each = each / each.sum()
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        z = Z @ w[:-1] + w[-1]
+        wrong = each * (probabilities(z, "binary") - y)
+        value = float(np.sum(each * (np.logaddexp(0, z) - y * z)) + w[:-1] @ w[:-1] / (2 * strength))
+        return value, np.append(Z.T @ wrong + w[:-1] / strength, wrong.sum())
+
+    bounds = [(0.0 if m > 0 else None, 0.0 if m < 0 else None) for m in monotone]
+    share = float(np.sum(each * y))
+    start = np.append(np.zeros(Z.shape[1]), np.log(share / (1 - share)))
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)],
+        options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7},
+    )  # fmt: skip
+    return found.x[:-1, None], found.x[-1:]
