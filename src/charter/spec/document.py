@@ -26,7 +26,14 @@ MAX_DEPTH = 40
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,30})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
-_WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS: dict[str, bool | None] = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 _WORDS |= dict.fromkeys(("", "~", "null", "Null", "NULL"))
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -37,6 +44,9 @@ class Place(NamedTuple):
     line: int
     column: int
     width: int
+
+
+_TOP = Place(1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class Source:
                 return self.keys[path[:length]]
             if path[:length] in self.values:
                 return self.values[path[:length]].place
-        return Place(1, 1, 1)
+        return _TOP
 
     def value(self, path: Path) -> Place:
         """Place of the scalar at ``path``; of its key where it is a collection or absent."""
@@ -106,11 +116,11 @@ class Source:
         return Place(len(breaks) + 1, at - start_of_line + 1, len(word))
 
     def where(self, path: Path) -> str:
-        """``model.yaml:63``, for verdicts.
+        r"""``model.yaml:63``, for verdicts.
 
         Examples
         --------
-        >>> read("train:\\n  seed: 1\\n", "model.yaml")[1].where(("train", "seed"))
+        >>> read("train:\n  seed: 1\n", "model.yaml")[1].where(("train", "seed"))
         'model.yaml:2'
         """
         return f"{self.file}:{self.place(path).line}"
@@ -139,7 +149,7 @@ def read(text: str, file: str) -> tuple[dict[str, Any], Source, list[Problem]]:
     lines = tuple(_BREAK.split(text))
     reader = _Reader(text, lines)
 
-    def refuse(message: str, hint: str = "", at: Place = Place(1, 1, 1)) -> SpecError:
+    def refuse(message: str, hint: str = "", at: Place = _TOP) -> SpecError:
         return SpecError([Problem((), message, hint, *at)], file=file, lines=lines)
 
     try:
@@ -152,7 +162,7 @@ def read(text: str, file: str) -> tuple[dict[str, Any], Source, list[Problem]]:
         raise refuse(fault.message, fault.hint, fault.place) from None
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
-        place = Place(mark.line + 1, mark.column + 1, 1) if mark else Place(1, 1, 1)
+        place = Place(mark.line + 1, mark.column + 1, 1) if mark else _TOP
         said = fault.problem or fault.context or "not YAML"
         raise refuse(f"the file is not YAML: {said}", _advice(said, lines, place), place) from None
     except yaml.YAMLError as fault:
@@ -177,7 +187,9 @@ def _advice(said: str, lines: tuple[str, ...], place: Place) -> str:
     return ""
 
 
-class _Unreadable(Exception):  # noqa: N818 - becomes a SpecError in `read`
+class _Unreadable(Exception):
+    """Becomes a SpecError in `read`."""
+
     def __init__(self, message: str, place: Place, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -196,7 +208,7 @@ class _PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser
 
 def _event_parser(text: str) -> Any:
     if yaml.__with_libyaml__:
-        return yaml.cyaml.CParser(text)
+        return yaml._yaml.CParser(text)
     return _PythonParser(text)
 
 
@@ -218,7 +230,7 @@ class _Reader:
         self.next = parser.get_event
         self.next()  # the stream's start
         if isinstance(self.next(), yaml.StreamEndEvent):
-            raise _Unreadable("the file is empty", Place(1, 1, 1), "start from `charter init`")
+            raise _Unreadable("the file is empty", _TOP, "start from `charter init`")
         data = self.build(self.next(), (), 0)
         self.next()  # the document's end
         following = self.next()
@@ -228,7 +240,7 @@ class _Reader:
             )
         if not isinstance(data, dict):
             raise _Unreadable(
-                "the file is not a mapping of keys to values", Place(1, 1, 1), "begin with `spec_version: 1`"
+                "the file is not a mapping of keys to values", _TOP, "begin with `spec_version: 1`"
             )
         return data
 
@@ -250,16 +262,16 @@ class _Reader:
             raise _Unreadable(
                 f"the tag {event.tag} is not used here", self.place(event), "write the plain value"
             )
-        if isinstance(event, yaml.ScalarEvent):
-            data: Any = _scalar(event.value) if event.implicit[0] else event.value
-            self.values[path] = Span(self.place(event), event.start_mark.index, event.end_mark.index, True)
+        scalar = isinstance(event, yaml.ScalarEvent)
+        self.values[path] = Span(self.place(event), event.start_mark.index, event.end_mark.index, scalar)
+        data: Any
+        if scalar:
+            data = _scalar(event.value) if event.implicit[0] else event.value
         elif isinstance(event, yaml.SequenceStartEvent):
-            self.values[path] = Span(self.place(event), event.start_mark.index, event.end_mark.index, False)
             data = []
             while not isinstance(entry := self.next(), yaml.SequenceEndEvent):
                 data.append(self.build(entry, (*path, len(data)), depth + 1))
         else:
-            self.values[path] = Span(self.place(event), event.start_mark.index, event.end_mark.index, False)
             data = self.mapping(path, depth)
         if event.anchor is not None:
             self.anchors[event.anchor] = (path, data)

@@ -27,7 +27,7 @@ SPEC_VERSION = 1
 class Part(BaseModel):
     """Base: frozen, closed, documented by attribute docstrings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 def _requirement(text: str) -> str:
@@ -349,7 +349,7 @@ class Label(Part):
     source: Name | None = None
     over_next: DurationText | None = None
     positive_when: Expression | None = None
-    """With ``source``: an aggregate over the entity's events in [cut-off, cut-off + over_next), such as ``COUNT(*) = 0``."""
+    """With ``source``: an aggregate over the entity's events in [cut-off, cut-off + over_next), as ``COUNT(*) = 0``."""
     where: Expression | None = None
     """With ``source``: events that count."""
     known_after: DurationText | None = None

@@ -1,0 +1,43 @@
+"""Cross-checks: what can be known to be wrong before any data is read."""
+
+from __future__ import annotations
+
+from charter.core.errors import Problem
+from charter.spec.checks.examiner import Examiner
+from charter.spec.checks.features import check_features
+from charter.spec.checks.judging import check_judging, check_serving, check_training
+from charter.spec.checks.observations import check_label, check_observations, check_split
+from charter.spec.checks.sources import check_sources
+from charter.spec.faults import Fault
+from charter.spec.scope import scope
+from charter.spec.types import ModelSpec
+
+
+def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
+    """Find what does not fit together.
+
+    Parameters
+    ----------
+    names_known
+        False when a part of the specification was left out because it could not be read; then a name that
+        is not found is no fault.
+    """
+    look = Examiner(spec, names_known=names_known)
+    names = scope(spec)
+    check_sources(look)
+    check_observations(look)
+    check_label(look)
+    check_features(look, names)
+    check_training(look, names)
+    check_split(look)
+    check_judging(look, names)
+    check_serving(look, names)
+    return look.faults
+
+
+def cross_check(spec: ModelSpec) -> list[Problem]:
+    """Problems of a specification that has no file, so their places are paths alone.
+
+    The loader calls `find` and places the faults in the file.
+    """
+    return [Problem(fault.path, fault.message, fault.hint) for fault in find(spec)]

@@ -1,0 +1,120 @@
+"""Which names there are: columns of an observation, features, and what must not become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from charter.spec.checks.examiner import source_kinds
+from charter.spec.checks.kinds import kind_of
+from charter.spec.expression import ExpressionError, parse
+from charter.spec.functions import Kind
+from charter.spec.types import ModelSpec, SourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Names of one specification.
+
+    Attributes
+    ----------
+    base
+        Columns of an observation before row features: the source's columns, or the windows of an entity.
+    rows
+        Row features in the order in which they can be computed.
+    cycle
+        Row features that need each other; empty in a sound specification.
+    label
+        Names that hold the label or are derived from it.
+    keys
+        Columns that identify an observation.
+    times
+        Columns that say when it was.
+    """
+
+    base: dict[str, Kind]
+    rows: dict[str, Kind]
+    cycle: tuple[str, ...]
+    label: frozenset[str]
+    keys: frozenset[str]
+    times: frozenset[str]
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        """Everything that an expression over observations may name, with kinds."""
+        return {**self.base, **self.rows}
+
+    @property
+    def candidates(self) -> dict[str, Kind]:
+        """What could be a feature: no label, no key, no time; exclusions not yet applied."""
+        away = self.label | self.keys | self.times
+        return {name: kind for name, kind in self.columns.items() if name not in away}
+
+
+def scope(spec: ModelSpec) -> Scope:
+    """Collect the names of a specification; unknown sources and broken expressions are passed over."""
+    observations = spec.data.observations
+    source = spec.data.sources.get(observations.source or "")
+    base: dict[str, Kind] = source_kinds(source) if source is not None else {}
+    keys = set(observations.key) if observations.source is not None else set()
+    times = {observations.time} if observations.time is not None else set()
+    if source is not None and source.time is not None:
+        times.add(source.time)
+    if observations.entity is not None:
+        keys.add(observations.entity)
+        base[observations.entity] = _entity_kind(spec)
+        for name in window_features(spec):
+            base[name] = "number"
+    label = {spec.data.label.name}
+    if source is not None and spec.data.label.column is not None:
+        label |= derived_from(source, spec.data.label.column)
+    rows, cycle = _rows(spec, base)
+    return Scope(base, rows, cycle, frozenset(label), frozenset(keys), frozenset(times))
+
+
+def window_features(spec: ModelSpec) -> dict[str, str]:
+    """Window features and the window each comes from: ``amount_30d`` -> ``amount``."""
+    return {f"{name}_{over}": name for name, window in spec.features.windows.items() for over in window.over}
+
+
+def derived_from(source: SourceSpec, column: str) -> set[str]:
+    """``column`` and every derived column that depends on it."""
+    tainted = {column}
+    for name, text in source.derive.items():
+        try:
+            if tainted & set(parse(text).names):
+                tainted.add(name)
+        except ExpressionError:
+            continue
+    return tainted
+
+
+def _entity_kind(spec: ModelSpec) -> Kind:
+    population = spec.data.observations.population
+    source = spec.data.sources.get(population.source) if population is not None else None
+    return (
+        source_kinds(source).get(spec.data.observations.entity or "", "any") if source is not None else "any"
+    )
+
+
+def _rows(spec: ModelSpec, base: dict[str, Kind]) -> tuple[dict[str, Kind], tuple[str, ...]]:
+    rows = spec.features.rows
+    needs: dict[str, set[str]] = {}
+    for name, text in rows.items():
+        try:
+            # A feature named like a column would hide it; that is a fault of its own and no cycle.
+            needs[name] = {used for used in parse(text).names if used in rows and used not in base}
+        except ExpressionError:
+            needs[name] = set()
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+        cycle: tuple[str, ...] = ()
+    except CycleError as error:
+        order, cycle = list(rows), tuple(error.args[1])
+    kinds: dict[str, Kind] = {}
+    for name in order:
+        try:
+            kinds[name] = "any" if cycle else kind_of(parse(rows[name]).root, {**base, **kinds})
+        except ExpressionError:
+            kinds[name] = "any"
+    return kinds, cycle
