@@ -69,9 +69,10 @@ def missing(name: str, dtype: pl.DataType, declared: ColumnType) -> pl.Expr:
         return column.is_null() | column.is_nan()
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum) and declared != "text":
         text = column.cast(pl.String)
+        if declared in ("integer", "float"):
+            return column.is_null() | text.str.strip_chars().str.to_lowercase().is_in(["", "nan"])
         # A category of blanks is a value, though surely a wrong one; elsewhere blanks are nothing.
-        blank = (text if declared == "category" else text.str.strip_chars()) == ""
-        return column.is_null() | blank
+        return column.is_null() | ((text if declared == "category" else text.str.strip_chars()) == "")
     return column.is_null()
 
 

@@ -15,6 +15,7 @@ import polars as pl
 import polars.selectors as cs
 
 from charter.core.errors import UsageError
+from charter.spec.expression import ExpressionError, parse
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>\"(?:[^\"]|\"\")*\")|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
@@ -55,7 +56,9 @@ def compile_expression(text: str) -> pl.Expr:
     [(None, 0.0), (0.5, 0.5)]
     """
     try:
-        return pl.sql_expr(guard(text))
+        return pl.sql_expr(guard(parse(text).sql))
+    except ExpressionError as error:
+        raise UsageError(f"expression {text!r} {error.message}", remedy=error.hint or None) from error
     except (pl.exceptions.PolarsError, TypeError) as error:
         raise UsageError(
             f"expression {text!r} cannot be read: {str(error).splitlines()[0]}",

@@ -57,7 +57,7 @@ def prepare(
     >>> source = SourceSpec(uri="a.csv", columns={"n": ColumnSpec(type="integer", min=0)}, on_violation="quarantine")
     >>> result = prepare(pl.DataFrame({"n": ["1", "-2", "x"]}), "a", source, now=datetime(2026, 1, 1))
     >>> result.frame["n"].to_list(), [(v.rule, v.examples) for v in result.report.violations]
-    ([1], [('integer', ("row 3: 'x'",)), ('at least 0', ('row 2: -2',))])
+    ([1], [('integer', ("row 3: 'x'",)), ('at least 0', ("row 2: '-2'",))])
     """
     now = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo is not None else now
     rows_read = frame.height

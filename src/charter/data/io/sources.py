@@ -1,0 +1,241 @@
+"""Reading sources, and telling cheaply whether one has changed.
+
+This module imports Polars only where rows are read: `fingerprint` of a file stays quick.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charter.core import plugins
+from charter.core.errors import DataError
+from charter.core.nearest import did_you_mean
+from charter.core.settings import Settings
+from charter.data.io.addresses import content_digest, expand, local_path, opened, scheme
+from charter.data.io.fetch import dataset_fingerprint, read_dataset
+from charter.spec.types import SourceSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from charter.core.progress import Progress
+
+_FORMATS = {
+    "csv": "csv",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "arrow": "arrow",
+    "feather": "arrow",
+    "ipc": "arrow",
+}
+_UNPACK = {"gz": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress}
+
+
+def fingerprint(source: SourceSpec, base: Path, settings: Settings) -> str:
+    """Text that changes whenever the rows of a source do.
+
+    Parameters
+    ----------
+    base
+        Folder of the specification; relative paths start there.
+
+    Returns
+    -------
+    Digest of the file's bytes; of the rows for a catalogue set, so that the place it came from does not count; of
+    the rows of a query, which are fetched for that.
+
+    Raises
+    ------
+    DataError
+        When the source cannot be reached.
+    """
+    if source.dataset is not None:
+        return dataset_fingerprint(source.dataset, settings)
+    if source.sql is not None:
+        from charter.data.rows import rows_digest
+
+        return rows_digest(_query(source))
+    uri = str(source.uri)
+    if scheme(uri) in plugins.names("sources"):
+        return str(plugins.load("sources", scheme(uri))().fingerprint(source))
+    return content_digest(uri, base, settings.home)
+
+
+def read(
+    source: SourceSpec, base: Path, settings: Settings, progress: Progress | None = None
+) -> pl.DataFrame:
+    """Read a source as it is, under its own column names.
+
+    Only the columns that the contract names are read, unless duplicates are looked for: rows are duplicates only
+    when they are alike in every column. Text formats give text throughout; the contract's types are given by
+    `charter.data.prepare.prepare`, so that a value that is no number is a violation with a row and not a crash.
+
+    Returns
+    -------
+    Rows in the order of the file. The rows of a query, which have no order, are sorted by all columns.
+
+    Raises
+    ------
+    DataError
+        When the source is not there, empty, damaged, not UTF-8, of an unknown format, or lacks a declared column.
+    """
+    if source.dataset is not None:
+        frame = read_dataset(source.dataset, settings, progress)
+    elif source.sql is not None:
+        frame = _query(source)
+    else:
+        frame = _file(source, base)
+    wanted = needed_columns(source)
+    for column in wanted:
+        if column not in frame.columns:
+            raise DataError(
+                f"{_shown(source)}: column {column!r} is not there",
+                remedy=did_you_mean(column, frame.columns).capitalize(),
+            )
+    return frame if source.duplicates != "keep" else frame.select(wanted)
+
+
+def needed_columns(source: SourceSpec) -> tuple[str, ...]:
+    """Columns that the contract names, under the names that the source has for them.
+
+    Examples
+    --------
+    >>> from charter.spec.types import ColumnSpec
+    >>> text = ColumnSpec(type="text")
+    >>> needed_columns(SourceSpec(uri="a.csv", rename={"Customer ID": "customer"}, columns={"customer": text}))
+    ('Customer ID',)
+    """
+    original = {new: old for old, new in source.rename.items()}
+    declared = [original.get(c, c) for c in source.columns if c not in source.derive]
+    return tuple(dict.fromkeys([*declared, *source.rename]))
+
+
+def _shown(source: SourceSpec) -> str:
+    return source.uri or source.dataset or "query"
+
+
+def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
+    import polars as pl
+
+    shown = str(source.uri)
+    if scheme(shown) in plugins.names("sources"):
+        columns = needed_columns(source) if source.duplicates == "keep" else None
+        frame: pl.DataFrame = plugins.load("sources", scheme(shown))().read(source, columns)
+        return frame
+    form, packing = _form(shown, source.format)
+    real = expand(shown)
+    path = local_path(real, base)
+    try:
+        if path is not None and packing is None:
+            return _parse(path, form, _wanted(source) if form == "parquet" else None)
+        if path is not None:
+            content = path.read_bytes()
+        else:
+            with opened(real, shown) as file:
+                content = file.read()
+        content = _UNPACK[packing](content) if packing is not None else content
+        return _parse(io.BytesIO(content), form, None)
+    except (pl.exceptions.NoDataError, EOFError) as error:
+        raise DataError(f"{shown} is empty", remedy="Check how the file was written.") from error
+    except (pl.exceptions.PolarsError, lzma.LZMAError, OSError) as error:
+        raise DataError(
+            f"{shown} cannot be read as {form}: {_reason(error)}", remedy=_remedy(error, form)
+        ) from error
+
+
+def _form(uri: str, stated: str | None) -> tuple[str, str | None]:
+    """Format and packing, from what is stated and from the name's endings."""
+    name = uri.partition("?")[0].rpartition("/")[2]
+    endings = name.lower().split(".")[1:]
+    packing = endings.pop() if endings and endings[-1] in _UNPACK else None
+    form = stated or (_FORMATS.get(endings[-1]) if endings else None)
+    if form is None:
+        raise DataError(
+            f"{uri}: the name does not tell the format",
+            remedy="State it: format: csv (or parquet, jsonl, arrow).",
+        )
+    return form, packing
+
+
+def _wanted(source: SourceSpec) -> Sequence[str] | None:
+    return needed_columns(source) if source.duplicates == "keep" else None
+
+
+def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) -> pl.DataFrame:
+    import polars as pl
+
+    size = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
+    if size == 0:
+        raise pl.exceptions.NoDataError("empty")
+    match form:
+        case "csv":
+            return pl.read_csv(file, infer_schema=False)
+        case "parquet":
+            if columns is not None and set(columns) <= set(pl.read_parquet_schema(file)):
+                return pl.read_parquet(file, columns=list(columns))
+            return pl.read_parquet(file)
+        case "jsonl":
+            return pl.read_ndjson(file, infer_schema_length=None)
+        case _:
+            head = file.open("rb").read(6) if isinstance(file, Path) else file.getvalue()[:6]
+            return pl.read_ipc(file) if head == b"ARROW1" else pl.read_ipc_stream(file)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _remedy(error: Exception, form: str) -> str:
+    text = str(error).lower()
+    if "utf-8" in text or "utf8" in text:
+        return "Write it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW"
+    if form == "parquet":
+        return "The file is damaged or was cut off; copy it again."
+    return "Check how the file was written."
+
+
+def _query(source: SourceSpec) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        import sqlalchemy as sa
+    except ImportError as error:
+        raise DataError(
+            "a source with 'sql' needs SQLAlchemy", remedy="pip install 'charter-ml[train]'"
+        ) from error
+    url = expand(str(source.url))
+    try:
+        engine = sa.create_engine(url)
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
+        # The address itself may hold a password, so it is not shown.
+        raise DataError(
+            f"{source.url} is not an address that SQLAlchemy understands",
+            remedy="dialect+driver://user:password@host/db",
+        ) from error
+    try:
+        with engine.connect() as connection:
+            frame = pl.read_database(sa.text(str(source.sql)), connection, infer_schema_length=None)
+    except sa.exc.SQLAlchemyError as error:
+        safe = engine.url.render_as_string(hide_password=True)
+        cause = getattr(error, "orig", None) or error
+        raise DataError(f"query on {safe} failed: {_reason(cause)}") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"the query's result cannot be read: {_reason(error)}") from error
+    finally:
+        engine.dispose()
+    sortable = [name for name, dtype in frame.schema.items() if not dtype.is_nested() and dtype != pl.Object]
+    return frame.sort(sortable, nulls_last=True, maintain_order=True) if sortable else frame
+
+
+def fingerprints(sources: Mapping[str, SourceSpec], base: Path, settings: Settings) -> dict[str, str]:
+    """`fingerprint` of several sources by name."""
+    return {name: fingerprint(source, base, settings) for name, source in sources.items()}
