@@ -113,6 +113,7 @@ def tell(step: Step, seconds: float, loaded: Loaded) -> None:
 
 
 def closing(found: Plan, stopped: Step | None) -> None:
+    """Print where it ended and what to do next."""
     from charter.flow.plan import Stage
 
     if stopped is None:
@@ -218,27 +219,32 @@ def data_list(as_json: bool = JSON) -> None:
     """List the catalogue: licence, size, and whether the set is on this machine."""
     from charter.core.settings import Settings
     from charter.data.catalogue import DATASETS
-    from charter.data.io.fetch import present
+    from charter.data.io.fetch import find_dataset
 
     settings = Settings.from_environment()
-    rows = [(d.name, f"{d.rows:,}", d.licence, "here" if present(d.name, settings) else "to fetch", d.title)
-            for d in DATASETS.values()]  # fmt: skip
+    here = {name: find_dataset(name, settings) for name in DATASETS}
     if as_json:
-        emit([d.to_json() | {"present": present(d.name, settings) is not None} for d in DATASETS.values()])
+        emit([{"name": d.name, "title": d.title, "rows": d.rows, "licence": d.licence, "citation": d.citation,
+               "path": str(here[d.name]) if here[d.name] else None} for d in DATASETS.values()])  # fmt: skip
         return
-    table(rows, head=("name", "rows", "licence", "where", "title"), right=(1,))
+    table(
+        [(d.name, f"{d.rows:,}", d.licence, "here" if here[d.name] else "to fetch", d.title) for d in DATASETS.values()],
+        head=("name", "rows", "licence", "where", "title"),
+        right=(1,),
+    )
 
 
 def data_fetch(name: str = typer.Argument(..., help="A set of the catalogue."), as_json: bool = JSON) -> None:
     """Bring a data set onto this machine and verify its checksum."""
     from charter.cli.progress import progress
     from charter.core.settings import Settings
-    from charter.data.catalogue import DATASETS
+    from charter.data.catalogue import dataset
     from charter.data.io.fetch import dataset_path
 
+    info = dataset(name)
     path = dataset_path(name, Settings.from_environment(), progress(quiet=as_json))
     if as_json:
         emit({"name": name, "path": str(path)})
         return
-    say(f"{path}")
-    say(f"{DATASETS[name].title}. {DATASETS[name].licence}. {DATASETS[name].citation}")
+    say(str(path))
+    say(f"{info.title}. {info.licence}. {info.citation}")

@@ -69,7 +69,9 @@ def _run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"{where}{error.strerror or error}\n  The operating system refused; nothing half-written was kept.", err=True)
+        typer.echo(
+            f"{where}{error.strerror or error}\n  The operating system refused; nothing half-written was kept.", err=True
+        )
         return 3
     except Exception as error:  # the edge of the program: a fault of ours must still be told in one line
         if os.environ.get("CHARTER_DEBUG"):

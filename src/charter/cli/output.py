@@ -25,7 +25,9 @@ def emit(document: Any) -> None:
     typer.echo(json.dumps(plain(document), ensure_ascii=False, indent=2))
 
 
-def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2, right: Iterable[int] = ()) -> None:
+def table(
+    rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2, right: Iterable[int] = ()
+) -> None:
     """Print aligned columns; the last one is not padded."""
     body = [tuple(str(cell) for cell in row) for row in rows]
     every = [tuple(head), *body] if head else body

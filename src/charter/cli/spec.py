@@ -55,7 +55,7 @@ def check(
 
 
 def assess(spec: Path = SPEC, as_json: bool = JSON) -> None:
-    """Judge from the specification alone: is machine learning the right tool, feasible, and worth it?"""
+    """Judge from the specification alone whether machine learning fits, is feasible, and is worth it."""
     from charter.framing.assess import assess as judge
     from charter.framing.report import lines
     from charter.spec.loader import load

@@ -26,4 +26,5 @@ def load(group: str, name: str) -> Any:
     for point in entry_points(group=f"charter.{group}"):
         if point.name == name:
             return point.load()
-    raise UsageError(f"{group}: nothing is registered as {name!r}", remedy=f"Known: {', '.join(names(group)) or 'none'}")
+    known = ", ".join(names(group)) or "none"
+    raise UsageError(f"{group}: nothing is registered as {name!r}", remedy=f"Known: {known}")

@@ -62,11 +62,10 @@ def apply(
     actor = workspace.settings.actor
     with hold(
         workspace.lock_file, doing="charter apply", actor=actor, clock=workspace.clock, wait_seconds=wait_seconds
-    ):
-        with workspace.records(loaded.spec.name) as records:
-            ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
-            ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
-            return _run(ctx, heard or (lambda _step, _seconds: None))
+    ), workspace.records(loaded.spec.name) as records:
+        ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
+        ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
+        return _run(ctx, heard or (lambda _step, _seconds: None))
 
 
 def _run(ctx: Context, heard: Listener) -> Outcome:
@@ -78,15 +77,14 @@ def _run(ctx: Context, heard: Listener) -> Outcome:
             if step.action in (Action.KEEP, Action.REFUSED) and step.stage not in told:
                 told.add(step.stage)
                 heard(step, 0.0)
-        step = plan.next
-        if step is None:
+        due = plan.next
+        if due is None:
             _touch(ctx, plan)
             return Outcome(plan, tuple(ran))
-        seconds = _carry_out(ctx, plan, step)
-        ran.append(step.stage)
-        told.add(step.stage)
-        finished = current_plan(ctx.workspace, ctx.loaded, ctx.records).step(step.stage)
-        heard(finished, seconds)
+        seconds = _carry_out(ctx, plan, due)
+        ran.append(due.stage)
+        told.add(due.stage)
+        heard(current_plan(ctx.workspace, ctx.loaded, ctx.records).step(due.stage), seconds)
 
 
 def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.errors import Refusal
+from charter.core.quantity import parse_duration
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
+from charter.spec.types import Label
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,7 +80,7 @@ def features(ctx: Context, done: Done) -> Output:
     label = spec.data.label.name
     usable = dataset.filter(dataset[label].is_not_null())
     counts = {role: usable.filter(usable["__split"] == role).height for role in ("train", "test")}
-    leaks = find_leaks(usable, spec, feature_set.candidates)
+    leaks = find_leaks(usable, spec, feature_set.names)
     if not leaks.allows:
         raise Refusal("the features know what they must not know", decision=leaks)
     with ctx.scratch() as folder:
@@ -89,7 +92,7 @@ def features(ctx: Context, done: Done) -> Output:
     return Output(
         output,
         {
-            "features": len(feature_set.candidates),
+            "features": len(feature_set.names),
             "rows": usable.height,
             "train": counts["train"],
             "test": counts["test"],
@@ -112,7 +115,9 @@ def train(ctx: Context, done: Done) -> Output:
     tree = done.output(Stage.FEATURES)
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
     rows = training_rows(read_frame(ctx.blobs, tree, "dataset.parquet"), label, "train")
-    cut = folds(rows, spec, seed=spec.train.seed)
+    cut = folds(
+        rows, spec.train.split, rows[label].to_numpy(), spec.train.seed, known_after=known_after(spec.data.label)
+    )
     with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
         trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=tracker)
     with ctx.scratch() as folder:
@@ -156,12 +161,18 @@ def _reference(rows: pl.DataFrame, trained: Trained, feature_set: FeatureSet) ->
     """Profile what the model saw and said, the reference that later days are compared with."""
     from charter.data.profile import profile
 
-    seen = rows.select(name for name in feature_set.candidates if name in rows.columns)
+    seen = rows.select(name for name in feature_set.names if name in rows.columns)
     return {
         "schema_version": 1,
         "features": profile(seen).to_json(),
         "score": profile(trained.oof.select("score")).to_json(),
     }
+
+
+def known_after(label: Label) -> timedelta:
+    """How long after an observation its label is known; zero where the specification does not say."""
+    text = label.known_after or label.over_next
+    return parse_duration(text) if text is not None else timedelta(0)
 
 
 def training_rows(dataset: pl.DataFrame, label: str, role: str) -> pl.DataFrame:

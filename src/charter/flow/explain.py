@@ -153,9 +153,9 @@ def describe(stage: Stage, result: Result) -> str:
             rows = ", ".join(f"{name}: {count:,} rows" for name, count in s["rows"].items())
             return f"{rows}, {short(result.output)}"
         case Stage.FEATURES:
-            return f"{s['features']} features, {s['rows']:,} observations, {s['positive_share']:.1%} positive" if s.get(
-                "positive_share"
-            ) is not None else f"{s['features']} features, {s['rows']:,} observations"
+            share = s.get("positive_share")
+            rare = f", {share:.1%} positive" if share is not None else ""
+            return f"{s['features']} features, {s['rows']:,} observations{rare}"
         case Stage.TRAIN:
             return f"v{s['version']} {s['learner']}, {s['metric']} {s['value']:.3f} out of fold"
         case Stage.EVALUATE:
@@ -174,5 +174,5 @@ def _closing(plan: Plan) -> str:
     if stopped is None:
         return "Nothing to do: what serves is what the specification says."
     if stopped.stage is Stage.APPROVE:
-        return "Nothing to do until the missing signatures are there: `charter approve VERSION --stage STAGE --as NAME`."
-    return "Stopped by the specification's own requirements: `charter show VERSION` says how far the model is from each."
+        return "Waiting for signatures: `charter approve VERSION --stage STAGE --as NAME`."
+    return "Stopped by the specification's own requirements: `charter show VERSION` says how far it is from each."

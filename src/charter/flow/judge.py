@@ -1,4 +1,4 @@
-"""The stages that judge a bundle: evaluate measures it through the scorer that will serve, gate holds it against the spec."""
+"""The stages that judge a bundle: evaluate measures it through the serving scorer, gate holds it against the spec."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from charter.core.decision import Verdict
 from charter.core.digest import canonical_json, plain
 from charter.core.errors import CharterError
 from charter.flow.build import snapshot_frames, training_rows
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
-
-import numpy as np
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,7 @@ MEASURED_ROWS = 300
 
 def evaluate(ctx: Context, done: Done) -> Output:
     """Choose the threshold on out-of-fold rows, then score the held-out rows as serving will, and measure."""
-    from charter.evaluate.run import evaluate as measure_quality
+    from charter.evaluate.report import evaluate as measure_quality
     from charter.evaluate.threshold import choose, rule_of
     from charter.serve.scorer import Scorer
 

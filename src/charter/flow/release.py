@@ -122,10 +122,8 @@ def _builder(ctx: Context) -> Signer:
     from charter.govern.io import keys
 
     home = ctx.workspace.state
-    if keys.key_file(BUILDER, home).exists():
-        signer = keys.load(BUILDER, home)
-    else:
-        signer = keys.create(BUILDER, home)
+    made = keys.key_file(BUILDER, home).exists()
+    signer = keys.load(BUILDER, home) if made else keys.create(BUILDER, home)
     if trusted_keys(ctx.workspace, ctx.records).get(BUILDER) != signer.public_key:
         ctx.audit("builder.created", BUILDER, {"public_key": signer.public_key})
     return signer

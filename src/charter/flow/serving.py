@@ -14,6 +14,7 @@ from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
+
 def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
     """Lay out the released package for the server and return the file that names it.
 

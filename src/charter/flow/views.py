@@ -168,8 +168,8 @@ def tree_json(blobs: Blobs, tree: Digest, name: str) -> Any:
 class History:
     """Versions and releases as rows of text."""
 
-    versions: list[tuple[str, ...]]
-    deployments: list[tuple[str, ...]]
+    versions: tuple[tuple[str, ...], ...]
+    deployments: tuple[tuple[str, ...], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for machines."""
@@ -191,6 +191,6 @@ def history(workspace: Workspace, loaded: Loaded) -> History:
             quality = f"{s['metric']} {s['value']:.3f}"
             versions.append((v.name, iso(v.created_at)[:19], str(s["learner"]), quality, short(v.bundle), v.status))
         releases = [(f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package)) for d in records.deployments()]
-    return History(versions, releases)
+    return History(tuple(versions), tuple(releases))
 
 

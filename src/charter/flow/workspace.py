@@ -77,7 +77,7 @@ class Workspace:
 
     @property
     def blobs_url(self) -> str:
-        """fsspec address of the blobs."""
+        """Fsspec address of the blobs."""
         return self.settings.blobs_url or str(self.state / "blobs")
 
     def load(self) -> Loaded:
