@@ -210,6 +210,6 @@ def _binned(
         return train, None
     if "lightgbm.valid" not in memo:
         memo["lightgbm.valid"] = train.create_valid(
-            validation.X, label=validation.y, weight=validation.weight
+            validation.X, label=validation.y, weight=validation.weight, params=train.get_params()
         ).construct()
     return train, memo["lightgbm.valid"]
