@@ -98,6 +98,11 @@ def write_bundle(
         (folder / "profile.json").write_bytes(canonical_json(profile))
 
 
+def decision_bytes(rules: DecisionRules) -> bytes:
+    """Content of ``decision.json``; equal rules give equal bytes."""
+    return canonical_json(rules.to_json())
+
+
 def write_decision(
     folder: Path,
     *,
@@ -108,10 +113,10 @@ def write_decision(
     factors: Mapping[str, str],
     fallback: Mapping[str, Any] | None,
 ) -> None:
-    """Write ``decision.json`` beside a bundle; equal arguments give equal bytes."""
+    """Write ``decision.json`` beside a bundle."""
     rules = DecisionRules(threshold, bands, reasons, reasons_for, factors, fallback)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "decision.json").write_bytes(canonical_json(rules.to_json()))
+    (folder / "decision.json").write_bytes(decision_bytes(rules))
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -41,18 +41,19 @@ class LinearContributions:
     Parameters
     ----------
     content
-        JSON ``{"coefficients": [d] or [k, d], "intercept": ..., "means": [d]}`` in the units of the matrix.
-        A missing ``x`` contributes nothing.
+        JSON ``{"coefficients": [d] or [k, d], "intercept": ..., "means": [d], "fill": [d]}`` in the units of the
+        matrix; ``fill`` stands in for an ``x`` that is not finite, as it did in training (default: the mean).
     """
 
     def __init__(self, content: bytes) -> None:
         data = json.loads(content)
         self._coefficients = np.atleast_2d(np.asarray(data["coefficients"], dtype=np.float64))
         self._means = np.asarray(data["means"], dtype=np.float64)
+        self._fill = np.asarray(data.get("fill", data["means"]), dtype=np.float64)
 
     def contributions(self, X: npt.NDArray[np.float32]) -> Floats:
         """Contributions of float32 [n, d]: float64 [n, k, d]."""
-        centred = np.where(np.isnan(X), 0.0, X.astype(np.float64) - self._means)
+        centred = np.where(np.isfinite(X), X.astype(np.float64), self._fill) - self._means
         product: Floats = centred[:, None, :] * self._coefficients[None, :, :]
         return product
 

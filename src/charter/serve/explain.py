@@ -24,7 +24,8 @@ _KINDS = {
     "datetime": "a moment such as 2011-09-01T12:00:00Z or a day such as 2011-09-01",
 }
 _MISSING = object()
-_NOT_A_NUMBER = re.compile(rb"(?<![A-Za-z0-9_\"])[-+]?(NaN|Infinity|nan|inf)\b")
+_NOT_FINITE = re.compile(rb"[-+]?(NaN|Infinity|nan|inf)\b")
+_BYTE = re.compile(r"\(byte (\d+)\)")
 
 
 def read_rows(body: bytes, inputs: Sequence[Input], *, max_rows: int) -> list[tuple[Any, ...]]:
@@ -92,9 +93,11 @@ def parse_json(body: bytes) -> Any:
             400, "depth", "the body is nested too deeply; a request is an object of plain values"
         ) from None
     except msgspec.MsgspecError as error:
-        found = _NOT_A_NUMBER.search(body)
         message = str(error)
-        if found and "invalid character" in message:
+        place = _BYTE.search(message)
+        # The reader stops within "-Infinity" after its sign.
+        found = _NOT_FINITE.search(body, max(int(place[1]) - 1, 0), int(place[1]) + 9) if place else None
+        if found:
             value = found[0].decode()
             raise refuse(
                 400,

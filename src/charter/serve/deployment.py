@@ -1,0 +1,107 @@
+"""What a server serves, as a file: written by the flow, read by the server and its workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charter.core.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedModel:
+    """One version of one model.
+
+    Attributes
+    ----------
+    name, version
+        As in the route and in answers, for example ``credit-risk`` and ``v3``.
+    package
+        Folder of a signed package.
+    history
+        Per source of events its Parquet file; models of entities need it.
+    trusted_keys
+        Name of a signer to public key (64 hexadecimal characters). The package must be signed by one of them.
+    """
+
+    name: str
+    version: str
+    package: Path
+    history: Mapping[str, Path] = field(default_factory=dict)
+    trusted_keys: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The models that one server serves; names differ."""
+
+    models: tuple[DeployedModel, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with absolute paths."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "models": [
+                {
+                    "name": m.name,
+                    "version": m.version,
+                    "package": str(m.package.absolute()),
+                    "history": {name: str(path.absolute()) for name, path in sorted(m.history.items())},
+                    "trusted_keys": dict(sorted(m.trusted_keys.items())),
+                }
+                for m in self.models
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, base: Path) -> Deployment:
+        """Inverse of `to_json`; relative paths are taken from ``base``.
+
+        Raises
+        ------
+        UsageError
+            When the data is no deployment.
+        """
+        try:
+            if data["schema_version"] != SCHEMA_VERSION:
+                raise UsageError(
+                    f"deployment has schema_version {data['schema_version']!r}; this program reads {SCHEMA_VERSION}"
+                )
+            models = tuple(
+                DeployedModel(
+                    str(m["name"]),
+                    str(m["version"]),
+                    base / m["package"],
+                    {str(k): base / v for k, v in m.get("history", {}).items()},
+                    {str(k): str(v) for k, v in m.get("trusted_keys", {}).items()},
+                )
+                for m in data["models"]
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"deployment lacks or garbles {error}", remedy="Write it again with `charter serve`."
+            ) from error
+        names = [m.name for m in models]
+        if not models or len(set(names)) != len(names):
+            raise UsageError(f"a deployment needs models of different names; this one has {names}")
+        return cls(models)
+
+
+def parse_deployment(text: str, base: Path) -> Deployment:
+    """Read a deployment file's text.
+
+    Raises
+    ------
+    UsageError
+        When it is not JSON or no deployment.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"deployment is not JSON: {error}") from error
+    return Deployment.from_json(data, base)

@@ -1,0 +1,91 @@
+"""From a deployment file to models that can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from charter.core.digest import canonical_json
+from charter.core.errors import DataError, UsageError
+from charter.core.io.files import write_atomic
+from charter.registry.io.packages import verify
+from charter.serve.bundle import read_bundle
+from charter.serve.deployment import DeployedModel, Deployment, parse_deployment
+from charter.serve.scorer import Scorer
+from charter.serve.served import Served
+
+
+def read_deployment(path: Path) -> Deployment:
+    """Read a deployment file.
+
+    Raises
+    ------
+    UsageError
+        When the file is missing or no deployment.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"deployment file {path} cannot be read: {error}") from error
+    return parse_deployment(text, path.parent)
+
+
+def write_deployment(path: Path, deployment: Deployment) -> None:
+    """Replace a deployment file in one step."""
+    write_atomic(path, canonical_json(deployment.to_json()))
+
+
+def verify_all(deployment: Deployment) -> None:
+    """Let every package prove itself; nothing of it is parsed before.
+
+    Raises
+    ------
+    PackageError
+        For a package that is damaged, altered, or signed by nobody in ``trusted_keys``.
+    """
+    for model in deployment.models:
+        verify(model.package, model.trusted_keys)
+
+
+def load_models(deployment: Deployment, *, max_rows: int = 10_000) -> list[Served]:
+    """Verify and load every model of a deployment."""
+    return [_load(model, max_rows) for model in deployment.models]
+
+
+def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str, pl.DataFrame]:
+    """Read the events that a bundle's windows need, and of them only the columns they need.
+
+    Parameters
+    ----------
+    folder
+        A bundle or an unpacked package.
+    files
+        Source to Parquet file, or None where there is none.
+
+    Raises
+    ------
+    DataError
+        When a file is missing, damaged, or lacks a column.
+    """
+    entity = read_bundle(folder).signature.entity
+    frames: dict[str, pl.DataFrame] = {}
+    for name, source in (entity.sources if entity is not None else {}).items():
+        path = files(name)
+        if path is None:
+            raise DataError(
+                f"events of source {name!r} are missing; the model's features are made from them",
+                remedy="Name its Parquet file under 'history' of the deployment.",
+            )
+        try:
+            frames[name] = pl.read_parquet(path, columns=list(source.columns))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"events of source {name!r} cannot be read from {path}: {error}") from error
+    return frames
+
+
+def _load(model: DeployedModel, max_rows: int) -> Served:
+    verify(model.package, model.trusted_keys)
+    history = read_history(model.package, model.history.get)
+    return Served(model.name, model.version, Scorer.load(model.package, history), max_rows=max_rows)
