@@ -118,9 +118,11 @@ def test_no_machine_shows_through(root: Path) -> None:
 def test_no_unfinished_business(root: Path) -> None:
     """Nothing is left for later in a comment, and nothing escapes the coverage report."""
     words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|pragma: no cover|NotImplementedError")
+    suites = ("testing/",)  # an author of a plug-in completes these by naming what is to be tested
     found = [
         f"{name}:{number}"
         for name, path in modules(root)
+        if not name.startswith(suites)
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if words.search(line)
     ]

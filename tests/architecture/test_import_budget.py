@@ -59,7 +59,7 @@ def imported_by(statement: str) -> set[str]:
         ("import charter.data.io.sources", NUMERICAL | {"mlflow", "optuna", "alembic"}),
         ("import charter.serve.app, charter.serve.scorer, charter.serve.decode", TRAINING),
         ("import charter.serve.io.server", TRAINING),
-        ("import charter.evaluate.metrics", {"sklearn", "pandas", "mlflow"}),
+        ("import charter.data.metrics", {"sklearn", "pandas", "mlflow"}),
     ],
     ids=lambda value: value.removeprefix("import ") if isinstance(value, str) else "",
 )
