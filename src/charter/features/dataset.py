@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from charter.core.errors import DataError
-from charter.data.split import assign_split
+from charter.data.split import ROW, assign_split
 from charter.features.featureset import FeatureSet, complete, feature_set
 from charter.features.observations import observe
 from charter.features.windows import AS_OF
 from charter.spec.types import ModelSpec
 
-ROW, SPLIT = "__row", "__split"
+SPLIT = "__split"
 
 
 def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple[pl.DataFrame, FeatureSet]:
@@ -28,7 +28,7 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
     Raises
     ------
     DataError
-        When sources lack what the specification names, ids repeat, or no row is left to train on or to test on.
+        When sources lack what the specification names, ids repeat, or a side of the split is empty.
     """
     features = feature_set(spec)
     data, train = spec.data, spec.train
@@ -42,18 +42,8 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
             f"{repeated} observations repeat the key {', '.join(key)}",
             remedy="Name columns in data.observations.key that together identify a row.",
         )
-    side = assign_split(frame, train.split, data.label.name, train.seed, AS_OF)
-    known = frame[data.label.name].is_not_null()
-    split = pl.DataFrame({SPLIT: side, "known": known}).select(
-        pl.when("known").then(pl.col(SPLIT).cast(pl.String)).otherwise(pl.lit("unused")).alias(SPLIT)
-    )
-    for name in ("train", "test"):
-        if not (split[SPLIT] == name).any():
-            raise DataError(
-                f"no labelled observation falls into {name}: {frame.height} observations, {known.sum()} labelled",
-                remedy="Check train.split against the moments of observation and data.label.",
-            )
-    return frame.select(ROW, split[SPLIT], pl.exclude(ROW)), features
+    split = assign_split(frame, train.split, data.label.name, train.seed, AS_OF).alias(SPLIT)
+    return frame.select(ROW, split, pl.exclude(ROW)), features
 
 
 def row_ids(frame: pl.DataFrame, key: Sequence[str]) -> pl.Series:

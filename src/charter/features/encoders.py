@@ -21,6 +21,8 @@ EncoderKind = Literal["numeric", "one_hot", "ordinal", "target", "hashing"]
 ONE_HOT_UP_TO = 32
 """Categories with more values are target-encoded unless the specification says otherwise."""
 BUCKETS = 32
+LARGEST = float(np.finfo(np.float32).max)
+"""What stands for a number beyond float32; it keeps squares within float64 too."""
 SMOOTHING_ROWS = 20.0
 """A category's mean label is drawn to the overall mean as if by so many rows."""
 
@@ -108,7 +110,7 @@ def fit_numeric(values: pl.Series, *, scale: bool, impute: bool) -> Encoder:
             remedy="Use one_hot, ordinal, target or hashing in features.encode.",
         )
     numbers = values.cast(pl.Float64).to_numpy()
-    present = numbers[np.isfinite(numbers)]
+    present = np.clip(numbers[~np.isnan(numbers)], -LARGEST, LARGEST)
     fill = (float(np.median(present)) if len(present) else 0.0) if impute else None
     shift, spread = 0.0, 1.0
     if scale and len(present):

@@ -5,7 +5,7 @@ Training, evaluation, batch and online scoring build their features by `complete
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -140,8 +140,8 @@ def feature_set(spec: ModelSpec) -> FeatureSet:
     """Read the features from a specification, without data.
 
     Candidates are, in this order: the columns of the observations' source (numbers, truth values, categories,
-    and others that ``features.encode`` names), the windows, the row features. Keys, moments, the label and
-    ``features.exclude`` never are candidates.
+    and texts that ``features.encode`` names), the windows, the row features. Keys, moments, the label, what the
+    source derives from the label, and ``features.exclude`` never are candidates.
 
     Raises
     ------
@@ -160,12 +160,17 @@ def feature_set(spec: ModelSpec) -> FeatureSet:
         for name, w in features.windows.items()
     )
     made = window_names(features.windows)
-    raw = {name: c for name, c in columns.items() if name not in derived and name != data.label.column}
+    telling = {data.label.name, data.label.column or data.label.name}
+    for name, text in derived.items():  # each may read those before it
+        if telling & {name, *columns_of(text)}:
+            telling.add(name)
+    derived = {name: text for name, text in derived.items() if name not in telling}
+    raw = {name: c for name, c in columns.items() if name not in {*derived, *telling}}
     _refuse_repeats([*raw, *derived, *made, *features.rows, data.label.name])
     schema = pl.DataFrame(
         schema={n: DTYPES[c.type] for n, c in raw.items()} | dict.fromkeys(made, pl.Float64)
     )
-    rows, typed = _ordered(schema, {**derived, **features.rows}, data.label.name)
+    rows, typed = _ordered(schema, {**derived, **features.rows}, telling)
     temporal = {name for name, dtype in typed.schema.items() if dtype.is_temporal()}
     texts = {name for name, c in columns.items() if c.type == "text"}
     names = [*raw, *derived, *made, *features.rows]
@@ -268,7 +273,7 @@ def _levels(rows: tuple[RowFeature, ...]) -> tuple[tuple[pl.Expr, ...], ...]:
 
 
 def _ordered(
-    schema: pl.DataFrame, expressions: Mapping[str, str], label: str
+    schema: pl.DataFrame, expressions: Mapping[str, str], telling: Container[str]
 ) -> tuple[tuple[RowFeature, ...], pl.DataFrame]:
     """Order row features by what they read, and find their types on a frame without rows."""
     rows: list[RowFeature] = []
@@ -280,8 +285,12 @@ def _ordered(
         for name in ready:
             text = waiting.pop(name)
             unknown = [c for c in columns_of(text) if c not in schema.columns]
-            if label in unknown:
-                raise UsageError(f"feature {name!r} reads the label {label!r}")
+            for column in unknown:
+                if column in telling:
+                    raise UsageError(
+                        f"feature {name!r} reads {column!r}, which tells the label",
+                        remedy="A feature may only read what is known at the moment of prediction.",
+                    )
             if unknown:
                 raise UsageError(
                     f"feature {name!r} reads {unknown[0]!r}, which no observation has",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from charter.core.errors import DataError, PackageError, UsageError
 from charter.features import selection
 from charter.features.encoders import (
+    LARGEST,
     ONE_HOT_UP_TO,
     Encoder,
     Floats,
@@ -33,7 +34,6 @@ from charter.spec.types import FeatureSpec
 
 Matrix = NDArray[np.float32]
 SCHEMA_VERSION = 1
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,10 +319,10 @@ def _plan(encoders: Sequence[Encoder]) -> _Plan:
 
 
 def _numbers(values: Floats, plan: _Plan) -> Floats:
-    """Fill, scale and clip; element by element, so that rows do not depend on each other."""
+    """Clip, fill and scale; element by element, so that rows do not depend on each other."""
+    clipped: Floats = np.clip(values, -LARGEST, LARGEST)
     if plan.fill is not None:
-        values = np.where(np.isnan(values), plan.fill, values)
-    with np.errstate(over="ignore"):
-        scaled = (values - plan.shift) / plan.scale
-    clipped: Floats = np.clip(scaled, -_LARGEST, _LARGEST)
-    return clipped
+        clipped = np.where(np.isnan(clipped), plan.fill, clipped)
+    with np.errstate(over="ignore"):  # a spread next to nothing
+        scaled = (clipped - plan.shift) / plan.scale
+    return np.clip(scaled, -LARGEST, LARGEST)
