@@ -266,7 +266,7 @@ class _Reader:
         self.values[path] = Span(self.place(event), event.start_mark.index, event.end_mark.index, scalar)
         data: Any
         if scalar:
-            data = _scalar(event.value) if event.implicit[0] else event.value
+            data = resolve(event.value) if event.implicit[0] else event.value
         elif isinstance(event, yaml.SequenceStartEvent):
             data = []
             while not isinstance(entry := self.next(), yaml.SequenceEndEvent):
@@ -317,7 +317,7 @@ class _Reader:
         return data
 
 
-def _scalar(text: str) -> Any:
+def resolve(text: str) -> Any:
     """Resolve a plain scalar by YAML 1.2's core schema, but keep as text what is no finite number."""
     if text in _WORDS:
         return _WORDS[text]

@@ -44,8 +44,6 @@ class Fault:
         The value as text, and the characters of it to underline; width 0 is the whole value.
     repair
         Key to use instead, or word to use as the value, so that the rest can be checked; None leaves the part out.
-    missing
-        Whether something required is not there; then nothing can be repaired.
     """
 
     path: Path
@@ -56,7 +54,6 @@ class Fault:
     offset: int = 0
     width: int = 0
     repair: str | None = None
-    missing: bool = False
 
 
 def faults(errors: Sequence[Mapping[str, Any]], data: Any) -> list[Fault]:
@@ -85,14 +82,19 @@ def suggest(word: str, options: Sequence[str], label: str = "allowed", limit: in
     Examples
     --------
     >>> suggest("flot", ["integer", "float"])
-    'did you mean float? allowed: float, integer'
+    'did you mean float? others: integer'
     """
     ordered = sorted(set(options))
     if not ordered:
         return f"{label}: nothing"
     close = nearest(word, ordered)
-    listed = f"{label}: {', '.join(ordered[:limit])}{', ...' if len(ordered) > limit else ''}"
-    return f"did you mean {close}? {listed}" if close else listed
+    if close is not None:  # the others are then only a reminder
+        ordered = [option for option in ordered if option != close]
+        limit = min(limit, 6)
+    words = f"{', '.join(ordered[:limit])}{', ...' if len(ordered) > limit else ''}"
+    if close is None:
+        return f"{label}: {words}"
+    return f"did you mean {close}? others: {words}" if ordered else f"did you mean {close}?"
 
 
 def _path(error: Mapping[str, Any], data: Any) -> Path:
@@ -120,9 +122,7 @@ def _fault(path: Path, group: Sequence[Mapping[str, Any]], data: Any) -> Fault:
     if kind == "missing":
         model = model_at(path[:-1])
         words = choices(model, str(path[-1])) if model is not None and path[-1] in model.model_fields else ()
-        return Fault(
-            path, "is missing", f"one of {', '.join(words)}" if words else "", at_key=True, missing=True
-        )
+        return Fault(path, "is missing", f"one of {', '.join(words)}" if words else "", at_key=True)
     if kind == "literal_error":
         options = [part.strip("'") for part in str(context["expected"]).replace(" or ", ", ").split(", ")]
         word = str(error["input"])
@@ -151,6 +151,8 @@ def _kind_fault(path: Path, group: Sequence[Mapping[str, Any]]) -> Fault:
         hint = f"in quotes it is text: {_quoted(value)}"
     elif isinstance(value, str) and len(group) == 1 and _unquoted(value, group[0]["type"]):
         hint = f"without quotes: {value}"
+    elif group[0]["type"] == "model_type" and (model := model_at(path)) is not None:
+        hint = f"keys: {', '.join(model.model_fields)}"
     elif names == ["a list"] and isinstance(value, str | int | float):
         hint = f"write [{value}]"
     return Fault(

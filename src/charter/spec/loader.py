@@ -6,18 +6,23 @@ import copy
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path as File
 from typing import Any
 
 from pydantic import ValidationError
 
 from charter.core.errors import Problem, SpecError, UsageError
 from charter.spec.check import find
-from charter.spec.document import MAX_BYTES, Place, Source, read
+from charter.spec.document import MAX_BYTES, Path, Place, Source, read
 from charter.spec.faults import Fault, faults
+from charter.spec.shape import stand_in_at
 from charter.spec.types import ModelSpec
 
 __all__ = ["Loaded", "Source", "load", "loads"]
+
+_DECIDE_MUCH: frozenset[Path] = frozenset({("train", "task"), ("value",)})
+"""Without these too many other words would seem wrong."""
+_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Loaded:
     source: Source
 
 
-def load(path: Path) -> Loaded:
+def load(path: File) -> Loaded:
     """Load a specification from a file in UTF-8.
 
     Raises
@@ -38,7 +43,7 @@ def load(path: Path) -> Loaded:
     SpecError
         When it is no valid specification; lists every fault found.
     """
-    path = Path(path)
+    path = File(path)
     try:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise SpecError(
@@ -85,20 +90,26 @@ def _validate(data: dict[str, Any]) -> ModelSpec:
 
 
 def _beyond(data: dict[str, Any], found: list[Fault], source: Source) -> list[Problem]:
-    """Cross-check what is left when the faults are repaired as the hints say, or left out."""
-    if any(fault.missing or not fault.path for fault in found):
+    """Cross-check what is left when the faults are mended as the hints say, filled in, or left out."""
+    if any(fault.path in _DECIDE_MUCH or not fault.path for fault in found):
         return []
     repaired = copy.deepcopy(data)
-    renamed: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}
-    left_out = False
-    for fault in sorted(found, key=_from_behind, reverse=True):
-        left_out |= _repair(repaired, fault, renamed)
-    try:
-        spec = _validate(repaired)
-    except ValidationError:
-        return []
-    # Where a part was left out, a name may only seem unknown.
-    return _placed([_back(fault, renamed) for fault in find(spec, names_known=not left_out)], source)
+    renamed: dict[Path, Path] = {}
+    names_known = True
+    for _ in range(_ROUNDS):  # a mended key may show that its value is wrong, too
+        for fault in sorted(found, key=_from_behind, reverse=True):
+            mended = _repair(repaired, fault, renamed)
+            names_known &= mended or fault.path[0] not in ("data", "features")
+        try:
+            spec = _validate(repaired)
+        except ValidationError as error:
+            found = faults(error.errors(include_url=False), repaired)
+            if any(not fault.path for fault in found):
+                return []
+        else:
+            # Where a part was left out, a name may only seem unknown.
+            return _placed([_back(fault, renamed) for fault in find(spec, names_known=names_known)], source)
+    return []
 
 
 def _from_behind(fault: Fault) -> list[tuple[int, str]]:
@@ -106,32 +117,33 @@ def _from_behind(fault: Fault) -> list[tuple[int, str]]:
     return [(key, "") if isinstance(key, int) else (0, key) for key in fault.path]
 
 
-def _repair(
-    data: dict[str, Any], fault: Fault, renamed: dict[tuple[str | int, ...], tuple[str | int, ...]]
-) -> bool:
-    """Repair one fault in place; True when a part was left out rather than mended."""
+def _repair(data: dict[str, Any], fault: Fault, renamed: dict[Path, Path]) -> bool:
+    """Repair one fault in place; False when something was made up or left out."""
     parent: Any = data
     try:
         for key in fault.path[:-1]:
             parent = parent[key]
-    except (KeyError, IndexError):  # a part above was left out before
-        return True
+    except (KeyError, IndexError, TypeError):  # a part above was left out before
+        return False
     last: Any = fault.path[-1]
     if fault.repair is not None and fault.at_key:
         parent[fault.repair] = parent.pop(last)
         renamed[(*fault.path[:-1], fault.repair)] = fault.path
-        return False
+        return True
     if fault.repair is not None:
         parent[last] = fault.repair
-        return False
-    if isinstance(parent, dict):
+        return True
+    stand_in = stand_in_at(fault.path)
+    if stand_in is not None:
+        parent[last] = stand_in
+    elif isinstance(parent, dict):
         parent.pop(last, None)
     elif isinstance(last, int) and last < len(parent):
         del parent[last]
-    return True
+    return False
 
 
-def _back(fault: Fault, renamed: dict[tuple[str | int, ...], tuple[str | int, ...]]) -> Fault:
+def _back(fault: Fault, renamed: dict[Path, Path]) -> Fault:
     """Name the place as the file names it."""
     for length in range(len(fault.path), 0, -1):
         if fault.path[:length] in renamed:

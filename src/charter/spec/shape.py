@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import types as python_types
 from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from charter.spec import types
 from charter.spec.types import ModelSpec
@@ -89,6 +90,28 @@ def _bare(kind: Any) -> Any:
                 return None
             kind = options[0]
     return kind
+
+
+_STAND_INS: tuple[Any, ...] = ("x", 0.5, 5, "1d", ">= 0", "2011-03-01", "1 per day", "EUR", False, [], {})
+
+
+def stand_in_at(path: tuple[str | int, ...]) -> Any:
+    """Some valid value for a required field, so that the rest can be checked; None where none is needed or found."""
+    model = model_at(path[:-1])
+    if model is None or path[-1] not in model.model_fields:
+        return None
+    field = model.model_fields[str(path[-1])]
+    if not field.is_required():
+        return None
+    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    for value in _STAND_INS:
+        try:
+            adapter.validate_json(json.dumps(value), strict=True)
+        except ValidationError:
+            continue
+        return value
+    return None
 
 
 def choices(model: type[BaseModel], name: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -63,12 +64,28 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 """Lower-case words joined by hyphens; safe as a folder, a route and a metric label."""
 Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-RequirementText = Annotated[str, AfterValidator(_requirement)]
-DurationText = Annotated[str, AfterValidator(_duration)]
-WindowText = Annotated[str, AfterValidator(_window)]
+RequirementText = Annotated[
+    str,
+    AfterValidator(_requirement),
+    WithJsonSchema({"type": "string", "pattern": "^\\s*(>=|<=|>|<|==)\\s*[-+.0-9]"}),
+]
+DurationText = Annotated[
+    str,
+    AfterValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": "^\\s*[0-9]+\\s*[smhdw]\\s*$"}),
+]
+WindowText = Annotated[
+    str,
+    AfterValidator(_window),
+    WithJsonSchema({"type": "string", "pattern": "^(all|\\s*[0-9]+\\s*[smhdw]\\s*)$"}),
+]
 """A duration, or ``all`` for the entity's whole past."""
-VolumeText = Annotated[str, AfterValidator(_volume)]
-Category = Annotated[str, BeforeValidator(_text)]
+VolumeText = Annotated[
+    str,
+    AfterValidator(_volume),
+    WithJsonSchema({"type": "string", "pattern": "^\\s*[0-9.]+\\s+per\\s+(day|week|month|year)\\s*$"}),
+]
+Category = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Money = Annotated[float, Field(allow_inf_nan=False)]
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -570,6 +587,9 @@ def _approval(value: Any) -> Any:
         return ApprovalPolicy(stages=())
     if isinstance(value, str):
         raise ValueError("'approve' is 'six-stage', 'none', or a mapping with 'stages' and 'valid_for'")
+    if isinstance(value, dict) and isinstance(value.get("stages"), list):
+        # Behind a function pydantic sees Python data, where strict mode wants a tuple to be one.
+        return {**value, "stages": tuple(value["stages"])}
     return value
 
 

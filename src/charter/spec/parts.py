@@ -1,0 +1,179 @@
+"""Which stage each field of a specification belongs to: a change invalidates that stage and those after it.
+
+`PARTS` gives each field one part: the earliest stage that reads it. Some fields are read by a later stage again, and
+since a stage's key holds the *outputs* of the stages before it, not their keys, these stand in `READ_AGAIN`, too: a
+new seed leaves a split by time as it was, and must retrain all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from charter.core.digest import Digest, digest_json
+from charter.spec.document import Path
+from charter.spec.shape import ANY, leaves
+from charter.spec.types import ModelSpec
+
+PartName = Literal["data", "features", "train", "evaluate", "gate", "serve", "approve", "words"]
+
+PART_NAMES: tuple[PartName, ...] = (
+    "data",
+    "features",
+    "train",
+    "evaluate",
+    "gate",
+    "serve",
+    "approve",
+    "words",
+)
+"""In the order of the stages; ``words`` invalidates nothing."""
+
+_TABLE: tuple[tuple[str, PartName], ...] = (
+    # data: what is read and how it is cleaned
+    ("data.sources", "data"),
+    ("data.sources.*.description", "words"),
+    ("data.sources.*.consent", "words"),
+    ("data.sources.*.columns.*.description", "words"),
+    ("data.sources.*.columns.*.unit", "words"),
+    # features: what one observation is, its label, its side of the split, and what the model sees
+    ("data.observations", "features"),
+    ("data.label", "features"),
+    ("features", "features"),
+    ("features.windows.*.description", "words"),
+    ("train.task", "features"),
+    ("train.seed", "features"),
+    ("train.split", "features"),
+    # train
+    ("train", "train"),
+    ("train.split.folds", "train"),
+    # evaluate: what is measured
+    ("evaluate", "evaluate"),
+    ("purpose.today.rule", "evaluate"),
+    ("purpose.today.score", "evaluate"),
+    ("value.per_decision", "evaluate"),
+    ("value.volume", "evaluate"),
+    ("value.costs", "evaluate"),
+    # gate: what is required
+    ("evaluate.require", "gate"),
+    ("evaluate.beat_baseline", "gate"),
+    ("evaluate.fairness.demographic_parity_difference", "gate"),
+    ("evaluate.fairness.equal_opportunity_difference", "gate"),
+    ("evaluate.fairness.false_positive_rate_difference", "gate"),
+    ("evaluate.fairness.disparate_impact_ratio", "gate"),
+    ("kpis", "gate"),
+    ("kpis.*.description", "words"),
+    ("budget", "gate"),
+    # serve: how answers look
+    ("name", "serve"),
+    ("serve", "serve"),
+    ("approve", "approve"),
+    # words: for people
+    ("spec_version", "words"),
+    ("summary", "words"),
+    ("owner", "words"),
+    ("purpose", "words"),
+    ("suitability", "words"),
+    ("feasibility", "words"),
+    ("stakeholders", "words"),
+    ("value", "words"),
+    ("value.costs.build", "words"),
+)
+PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pattern, part in _TABLE}
+"""Part by pattern; of several patterns that fit a field, the longest counts."""
+
+READ_AGAIN: dict[PartName, tuple[tuple[str, ...], ...]] = {
+    # The bundle checks what it is given at serving time by the same contract.
+    "train": (("train", "task"), ("train", "seed"), ("data", "sources", ANY, "columns")),
+}
+"""Fields that a later stage reads as well."""
+
+_ORDERED = {
+    ("data", "sources", ANY, "columns"),
+    ("data", "sources", ANY, "derive"),
+    ("features", "rows"),
+    ("features", "windows"),
+}
+"""Mappings whose order shows in the result: the order of the model's inputs."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+def part_of(path: Path) -> PartName:
+    """Part of a field; of a whole branch, the earliest part in it.
+
+    Examples
+    --------
+    >>> part_of(("evaluate", "require", "roc_auc")), part_of(("data", "sources", "x", "consent")), part_of(("value",))
+    ('gate', 'words', 'evaluate')
+    """
+    own = _longest(path)
+    below = [part for pattern, part in PARTS.items() if len(pattern) > len(path) and _begins(pattern, path)]
+    whole = [leaf for leaf in leaves() if _begins(leaf, path)]
+    if below and not any(len(leaf) <= len(path) for leaf in whole):
+        found = {_longest(leaf) for leaf in whole}
+        return min(found, key=PART_NAMES.index)
+    return own
+
+
+def _longest(path: Path) -> PartName:
+    fitting = [pattern for pattern in PARTS if len(pattern) <= len(path) and _begins(path, pattern)]
+    if not fitting:
+        raise KeyError(f"{dotted(path)} belongs to no part")
+    return PARTS[max(fitting, key=len)]
+
+
+def _begins(path: Path, start: Path) -> bool:
+    return all(a == b or ANY in (a, b) for a, b in zip(path, start, strict=False)) and len(start) <= len(path)
+
+
+def part_values(spec: ModelSpec, part: PartName) -> dict[str, Any]:
+    """Plain values of a part by dotted path, defaults included, None left out.
+
+    A default that is written out is thus the same as one that is not.
+    """
+    again = READ_AGAIN.get(part, ())
+    found: dict[str, Any] = {}
+    for path, value in flatten(spec):
+        if _longest(path) == part or any(
+            _begins(path, pattern) and _longest(path) != "words" for pattern in again
+        ):
+            found[dotted(path)] = value
+    return found
+
+
+def part_digest(spec: ModelSpec, part: PartName) -> Digest:
+    """Digest of a part: equal exactly when nothing in it changed."""
+    return digest_json(part_values(spec, part))
+
+
+def flatten(spec: ModelSpec) -> Iterator[tuple[Path, Any]]:
+    """Yield every value with its path; lists are one value; the order of a mapping where it matters is one, too."""
+    yield from _flatten(spec.model_dump(mode="json"), ())
+
+
+def _flatten(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict):
+        if ordered(path) and value:
+            yield path, list(value)
+        for key, entry in value.items():
+            yield from _flatten(entry, (*path, key))
+    elif value is not None:
+        yield path, value
+
+
+def ordered(path: Path) -> bool:
+    """Whether the order of the mapping at ``path`` matters."""
+    return any(len(pattern) == len(path) and _begins(path, pattern) for pattern in _ORDERED)
+
+
+def dotted(path: Path) -> str:
+    """Path as people write it; keys that are no plain words stand in quotes.
+
+    Examples
+    --------
+    >>> dotted(("data", "sources", "a", "columns", "default.next", "type"))
+    'data.sources.a.columns."default.next".type'
+    """
+    return ".".join(str(key) if _PLAIN.fullmatch(str(key)) else f'"{key}"' for key in path)
