@@ -118,10 +118,28 @@ def part_of(path: Path) -> PartName:
 
 
 def _longest(path: Path) -> PartName:
-    fitting = [pattern for pattern in PARTS if len(pattern) <= len(path) and _begins(path, pattern)]
-    if not fitting:
+    """Part by the longest pattern that fits, found in a tree of the patterns."""
+    nodes: list[dict[str, Any]] = [_TREE]
+    part: PartName | None = None
+    for key in path:
+        nodes = [node[step] for node in nodes for step in dict.fromkeys((key, ANY)) if step in node]
+        part = next((node[""] for node in nodes if "" in node), part)
+    if part is None:
         raise KeyError(f"{dotted(path)} belongs to no part")
-    return PARTS[max(fitting, key=len)]
+    return part
+
+
+def _tree() -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for pattern, part in PARTS.items():
+        node = root
+        for key in pattern:
+            node = node.setdefault(key, {})
+        node[""] = part
+    return root
+
+
+_TREE = _tree()
 
 
 def _begins(path: Path, start: Path) -> bool:
@@ -136,9 +154,8 @@ def part_values(spec: ModelSpec, part: PartName) -> dict[str, Any]:
     again = READ_AGAIN.get(part, ())
     found: dict[str, Any] = {}
     for path, value in flatten(spec):
-        if _longest(path) == part or any(
-            _begins(path, pattern) and _longest(path) != "words" for pattern in again
-        ):
+        owner = _longest(path)
+        if owner == part or (owner != "words" and any(_begins(path, pattern) for pattern in again)):
             found[dotted(path)] = value
     return found
 
