@@ -158,7 +158,7 @@ def assess_value(spec: ModelSpec) -> ValueReport | None:
         if at is not None:
             worth = decisions * value.positives * worth_of_a_find(v, at.precision) / 100
         notes += [
-            f"{case.name}: recall {case.recall:.2f} at precision {case.precision:.2f} needs more negatives than there are"
+            f"{case.name}: recall {case.recall:.2f} at precision {case.precision:.2f} would flag more than there are"
             for case in (today, target)
             if case is not None and not case.possible
         ]

@@ -72,21 +72,24 @@ def _value_lines(value: ValueReport | None) -> Iterator[str]:
     )
     yield row("recall / precision", lambda c: f"{c.recall:.2f} / {c.precision:.2f}")
     yield row("flagged per month", lambda c: f"{c.flagged_per_month:,.0f}")
-    yield row(
-        "pays back the build in",
-        lambda c: "-" if c.payback_months is None else f"{c.payback_months:,.1f} months",
-    )
+    yield row("pays back the build in", _payback)
     yield row(
         "return over 12 months",
         lambda c: "-" if c.roi_12_months is None else f"{100 * c.roi_12_months:,.0f} %",
     )
     if value.recall_point_worth is not None:
         worth = _money(value.currency, value.recall_point_worth)
-        yield f"Each point of recall is worth {worth} a month; a false alarm costs {_money(value.currency, value.false_alarm_cost)}."
+        alarm = _money(value.currency, value.false_alarm_cost)
+        yield f"Each point of recall is worth {worth} a month; a false alarm costs {alarm}."
     if value.pays_from_score is not None:
         yield f"On average a flag pays from a probability of {value.pays_from_score:.2f}."
     for note in value.notes:
         yield f"  ! {note}"
+
+
+def _payback(case: Case) -> str:
+    months = case.payback_months
+    return "-" if months is None else "< 0.1 months" if 0 < months < 0.1 else f"{months:,.1f} months"
 
 
 def _money(currency: str, amount: float) -> str:

@@ -151,18 +151,28 @@ def part_values(spec: ModelSpec, part: PartName) -> dict[str, Any]:
 
     A default that is written out is thus the same as one that is not.
     """
-    again = READ_AGAIN.get(part, ())
-    found: dict[str, Any] = {}
-    for path, value in flatten(spec):
-        owner = _longest(path)
-        if owner == part or (owner != "words" and any(_begins(path, pattern) for pattern in again)):
-            found[dotted(path)] = value
-    return found
+    return _by_part(spec)[part]
 
 
 def part_digest(spec: ModelSpec, part: PartName) -> Digest:
     """Digest of a part: equal exactly when nothing in it changed."""
     return digest_json(part_values(spec, part))
+
+
+def part_digests(spec: ModelSpec) -> dict[PartName, Digest]:
+    """Digests of all parts in one pass."""
+    return {part: digest_json(values) for part, values in _by_part(spec).items()}
+
+
+def _by_part(spec: ModelSpec) -> dict[PartName, dict[str, Any]]:
+    found: dict[PartName, dict[str, Any]] = {part: {} for part in PART_NAMES}
+    for path, value in flatten(spec):
+        owner, name = _longest(path), dotted(path)
+        found[owner][name] = value
+        for part, patterns in READ_AGAIN.items():
+            if owner != "words" and any(_begins(path, pattern) for pattern in patterns):
+                found[part][name] = value
+    return found
 
 
 def flatten(spec: ModelSpec) -> Iterator[tuple[Path, Any]]:
