@@ -254,7 +254,7 @@ def _stale(frame: pl.DataFrame, name: str, source: SourceSpec, now: datetime) ->
     shown = f"newest is {newest}" if isinstance(newest, datetime) else "no row has a time"
     # A table as a whole cannot be set aside.
     policy: Policy = "warn" if source.on_violation == "warn" else "fail"
-    rule = f"newest row within {source.fresh_within} of {now:%Y-%m-%d %H:%M} UTC"
+    rule = f"newest row not older than {source.fresh_within} when the data was read"
     return [Violation(name, source.time, rule, policy, 1, (shown,), ("fresh_within",))]
 
 

@@ -128,8 +128,7 @@ def folds(
         names = groups.unique().to_list()
         if len(names) < k:
             raise DataError(
-                f"{k} folds need at least {k} groups, and {split.group} has {len(names)}",
-                remedy="Lower train.split.folds.",
+                f"{k} folds need as many groups, and {split.group} has {len(names)}", remedy=_FEWER_FOLDS
             )
         ranked = sorted(names, key=lambda name: _hash(seed + 1, name))
         fold_of = {name: i % k for i, name in enumerate(ranked)}

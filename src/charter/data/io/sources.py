@@ -185,7 +185,8 @@ def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) ->
         case "jsonl":
             return pl.read_ndjson(file, infer_schema_length=None)
         case _:
-            head = file.open("rb").read(6) if isinstance(file, Path) else file.getvalue()[:6]
+            with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getbuffer()[:6]) as start:
+                head = start.read(6)
             return pl.read_ipc(file) if head == b"ARROW1" else pl.read_ipc_stream(file)
 
 
