@@ -22,7 +22,7 @@ class Estimate:
     low, high
         Ends of the confidence interval; None where the rows are too few for one, and ``note`` says so.
     method
-        ``wilson``, ``delong``, ``bca`` or ``basic`` (bootstrap), or ``none``.
+        ``wilson``, ``delong``, ``bca`` or ``basic`` (bootstrap), ``newcombe``, ``mover``, ``wald``, or ``none``.
     n
         Rows that it rests on.
     """

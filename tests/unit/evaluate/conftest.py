@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,24 @@ def make_spec(*, task: str = "binary", value: bool = True, **evaluate: Any) -> M
             "name": "small",
             "summary": "A model for tests",
             "owner": {"team": "t", "contact": "c"},
-            "purpose": {"problem": "p", "objective": "o", "decision": "d", "users": ["u"], "today": {"process": "none"}},
+            "purpose": {
+                "problem": "p",
+                "objective": "o",
+                "decision": "d",
+                "users": ["u"],
+                "today": {"process": "none"},
+            },
             "data": {
                 "sources": {"rows": {"uri": "rows.csv", "columns": {"id": {"type": "integer"}}}},
                 "observations": {"source": "rows", "key": ["id"]},
                 "label": {"column": "id", "positive": "1"},
             },
-            "train": {"task": task, "split": {"kind": "random", "test": 0.2}, "learners": ["lightgbm"], "seed": 7},
+            "train": {
+                "task": task,
+                "split": {"kind": "random", "test": 0.2},
+                "learners": ["lightgbm"],
+                "seed": 7,
+            },
             "evaluate": evaluate,
             **({"value": VALUE} if value else {}),
         }
@@ -35,6 +47,11 @@ VALUE = {
     "volume": "1000 per month",
     "costs": {"run_per_month": 500, "train_per_month": 250},
 }
+
+
+@pytest.fixture
+def spec_of() -> Callable[..., ModelSpec]:
+    return make_spec
 
 
 @pytest.fixture
