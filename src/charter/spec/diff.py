@@ -54,6 +54,16 @@ class Change:
         """The path as people write it."""
         return dotted(self.path)
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "path": self.where,
+            "before": self.before,
+            "after": self.after,
+            "part": self.part,
+            "words": self.words,
+        }
+
 
 def diff(before: ModelSpec, after: ModelSpec) -> list[Change]:
     """Compare two specifications.

@@ -164,6 +164,11 @@ def part_digests(spec: ModelSpec) -> dict[PartName, Digest]:
     return {part: digest_json(values) for part, values in _by_part(spec).items()}
 
 
+def spec_digest(spec: ModelSpec) -> Digest:
+    """Digest of the whole specification, words included; comments and layout do not show in it."""
+    return digest_json([part_digests(spec)[part] for part in PART_NAMES])
+
+
 def _by_part(spec: ModelSpec) -> dict[PartName, dict[str, Any]]:
     found: dict[PartName, dict[str, Any]] = {part: {} for part in PART_NAMES}
     for path, value in flatten(spec):

@@ -17,15 +17,15 @@ _HEADLINES = {
 }
 
 
-def describe(assessment: Assessment, where: Callable[[tuple[str, ...]], str] | None = None) -> str:
-    """Write an assessment for people, without colours.
+def lines(assessment: Assessment, where: Callable[[tuple[str, ...]], str] | None = None) -> list[str]:
+    """Write an assessment for people, line by line, without colours.
 
     Parameters
     ----------
     where
         Turns a path into ``model.yaml:22``; None leaves places out.
     """
-    return "\n".join(_lines(assessment, where))
+    return list(_lines(assessment, where))
 
 
 def _lines(assessment: Assessment, where: Callable[[tuple[str, ...]], str] | None) -> Iterator[str]:
