@@ -30,7 +30,7 @@ def spearman_matrix(values: NDArray[np.floating]) -> Floats:
     """
     n, d = values.shape
     centred = np.empty((n, d))
-    ranks = pl.DataFrame(np.asarray(values, np.float64), schema=[str(j) for j in range(d)])
+    ranks = pl.DataFrame(np.asarray(values, np.float64), schema=[str(j) for j in range(d)], orient="row")
     ranks = ranks.select(pl.all().fill_nan(None).rank("average"))
     for j, column in enumerate(ranks.iter_columns()):
         rank = column.to_numpy()

@@ -135,7 +135,9 @@ def window_features(
             ) from error
         for name, column in computed.items():
             values[:, order[name]] = column
-    return pl.DataFrame(values, schema=dict.fromkeys(order, pl.Float64)).select(pl.all().fill_nan(None))
+    # Without orient, Polars guesses which way a matrix lies, and a square one it may turn.
+    frame = pl.DataFrame(values, schema=dict.fromkeys(order, pl.Float64), orient="row")
+    return frame.select(pl.all().fill_nan(None))
 
 
 def aggregate_slices(

@@ -177,6 +177,8 @@ def test_spearman_agrees_with_scipy_and_bears_missing_values() -> None:
     rng = np.random.default_rng(5)
     values = np.round(rng.normal(size=(60, 4)), 1)
     np.testing.assert_allclose(spearman_matrix(values), spearmanr(values).statistic, atol=1e-8)
+    few = values[:4]  # as many rows as columns
+    np.testing.assert_allclose(spearman_matrix(np.asfortranarray(few)), spearmanr(few).statistic, atol=1e-8)
     values[:, 3] = np.nan
     values[:30, 2] = np.nan
     found = spearman_matrix(values)

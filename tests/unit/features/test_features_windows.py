@@ -116,6 +116,21 @@ def test_an_unknown_entity_has_no_past() -> None:
     assert window_features(seen, {"e": EVENTS}, spec, "who", {"e": "at"})["f_all"].to_list() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("n", range(1, 8))
+def test_as_many_observations_as_features_are_not_turned_about(n: int) -> None:
+    over = tuple(f"{d}d" for d in range(1, n + 1))
+    spec = {"f": WindowSpec(source="e", aggregate="SUM(x)", over=over, default=0)}
+    events = pl.DataFrame(
+        {"who": [1] * 8, "at": [day(d) for d in range(1, 9)], "x": [2.0**d for d in range(8)]}
+    )
+    seen = pl.DataFrame({"who": [1] * n, "as_of": [day(2 + i) for i in range(n)]})
+    frame = window_features(seen, {"e": events}, spec, "who", {"e": "at"})
+    expected = [
+        [sum(2.0**d for d in range(max(1 + i - w, 0), 1 + i)) for w in range(1, n + 1)] for i in range(n)
+    ]
+    assert frame.to_numpy().tolist() == expected
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = {"f": WindowSpec(source="e", aggregate="SUM(x)", over=("all", "9d"))}
     whole = window_features(SEEN, {"e": EVENTS}, spec, "who", {"e": "at"})
