@@ -9,62 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from serve_models import GOOD, acall, call
 
 from charter.serve.app import Application, ServerLimits
 from charter.serve.batcher import Batcher, Limits
 from charter.serve.served import Served
-from conftest import GOOD
 
 PREDICT = "/api/v1/predict/credit-test"
-
-
-def call(
-    application: Any,
-    path: str = PREDICT,
-    body: bytes = b"",
-    *,
-    method: str = "POST",
-    headers: dict[str, str] | None = None,
-    query: str = "",
-    chunk: int = 0,
-) -> tuple[int, dict[str, str], bytes]:
-    """One request through the bare ASGI interface, as a server would send it."""
-    return asyncio.run(
-        acall(application, path, body, method=method, headers=headers, query=query, chunk=chunk)
-    )
-
-
-async def acall(application, path=PREDICT, body=b"", *, method="POST", headers=None, query="", chunk=0):
-    headers = {"content-type": "application/json", "host": "test", **(headers or {})}
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "scheme": "http",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": query.encode(),
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in headers.items() if v is not None],
-        "server": ("test", 80),
-        "client": ("test", 1),
-    }
-    parts = [body[i : i + chunk] for i in range(0, len(body), chunk)] if chunk else [body]
-    incoming = [
-        {"type": "http.request", "body": p, "more_body": i + 1 < len(parts)} for i, p in enumerate(parts)
-    ] or [{"type": "http.request", "body": b"", "more_body": False}]
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await application(scope, receive, send)
-    fields = {k.decode().lower(): v.decode() for k, v in sent[0]["headers"]}
-    return sent[0]["status"], fields, b"".join(m.get("body", b"") for m in sent[1:])
 
 
 def body(**changes: Any) -> bytes:

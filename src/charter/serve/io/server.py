@@ -73,7 +73,7 @@ def _serve(host: str, port: int, workers: int) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
-    print(f"http://{host}:{port}", flush=True)  # noqa: T201 - the parent reads the address from here
+    print(f"http://{host}:{port}", flush=True)  # noqa: T201 - with port 0 nobody else knows it
     server = Granian(
         "charter.serve.io.server:application",
         address=host,
@@ -115,7 +115,7 @@ def free_port(host: str, port: int) -> int:
 class Running:
     """A server in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
 
     def stop(self, timeout_s: float = DRAIN_SECONDS) -> int:
@@ -142,23 +142,21 @@ def start(
     Parameters
     ----------
     log
-        File for what the server writes to stderr; None shares ours.
+        File for what the server writes; None shares our stderr.
 
     Raises
     ------
     UsageError
         When it ends before it is ready, with what it said.
     """
+    port = free_port(host, port)
     argv = [sys.executable, "-m", "charter.serve.io.server", str(deployment)]
     argv += ["--host", host, "--port", str(port), "--workers", str(workers)]
-    with (log or Path(os.devnull)).open("a") as sink:
+    with (log or Path(os.devnull)).open("ab") as sink:
         # A fixed argument list without a shell; the program is this very interpreter.
-        process = subprocess.Popen(  # noqa: S603
-            argv, stdout=subprocess.PIPE, stderr=sink if log else None, text=True
-        )
-    url = process.stdout.readline().strip() if process.stdout else ""
-    running = Running(process, url)
-    if url and wait_until_ready(running, timeout_s):
+        process = subprocess.Popen(argv, stdout=sink, stderr=sink if log else None)  # noqa: S603
+    running = Running(process, f"http://{host}:{port}")
+    if wait_until_ready(running, timeout_s):
         return running
     code = running.stop() if process.poll() is None else process.wait()
     raise UsageError(
