@@ -111,7 +111,7 @@ def document(
             "signatures": [_signature(one) for one in signed],
             "serving": _serving(spec, evaluation, measurement or {}),
             "compliance": _compliance(spec),
-            "update": _stated((), "update schedule: the specification does not state one yet"),
+            "update_schedule": _stated((), "update schedule: the specification does not state one yet"),
         }
     )
     return found

@@ -68,6 +68,11 @@ class _Walk:
             position = self._find(sequence, wanted)
             if position is not None:
                 self._accept(sequence, position)
+                if self.events[position].digest != wanted:
+                    named = describe(self.events[position])
+                    self.faults.append(
+                        Fault(sequence, Harm.ALTERED, f"{named}: its recorded digest was altered")
+                    )
                 wanted = self.events[position].previous
             else:
                 wanted = self._gap(sequence, wanted)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from govern_support import MEASUREMENT, NOW, PARITY, credit_risk, evaluation, signer, version
+
+from charter.core.decision import Check, Decision, Verdict
+from charter.core.errors import UsageError
+from charter.govern.approval import sign
+from charter.govern.card import FORMS, card
+from charter.govern.gates import judge
+from charter.spec.types import SIX_STAGES
+
+
+def written(form: str, found: dict[str, Any] | None = None, **spec: Any) -> str:
+    declared, measured = credit_risk(**spec), evaluation() if found is None else found
+    signed = sign(
+        3,
+        SIX_STAGES[0],
+        signer("eva"),
+        verdict="approve",
+        reason="<script>x</script> | y",
+        evidence={},
+        now=NOW,
+    )
+    return card(
+        declared,
+        measured,
+        judge(measured, MEASUREMENT, PARITY, declared, where=lambda path: f"model.yaml:{len(path)}"),
+        Decision.of("approve", [Check("final", "missing", "signed by a chief-data-officer", Verdict.FAIL)]),
+        version=version(),
+        signed=[signed],
+        measurement=MEASUREMENT,
+        facts={
+            "features": {"rows": 30000, "train": 24000},
+            "train": {"learner": "lightgbm", "run": "secret"},
+        },
+        form=form,
+    )
+
+
+class Outline(HTMLParser):
+    """Checks that tags are balanced and notes what is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link", "br", "img", "input", "rect", "line", "polyline"):
+            self.open.append(tag)
+        self.fetched += [str(v) for k, v in attrs if k in ("src", "href", "action")]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [str(v) for k, v in attrs if k in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_html_is_whole_fetches_nothing_and_escapes() -> None:
+    text = written("html")
+    outline = Outline()
+    outline.feed(text)
+    assert outline.open == []
+    assert outline.fetched == []
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert text.count("<polyline") == 2
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_every_number_stands_on_the_card(form: str) -> None:
+    text = written(form)
+    wanted = [
+        "0.79",
+        "0.15",
+        "0.012",
+        "820",
+        "3773" if form == "json" else "3,773",
+        "0.31",
+        "6.1",
+        "0.29",
+        "24000",
+    ]
+    for number in wanted:
+        assert number in text or f"{int(number):,}" in text, number
+    for word in (
+        "credit-risk",
+        "v3",
+        "Not for granting credit",
+        "rule today",
+        "model.yaml:3",
+        "eva",
+        version().bundle,
+    ):
+        assert word in text or word.replace("-", "\\-") in text, word
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_what_nobody_stated_is_missing_by_name(form: str) -> None:
+    text = written(form, purpose={"limits": [], "harms": []}, stakeholders={})
+    for place in (
+        "missing: purpose.limits",
+        "missing: purpose.harms",
+        "missing: purpose.risks",
+        "missing: update schedule",
+    ):
+        assert place in text
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_it_is_written_even_when_nothing_was_measured(form: str) -> None:
+    text = written(form, {})
+    assert "unknown" in text
+    assert written(form, evaluation(fairness={}, slices=[], worst_slice=None, threshold=None, confusion=None))
+
+
+@pytest.mark.parametrize("form", ["html", "markdown"])
+def test_no_fairness_asked_for_is_said(form: str) -> None:
+    assert "missing: evaluate.fairness" in written(form, evaluate={"fairness": None})
+
+
+def test_the_same_arguments_give_the_same_text() -> None:
+    assert [written(form) for form in FORMS] == [written(form) for form in FORMS]
+
+
+def test_json_is_json_with_a_version() -> None:
+    data = json.loads(written("json"))
+    assert data["schema_version"] == 1
+    assert data["performance"]["metrics"][0]["baselines"] == {"no model": 0.5, "rule today": 0.64}
+    assert data["compliance"]["protected"] == ["AGE", "MARRIAGE", "SEX"]
+    assert data["compliance"]["protected_not_excluded"] == []
+
+
+def test_markdown_tables_have_as_many_cells_as_their_head() -> None:
+    rows = [line for line in written("markdown").splitlines() if line.startswith("|")]
+    bars = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+    width = 0
+    for row, count, before in zip(rows, bars, ["", *rows], strict=False):
+        if re.fullmatch(r"[|-]+", row):
+            width = len(re.findall(r"(?<!\\)\|", before))
+        if width and not re.fullmatch(r"[|-]+", row) and count != width:
+            following = rows[rows.index(row) + 1] if rows.index(row) + 1 < len(rows) else ""
+            assert re.fullmatch(r"[|-]+", following), row
+    assert len(rows) > 30
+
+
+def test_an_unknown_form_is_refused() -> None:
+    with pytest.raises(UsageError, match="did you mean html"):
+        written("htm")
