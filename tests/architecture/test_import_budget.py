@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
+from import_budget import imported_by
 
 NUMERICAL = {
     "numpy",
@@ -32,18 +29,6 @@ SERVICES = {
     "jinja2",
 }
 TRAINING = {"mlflow", "optuna", "sqlalchemy", "alembic", "sklearn", "imblearn", "pandas", "onnx"}
-
-
-def imported_by(statement: str) -> set[str]:
-    """Top-level packages that a fresh interpreter holds after the statement."""
-    program = (
-        f"{statement}\nimport sys, json\nprint(json.dumps(sorted(m.partition('.')[0] for m in sys.modules)))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    return set(json.loads(run.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
