@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from charter.spec.loader import Loaded
 
 SPEC = typer.Argument(Path(), help="A folder with model.yaml, or the specification itself.")
-WAIT = typer.Option(0.0, "--wait", min=0, help="Seconds to wait for another process that holds the workspace.")
+WAIT = typer.Option(
+    0.0, "--wait", min=0, help="Seconds to wait for another process that holds the workspace."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -117,14 +119,20 @@ def closing(found: Plan, stopped: Step | None) -> None:
     from charter.flow.plan import Stage
 
     if stopped is None:
-        say("What the specification says is what is released. Next: `charter serve`, `charter predict --json '{...}'`.")
+        say(
+            "What the specification says is what is released. Next: `charter serve`, `charter predict --json '{...}'`."
+        )
         return
     version = found.step(Stage.TRAIN).result
     name = f"v{version.summary['version']}" if version else "VERSION"
     if stopped.stage is Stage.APPROVE and stopped.decision is not None:
         missing = stopped.decision.reasons[0].name if stopped.decision.reasons else "STAGE"
-        say(f"Stopped at approve: nothing is released before the specification's approvers have signed {name}.")
-        say(f"Sign: `charter approve {name} --stage {missing} --as NAME`. See who is missing: `charter show {name}`.")
+        say(
+            f"Stopped at approve: nothing is released before the specification's approvers have signed {name}."
+        )
+        say(
+            f"Sign: `charter approve {name} --stage {missing} --as NAME`. See who is missing: `charter show {name}`."
+        )
     else:
         say(f"Stopped at {stopped.stage.value}: the model does not meet your own requirements.")
         say(f"See how far it is: `charter show {name}`. Change the model or the requirement and apply again.")
@@ -228,7 +236,10 @@ def data_list(as_json: bool = JSON) -> None:
                "path": str(here[d.name]) if here[d.name] else None} for d in DATASETS.values()])  # fmt: skip
         return
     table(
-        [(d.name, f"{d.rows:,}", d.licence, "here" if here[d.name] else "to fetch", d.title) for d in DATASETS.values()],
+        [
+            (d.name, f"{d.rows:,}", d.licence, "here" if here[d.name] else "to fetch", d.title)
+            for d in DATASETS.values()
+        ],
         head=("name", "rows", "licence", "where", "title"),
         right=(1,),
     )

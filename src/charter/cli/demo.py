@@ -59,11 +59,17 @@ def _apply(workspace: Workspace, loaded: Loaded) -> None:
     from charter.flow.apply import apply
 
     def once() -> Any:
-        return apply(workspace, loaded, progress=progress(), heard=lambda step, s: build.tell(step, s, loaded))
+        return apply(
+            workspace, loaded, progress=progress(), heard=lambda step, s: build.tell(step, s, loaded)
+        )
 
     outcome = once()
     stopped = outcome.stopped
-    if stopped is not None and stopped.stage is Stage.APPROVE and outcome.plan.step(Stage.TRAIN).result is not None:
+    if (
+        stopped is not None
+        and stopped.stage is Stage.APPROVE
+        and outcome.plan.step(Stage.TRAIN).result is not None
+    ):
         result = outcome.plan.step(Stage.TRAIN).result
         assert result is not None  # noqa: S101  # asked for one line above; for the type checker
         _sign(workspace, loaded, f"v{result.summary['version']}")
@@ -93,30 +99,34 @@ def _sign(workspace: Workspace, loaded: Loaded, version: str) -> None:
 def _serve(workspace: Workspace, loaded: Loaded, *, port: int, stay: bool, started: float) -> None:
     from charter.flow.card import write_card
     from charter.flow.serving import deployment_file, sample_requests
-    from charter.serve.io.server import Server
+    from charter.serve.io.server import start
 
     deployment = deployment_file(workspace, loaded)
     card = write_card(workspace, loaded, None, form="html", to=None)
     requests = sample_requests(workspace, loaded, count=3)
-    with Server.start(deployment, host="127.0.0.1", port=port) as server:
-        _title(f"Real requests to {server.url}/api/v1/predict/{loaded.spec.name}?explain=true")
+    _title("Starting the server (`charter serve`)")
+    running = start(deployment, port=port)
+    try:
+        _title(f"Real requests to {running.url}/api/v1/predict/{loaded.spec.name}?explain=true")
         for request in requests:
             body = json.dumps(request).encode()
             say(f"  > {_shorten(body.decode())}")
-            _answer(_post(f"{server.url}/api/v1/predict/{loaded.spec.name}?explain=true", body))
+            _answer(_post(f"{running.url}/api/v1/predict/{loaded.spec.name}?explain=true", body))
         _title("Where to look")
         table(
             [
                 ("model card", str(card)),
-                ("server", server.url),
-                ("documentation", f"{server.url}/docs"),
+                ("server", running.url),
+                ("documentation", f"{running.url}/docs"),
                 ("yours", f"charter init my-model --from {loaded.spec.name}"),
             ]
         )
         say(f"\nDone in {time.monotonic() - started:.0f} s.")
         if stay:
             say("The server runs until Ctrl-C.")
-            server.wait()
+            running.process.wait()
+    finally:
+        running.stop()
 
 
 def _post(url: str, body: bytes) -> dict[str, Any]:
@@ -127,7 +137,11 @@ def _post(url: str, body: bytes) -> dict[str, Any]:
 
 
 def _answer(found: dict[str, Any]) -> None:
-    head = f"{found['decision']}, score {found['score']:.3f}" if found.get("score") is not None else found["decision"]
+    head = (
+        f"{found['decision']}, score {found['score']:.3f}"
+        if found.get("score") is not None
+        else found["decision"]
+    )
     say(f"    {head}{', band ' + found['band'] if found.get('band') else ''}, {found['version']}")
     for reason in found["reasons"]:
         say(f"      {reason['text']}")

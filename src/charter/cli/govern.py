@@ -56,7 +56,13 @@ def reject(
 
 
 def _sign(
-    version: str, stage: str, name: str, verdict: Literal["approve", "reject"], reason: str, spec: Path, as_json: bool
+    version: str,
+    stage: str,
+    name: str,
+    verdict: Literal["approve", "reject"],
+    reason: str,
+    spec: Path,
+    as_json: bool,
 ) -> None:
     from charter.flow.approvals import sign
     from charter.flow.workspace import Workspace
@@ -118,7 +124,10 @@ def identity_list(spec: Path = SPEC, as_json: bool = JSON) -> None:
     if not found:
         say("No identity yet. Make one: `charter identity create NAME --role tech-lead`.")
         return
-    table([(i["name"], ", ".join(i["roles"]), i["public_key"][:16]) for i in found], head=("name", "roles", "key"))
+    table(
+        [(i["name"], ", ".join(i["roles"]), i["public_key"][:16]) for i in found],
+        head=("name", "roles", "key"),
+    )
 
 
 def audit_verify(spec: Path = SPEC, as_json: bool = JSON) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from charter import __version__
 from charter.cli import build, govern, run, spec
+from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal
 
 app = typer.Typer(
@@ -38,7 +39,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     pass
 
@@ -70,7 +73,8 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         typer.echo(
-            f"{where}{error.strerror or error}\n  The operating system refused; nothing half-written was kept.", err=True
+            f"{where}{error.strerror or error}\n  The operating system refused; nothing half-written was kept.",
+            err=True,
         )
         return 3
     except Exception as error:  # the edge of the program: a fault of ours must still be told in one line
@@ -86,9 +90,15 @@ def _run(arguments: list[str]) -> int:
 
 def _report(error: CharterError, *, as_json: bool) -> None:
     if as_json:
-        detail: dict[str, object] = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}
+        detail: dict[str, object] = {
+            "error": type(error).__name__,
+            "message": error.message,
+            "remedy": error.remedy,
+        }
         if isinstance(error, Refusal) and error.decision is not None:
             detail["decision"] = error.decision.to_json()
         typer.echo(json.dumps(detail, ensure_ascii=False))
     else:
         typer.echo(str(error), err=True)
+        if isinstance(error, Refusal) and error.decision is not None:
+            show_decision(error.decision, indent=2)

@@ -45,7 +45,14 @@ def show_decision(decision: Decision, *, indent: int = 5) -> None:
     order = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.WARN: 2, Verdict.PASS: 3}
     checks = sorted(decision.checks, key=lambda c: order[c.verdict])
     rows = [
-        (SYMBOLS[c.verdict], c.name, c.observed, f"required {c.required}" if c.required else "", c.where or "", c.note)
+        (
+            SYMBOLS[c.verdict],
+            c.name,
+            c.observed,
+            f"required {c.required}" if c.required else "",
+            c.where or "",
+            c.note,
+        )
         for c in checks
     ]
     table(rows, indent=indent)

@@ -28,13 +28,15 @@ def serve(
     """Serve the released version over HTTP until Ctrl-C."""
     from charter.flow.serving import deployment_file
     from charter.flow.workspace import Workspace
-    from charter.serve.io.server import Server
+    from charter.serve.io.server import free_port
+    from charter.serve.io.server import run as run_server
 
     workspace = Workspace.at(spec)
-    deployment = deployment_file(workspace, workspace.load())
-    with Server.start(deployment, host=host, port=port, workers=workers) as server:
-        say(f"serving {workspace.load().spec.name} at {server.url}  (docs at {server.url}/docs; Ctrl-C ends)")
-        server.wait()
+    loaded = workspace.load()
+    deployment = deployment_file(workspace, loaded)
+    port = free_port(host, port)
+    say(f"{loaded.spec.name}: POST /api/v1/predict/{loaded.spec.name}, documentation at /docs; Ctrl-C ends.")
+    run_server(deployment, host=host, port=port, workers=workers)
 
 
 def predict(
@@ -61,7 +63,9 @@ def _body(text: str) -> bytes:
 def card(
     version: str = typer.Argument(..., help="A version, for example v3."),
     form: str = typer.Option("html", "--format", help="html, markdown or json."),
-    to: Path | None = typer.Option(None, "--to", help="File to write; default MODEL-VERSION-card in the folder."),
+    to: Path | None = typer.Option(
+        None, "--to", help="File to write; default MODEL-VERSION-card in the folder."
+    ),
     spec: Path = SPEC,
 ) -> None:
     """Write the model card; every number comes from the records."""
@@ -70,5 +74,3 @@ def card(
 
     workspace = Workspace.at(spec)
     say(str(write_card(workspace, workspace.load(), version, form=form, to=to)))
-
-

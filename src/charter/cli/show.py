@@ -78,7 +78,9 @@ def _quality(evaluation: Mapping[str, Any]) -> None:
         better = _estimate(against["difference"])
         say(f"  against {against['baseline']}: {against['metric']} {better}")
     if threshold:
-        say(f"  threshold {threshold['threshold']:.4f} (for {threshold['objective']}), chosen on out-of-fold rows")
+        say(
+            f"  threshold {threshold['threshold']:.4f} (for {threshold['objective']}), chosen on out-of-fold rows"
+        )
 
 
 def _slices(evaluation: Mapping[str, Any]) -> None:
@@ -104,7 +106,12 @@ def _fairness(evaluation: Mapping[str, Any]) -> None:
         say(f"fairness by {attribute}")
         table(
             [
-                (g["group"], f"{g['n']:,}", f"{g['positives']:,}", *(_rate(g[k]) for k in ("selection_rate", "tpr", "fpr")))
+                (
+                    g["group"],
+                    f"{g['n']:,}",
+                    f"{g['positives']:,}",
+                    *(_rate(g[k]) for k in ("selection_rate", "tpr", "fpr")),
+                )
                 for g in found["groups"]
             ],
             head=("group", "rows", "positives", "selected", "true positive rate", "false positive rate"),

@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Path = typer.Argument(..., help="The new folder."),
-    blueprint: str = typer.Option(..., "--from", help="A reference system to start from, for example customer-churn."),
+    blueprint: str = typer.Option(
+        ..., "--from", help="A reference system to start from, for example customer-churn."
+    ),
 ) -> None:
     """Start a model of your own from a reference system: model.yaml, README, data note."""
     from charter.flow.init import create
@@ -60,12 +62,13 @@ def assess(spec: Path = SPEC, as_json: bool = JSON) -> None:
     from charter.framing.report import lines
     from charter.spec.loader import load
 
-    assessment = judge(load(_file(spec)).spec)
+    loaded = load(_file(spec))
+    assessment = judge(loaded.spec)
     if as_json:
         emit(assessment.to_json())
-        return
-    for line in lines(assessment):
-        say(line)
+    else:
+        for line in lines(assessment, loaded.source.where):
+            say(line)
 
 
 def diff(

@@ -60,9 +60,16 @@ def apply(
         When the data breaks its contract or leaks; nothing is recorded for that stage.
     """
     actor = workspace.settings.actor
-    with hold(
-        workspace.lock_file, doing="charter apply", actor=actor, clock=workspace.clock, wait_seconds=wait_seconds
-    ), workspace.records(loaded.spec.name) as records:
+    with (
+        hold(
+            workspace.lock_file,
+            doing="charter apply",
+            actor=actor,
+            clock=workspace.clock,
+            wait_seconds=wait_seconds,
+        ),
+        workspace.records(loaded.spec.name) as records,
+    ):
         ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
         ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
         return _run(ctx, heard or (lambda _step, _seconds: None))
@@ -116,12 +123,14 @@ def _record(ctx: Context, step: Step, output: Output, seconds: float) -> None:
         inputs=dict(step.inputs),
     )
     ctx.records.save_result(result)
-    ctx.audit(f"{step.stage}.done", f"{ctx.spec.name} {output.digest[:8]}", {"key": step.key, "output": output.digest})
+    ctx.audit(
+        f"{step.stage}.done",
+        f"{ctx.spec.name} {output.digest[:8]}",
+        {"key": step.key, "output": output.digest},
+    )
 
 
 def _touch(ctx: Context, plan: Plan) -> None:
     for step in plan.steps:
         if step.result is not None and step.key is not None:
             ctx.records.touch(step.stage.value, step.key)
-
-

@@ -23,9 +23,14 @@ Verdict = Literal["approve", "reject"]
 
 
 @contextmanager
-def _holding(workspace: Workspace, doing: str, actor: str, model: str = "") -> Iterator[tuple[Records, Trail]]:
+def _holding(
+    workspace: Workspace, doing: str, actor: str, model: str = ""
+) -> Iterator[tuple[Records, Trail]]:
     lock, clock = workspace.lock_file, workspace.clock
-    with hold(lock, doing=doing, actor=actor, clock=clock, wait_seconds=30), workspace.records(model) as records:
+    with (
+        hold(lock, doing=doing, actor=actor, clock=clock, wait_seconds=30),
+        workspace.records(model) as records,
+    ):
         yield records, Trail(records, workspace.anchor_file)
 
 
@@ -63,7 +68,9 @@ def sign(
         return judge_approvals(workspace, loaded, records, found.package)
 
 
-def create_identity(workspace: Workspace, name: str, *, roles: tuple[str, ...], by: str | None) -> dict[str, Any]:
+def create_identity(
+    workspace: Workspace, name: str, *, roles: tuple[str, ...], by: str | None
+) -> dict[str, Any]:
     """Make a key (or take the one on this machine), register its public half, and grant roles.
 
     The first identity of the records becomes administrator by its own signature and may give itself roles; later ones

@@ -28,7 +28,9 @@ class AuditReport:
 
     def lines(self) -> list[str]:
         """Report for people."""
-        head = f"{self.entries} entries: " + ("the chain is whole." if self.sound else "the chain is NOT whole.")
+        head = f"{self.entries} entries: " + (
+            "the chain is whole." if self.sound else "the chain is NOT whole."
+        )
         return [head, *(f"  {'NO' if f.verdict is Verdict.FAIL else ' !'} {f.message}" for f in self.faults)]
 
     def to_json(self) -> dict[str, Any]:
@@ -37,7 +39,12 @@ class AuditReport:
             "entries": self.entries,
             "sound": self.sound,
             "faults": [
-                {"sequence": f.sequence, "harm": f.harm.value, "verdict": f.verdict.value, "message": f.message}
+                {
+                    "sequence": f.sequence,
+                    "harm": f.harm.value,
+                    "verdict": f.verdict.value,
+                    "message": f.message,
+                }
                 for f in self.faults
             ],
         }
@@ -59,5 +66,7 @@ def entries(workspace: Workspace) -> list[dict[str, Any]]:
 def export(workspace: Workspace, target: Path) -> int:
     """Write the trail as JSON lines and return the number of entries."""
     found = entries(workspace)
-    write_atomic(target, "".join(json.dumps(e, ensure_ascii=False, sort_keys=True) + "\n" for e in found).encode())
+    write_atomic(
+        target, "".join(json.dumps(e, ensure_ascii=False, sort_keys=True) + "\n" for e in found).encode()
+    )
     return len(found)

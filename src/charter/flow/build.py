@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision, Verdict
-from charter.core.digest import canonical_json, digest_json, plain
+from charter.core.digest import canonical_json, plain
 from charter.core.errors import Refusal
 from charter.core.quantity import parse_duration
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
+from charter.spec.parts import spec_digest
 from charter.spec.types import Label
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def snapshot(ctx: Context, done: Done) -> Output:
             "duplicates": {name: r.duplicates for name, r in reports.items()},
             "filtered": {name: r.filtered for name, r in reports.items()},
             "quarantined": {name: r.quarantined for name, r in reports.items()},
-            "warnings": [f"{c.name}: {c.observed}; {c.required}" for c in decision.checks if c.verdict is Verdict.WARN],
+            "warnings": [
+                f"{c.name}: {c.observed}; {c.required}" for c in decision.checks if c.verdict is Verdict.WARN
+            ],
         },
     )
 
@@ -78,9 +81,15 @@ def features(ctx: Context, done: Done) -> Output:
     dataset, feature_set = build_dataset(snapshot_frames(ctx, done), spec)
     ctx.progress.finish()
     label = spec.data.label.name
-    usable = dataset.filter(dataset[label].is_not_null())
-    counts = {role: usable.filter(usable["__split"] == role).height for role in ("train", "test")}
-    leaks = find_leaks(usable, spec, feature_set.names)
+    known, held_out = training_rows(dataset, label, "train"), training_rows(dataset, label, "test")
+    by_time = spec.train.split.kind == "time"
+    leaks = find_leaks(
+        known,
+        held_out,
+        label,
+        feature_set.names,
+        known_after=known_after(spec.data.label) if by_time else None,
+    )
     if not leaks.allows:
         raise Refusal("the features know what they must not know", decision=leaks)
     with ctx.scratch() as folder:
@@ -88,15 +97,18 @@ def features(ctx: Context, done: Done) -> Output:
         (folder / "featureset.json").write_bytes(canonical_json(feature_set.to_json()))
         (folder / "leaks.json").write_bytes(canonical_json(leaks.to_json()))
         output = ctx.blobs.put_tree(folder)
-    share = float(usable[label].mean()) if spec.train.task == "binary" else None  # type: ignore[arg-type]
+    positives = (
+        sum(int(f[label].eq(1).sum()) for f in (known, held_out)) if spec.train.task == "binary" else None
+    )
+    rows = known.height + held_out.height
     return Output(
         output,
         {
             "features": len(feature_set.names),
-            "rows": usable.height,
-            "train": counts["train"],
-            "test": counts["test"],
-            "positive_share": share,
+            "rows": rows,
+            "train": known.height,
+            "test": held_out.height,
+            "positive_share": positives / rows if positives is not None else None,
             "warnings": [c.name for c in leaks.checks if c.verdict.value == "warn"],
         },
     )
@@ -116,7 +128,11 @@ def train(ctx: Context, done: Done) -> Output:
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
     rows = training_rows(read_frame(ctx.blobs, tree, "dataset.parquet"), label, "train")
     cut = folds(
-        rows, spec.train.split, rows[label].to_numpy(), spec.train.seed, known_after=known_after(spec.data.label)
+        rows,
+        spec.train.split,
+        rows[label].to_numpy(),
+        spec.train.seed,
+        known_after=known_after(spec.data.label),
     )
     with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
         trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=tracker)
@@ -140,7 +156,7 @@ def train(ctx: Context, done: Done) -> Output:
         bundle_digest = ctx.blobs.put_tree(bundle)
         shutil.rmtree(bundle)
         output = ctx.blobs.put_tree(folder)
-    version = ctx.records.version_for(bundle_digest, spec=digest_json(spec.model_dump(mode="json")), now=ctx.workspace.clock.now())
+    version = ctx.records.version_for(bundle_digest, spec=spec_digest(spec), now=ctx.workspace.clock.now())
     return Output(
         output,
         {

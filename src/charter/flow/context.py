@@ -80,7 +80,9 @@ class Done:
     @classmethod
     def of(cls, plan: Plan) -> Done:
         """Take what the plan found recorded."""
-        return cls({s.stage: Output(s.result.output, s.result.summary) for s in plan.steps if s.result is not None})
+        return cls(
+            {s.stage: Output(s.result.output, s.result.summary) for s in plan.steps if s.result is not None}
+        )
 
     def output(self, stage: Stage) -> Digest:
         """Digest of an earlier stage's output."""

@@ -9,7 +9,7 @@ from typing import Any
 from charter.core.digest import short
 from charter.core.quantity import parse_duration
 from charter.flow.plan import Action, Plan, Result, Stage, Step
-from charter.spec.diff import Change
+from charter.spec.diff import FIRST_STAGE, Change
 from charter.spec.types import ModelSpec
 
 
@@ -36,7 +36,12 @@ class Explanation:
         return {
             "name": self.name,
             "stages": [
-                {"stage": x.stage, "action": Action(x.symbol).name.lower(), "what": x.what, "remark": x.remark}
+                {
+                    "stage": x.stage,
+                    "action": Action(x.symbol).name.lower(),
+                    "what": x.what,
+                    "remark": x.remark,
+                }
                 for x in self.lines
             ],
             "closing": self.closing,
@@ -95,7 +100,9 @@ def _refused(step: Step) -> tuple[str, str]:
     if step.stage is Stage.APPROVE:
         missing = ", ".join(c.name for c in step.decision.reasons)
         return f"{total - open_} of {total} signatures for this evidence", f"missing: {missing}"
-    return f"{total - open_} of {total} requirements met", "refused: " + ", ".join(c.name for c in step.decision.reasons)
+    return f"{total - open_} of {total} requirements met", "refused: " + ", ".join(
+        c.name for c in step.decision.reasons
+    )
 
 
 def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int, ...]], str]) -> str:
@@ -106,7 +113,7 @@ def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int
     reasons = []
     for name in step.changed:
         if name == "spec":
-            own = [c for c in changes if c.stage == step.stage.value]
+            own = [c for c in changes if FIRST_STAGE[c.part] == step.stage.value]
             reasons += [f"{c.words}{_at(where(c.path))}" for c in own[:3]]
             reasons += [f"and {len(own) - 3} more changes"] if len(own) > 3 else []
             reasons += [] if own else ["the specification changed"]
@@ -124,7 +131,11 @@ def _at(place: str) -> str:
 
 
 def _work(step: Step, spec: ModelSpec) -> str:
-    took = f", about {step.previous.seconds:.0f} s" if step.previous is not None and step.previous.seconds >= 1 else ""
+    took = (
+        f", about {step.previous.seconds:.0f} s"
+        if step.previous is not None and step.previous.seconds >= 1
+        else ""
+    )
     match step.stage:
         case Stage.SNAPSHOT:
             return ", ".join(spec.data.sources) + took
@@ -160,7 +171,9 @@ def describe(stage: Stage, result: Result) -> str:
             return f"v{s['version']} {s['learner']}, {s['metric']} {s['value']:.3f} out of fold"
         case Stage.EVALUATE:
             m = s["primary"]
-            return f"{m['name']} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}] on {s['rows']:,} test rows"
+            return (
+                f"{m['name']} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}] on {s['rows']:,} test rows"
+            )
         case Stage.GATE:
             return f"{s['met']} of {s['total']} requirements met"
         case _:

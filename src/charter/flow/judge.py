@@ -29,7 +29,7 @@ MEASURED_ROWS = 300
 
 def evaluate(ctx: Context, done: Done) -> Output:
     """Choose the threshold on out-of-fold rows, then score the held-out rows as serving will, and measure."""
-    from charter.evaluate.report import evaluate as measure_quality
+    from charter.evaluate.evaluation import evaluate as measure_quality
     from charter.evaluate.threshold import choose, rule_of
     from charter.serve.scorer import Scorer
 
@@ -98,7 +98,9 @@ def _history(ctx: Context, done: Done) -> dict[str, pl.DataFrame] | None:
     return dict(snapshot_frames(ctx, done)) if ctx.spec.data.observations.entity is not None else None
 
 
-def _baselines(ctx: Context, rows: pl.DataFrame, known: pl.DataFrame) -> dict[str, dict[str, np.ndarray | None]]:
+def _baselines(
+    ctx: Context, rows: pl.DataFrame, known: pl.DataFrame
+) -> dict[str, dict[str, np.ndarray | None]]:
     """Score the held-out rows by what needs no learning: today's rule, and the mean of the training labels."""
     from charter.train.baseline import rule, share
 
@@ -112,9 +114,17 @@ def _baselines(ctx: Context, rows: pl.DataFrame, known: pl.DataFrame) -> dict[st
 
 def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folder: Path) -> dict[str, Any]:
     """Measure latency, memory and size of the bundle in a clean process, one row per request."""
-    requests = rows.head(MEASURED_ROWS).select(f.name for f in scorer.signature.inputs if f.name in rows.columns)
+    requests = rows.head(MEASURED_ROWS).select(
+        f.name for f in scorer.signature.inputs if f.name in rows.columns
+    )
     requests.write_parquet(folder / "requests.parquet")
-    command = [sys.executable, "-m", "charter.serve.measure", str(folder / "bundle"), str(folder / "requests.parquet")]
+    command = [
+        sys.executable,
+        "-m",
+        "charter.serve.measure",
+        str(folder / "bundle"),
+        str(folder / "requests.parquet"),
+    ]
     if ctx.spec.data.observations.entity is not None:
         snapshot = ctx.blobs.tree(done.output(Stage.SNAPSHOT))
         for name in ctx.spec.data.sources:
@@ -141,6 +151,12 @@ def gate(ctx: Context, done: Done) -> Output:
         where=".".join,
     )
     output = ctx.blobs.put_bytes(canonical_json(decision.to_json()))
-    met = sum(1 for c in decision.checks if c.verdict is not Verdict.FAIL and c.verdict is not Verdict.UNKNOWN)
-    ctx.audit("gate.judged", f"v{done.summary(Stage.TRAIN)['version']}", {"verdict": decision.verdict, "gate": output})
+    met = sum(
+        1 for c in decision.checks if c.verdict is not Verdict.FAIL and c.verdict is not Verdict.UNKNOWN
+    )
+    ctx.audit(
+        "gate.judged",
+        f"v{done.summary(Stage.TRAIN)['version']}",
+        {"verdict": decision.verdict, "gate": output},
+    )
     return Output(output, {"decision": decision.to_json(), "met": met, "total": len(decision.checks)})

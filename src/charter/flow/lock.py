@@ -63,6 +63,8 @@ def _acquire(descriptor: int, path: Path, until: float) -> None:
 def _holder(path: Path) -> str:
     try:
         who = json.loads(path.read_text())
-        return f"{who['actor']} on {who['host']} (process {who['pid']}, `{who['doing']}`, since {who['since']})"
+        return (
+            f"{who['actor']} on {who['host']} (process {who['pid']}, `{who['doing']}`, since {who['since']})"
+        )
     except (OSError, ValueError, KeyError):  # the holder is just writing its name
         return "another process"

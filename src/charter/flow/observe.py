@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from charter import __version__
 from charter.core.decision import Decision
-from charter.core.digest import Digest, canonical_json, digest_json
+from charter.core.digest import Digest, canonical_json
 from charter.flow.plan import Plan, State, build_plan
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
+from charter.spec.parts import spec_digest
 from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def remember_spec(ctx: Context) -> Digest:
     from charter.registry.types import StageResult
 
     document = ctx.spec.model_dump(mode="json")
-    key = digest_json(document)
+    key = spec_digest(ctx.spec)
     blob = ctx.blobs.put_bytes(canonical_json(document))
     ctx.records.save_result(
         StageResult("spec", key, blob, {"name": ctx.spec.name}, 0.0, ctx.actor, ctx.workspace.clock.now())
@@ -86,5 +87,3 @@ def applied_spec(workspace: Workspace, records: Records) -> ModelSpec | None:
     if result is None:
         return None
     return ModelSpec.model_validate(json.loads(workspace.blobs().get(result.output)))
-
-

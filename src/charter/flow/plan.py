@@ -193,7 +193,9 @@ def build_plan(spec: ModelSpec, state: State) -> Plan:
         key = digest_json(inputs)
         result = state.find(stage, key)
         if result is None:
-            changed = tuple(n for n, d in inputs.items() if previous is not None and previous.inputs.get(n) != d)
+            changed = tuple(
+                n for n, d in inputs.items() if previous is not None and previous.inputs.get(n) != d
+            )
             action = Action.CREATE if previous is None else Action.CHANGE
             steps.append(Step(stage, action, inputs, key, changed, previous=previous))
             stopped = stage
@@ -217,7 +219,9 @@ def _will_run(step: Step) -> bool:
 def _waiting(stage: Stage, cause: Stage, previous: Result | None, *, refused: Action) -> Step:
     if refused in (Action.REFUSED, Action.WAIT):
         return Step(stage, Action.WAIT, waits_for=cause, previous=previous)
-    return Step(stage, Action.CREATE if previous is None else Action.CHANGE, waits_for=cause, previous=previous)
+    return Step(
+        stage, Action.CREATE if previous is None else Action.CHANGE, waits_for=cause, previous=previous
+    )
 
 
 def _approve(state: State, done: Mapping[Stage, Result], stopped: Stage | None) -> Step:

@@ -76,7 +76,9 @@ def package(ctx: Context, done: Done) -> Output:
         gate=done.output(Stage.GATE),
         status="waiting",
     )
-    return Output(output, {"bytes": size, "manifest": manifest, "signature": signed, "version": trained["version"]})
+    return Output(
+        output, {"bytes": size, "manifest": manifest, "signature": signed, "version": trained["version"]}
+    )
 
 
 def release(ctx: Context, done: Done) -> None:
@@ -142,10 +144,11 @@ def trusted_keys(workspace: Workspace, records: Records) -> dict[str, str]:
 
     faults = [f for f in Trail(records, workspace.anchor_file).verify() if f.verdict is Verdict.FAIL]
     if faults:
-        raise Refusal(f"the audit trail is not whole: {faults[0].message}", remedy="See `charter audit verify`.")
+        raise Refusal(
+            f"the audit trail is not whole: {faults[0].message}", remedy="See `charter audit verify`."
+        )
     return {
         event.subject: str(event.detail["public_key"])
         for event in records.events()
         if event.action == "builder.created"
     }
-

@@ -93,7 +93,9 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
     elif document is not None:
         text = blobs.get(document.output)
     else:
-        raise UsageError(f"the specification of {found.name} is not recorded", remedy="See `charter history`.")
+        raise UsageError(
+            f"the specification of {found.name} is not recorded", remedy="See `charter history`."
+        )
     then = loads(json.dumps(json.loads(text)), file=f"{found.name}.json")
     now = fingerprints(then.spec.data.sources, workspace.root, workspace.settings)
     same = all(snapshot.inputs.get(f"source {name}") == digest for name, digest in now.items())
@@ -107,7 +109,11 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
                 _copy_tree(blobs, ctx, snapshot.output, Path(folder))
                 outputs[Stage.SNAPSHOT] = Output(snapshot.output, snapshot.summary)
             _build(ctx, outputs, packaged=found.package is not None)
-            mine = outputs[Stage.PACKAGE].digest if found.package else Digest(outputs[Stage.TRAIN].summary["bundle"])
+            mine = (
+                outputs[Stage.PACKAGE].digest
+                if found.package
+                else Digest(outputs[Stage.TRAIN].summary["bundle"])
+            )
             theirs = found.package or found.bundle
             new, old = ctx.blobs.tree(mine), blobs.tree(theirs)
             differences = {
@@ -118,7 +124,8 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
             environment: dict[str, tuple[str, str]] = {}
             if "manifest.json" in differences:
                 environment = _environment(
-                    json.loads(blobs.get(old["manifest.json"])), json.loads(ctx.blobs.get(new["manifest.json"]))
+                    json.loads(blobs.get(old["manifest.json"])),
+                    json.loads(ctx.blobs.get(new["manifest.json"])),
                 )
     return Reproduction(
         found.name,

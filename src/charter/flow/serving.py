@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.errors import Refusal
-from charter.core.io.files import write_atomic
 from charter.flow.plan import Stage
 from charter.flow.release import package_folder, trusted_keys
 from charter.flow.views import trained_result
@@ -26,6 +25,8 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
         When the package was altered since it was signed.
     """
     from charter.registry.io.packages import verify
+    from charter.serve.deployment import DeployedModel, Deployment
+    from charter.serve.io.loading import write_deployment
 
     blobs, name = workspace.blobs(), loaded.spec.name
     with workspace.records(name, readonly=True) as records:
@@ -38,22 +39,12 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
         trusted = trusted_keys(workspace, records)
     folder = package_folder(workspace, name, deployment.package)
     verify(folder, trusted)
-    events = {}
+    history = {}
     if loaded.spec.data.observations.entity is not None:
-        events = {n: str(blobs.path(snapshot[f"{n}.parquet"])) for n in loaded.spec.data.sources}
-    document = {
-        "models": [
-            {
-                "name": name,
-                "version": f"v{deployment.version}",
-                "package": str(folder),
-                "history": events,
-                "trusted_keys": trusted,
-            }
-        ]
-    }
+        history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
+    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted)
     path = workspace.state / "deployment.json"
-    write_atomic(path, json.dumps(document, indent=2, sort_keys=True).encode())
+    write_deployment(path, Deployment((served,)))
     return path
 
 
@@ -65,10 +56,10 @@ def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
     RequestError
         When the request is at fault.
     """
-    from charter.serve.io.deployment import load_models
+    from charter.serve.io.loading import load_models, read_deployment
 
     path = deployment_file(workspace, workspace.load())
-    (served,) = load_models(path)
+    (served,) = load_models(read_deployment(path))
     return json.loads(served.answer(body, explain=explain, request_id="cli"))
 
 

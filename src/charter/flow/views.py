@@ -33,13 +33,17 @@ def version_number(text: str) -> int:
     """
     match = re.fullmatch(r"v?([1-9][0-9]{0,8})", text)
     if match is None:
-        raise UsageError(f"{text!r} is not a version", remedy="Write for example v3; `charter history` lists them.")
+        raise UsageError(
+            f"{text!r} is not a version", remedy="Write for example v3; `charter history` lists them."
+        )
     return int(match[1])
 
 
 def with_lines(decision: Decision, source: Source) -> Decision:
     """Point each check at its present line in the specification; records keep the path, since lines move."""
-    checks = tuple(replace(c, where=source.where(tuple(c.where.split(".")))) if c.where else c for c in decision.checks)
+    checks = tuple(
+        replace(c, where=source.where(tuple(c.where.split(".")))) if c.where else c for c in decision.checks
+    )
     return replace(decision, checks=checks)
 
 
@@ -65,7 +69,9 @@ class Status:
             "name": self.name,
             "serving": self.serving,
             "since": self.since,
-            "stages": [{"stage": stage, "symbol": symbol, "what": what} for symbol, stage, what in self.stages],
+            "stages": [
+                {"stage": stage, "symbol": symbol, "what": what} for symbol, stage, what in self.stages
+            ],
             "remarks": list(self.remarks),
         }
 
@@ -139,7 +145,9 @@ def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionV
             train=dict(trained.summary),
             evaluation=tree_json(blobs, evaluated.output, "evaluation.json") if evaluated else None,
             measurement=tree_json(blobs, evaluated.output, "measurement.json") if evaluated else None,
-            gate=with_lines(Decision.from_json(judged.summary["decision"]), loaded.source) if judged else None,
+            gate=with_lines(Decision.from_json(judged.summary["decision"]), loaded.source)
+            if judged
+            else None,
             approvals=approvals,
             serving=deployment is not None and deployment.package == found.package,
             candidates=tree_json(blobs, trained.output, "candidates.json"),
@@ -151,7 +159,9 @@ def trained_result(records: Records, version: ModelVersion) -> StageResult:
     for result in records.results(Stage.TRAIN):
         if result.summary.get("bundle") == version.bundle:
             return result
-    raise UsageError(f"the training of {version.name} is not in these records", remedy="See `charter history`.")
+    raise UsageError(
+        f"the training of {version.name} is not in these records", remedy="See `charter history`."
+    )
 
 
 def result_of(records: Records, stage: Stage, needs: str, digest: str) -> StageResult | None:
@@ -189,8 +199,10 @@ def history(workspace: Workspace, loaded: Loaded) -> History:
         for v in records.versions():
             s = trained_result(records, v).summary
             quality = f"{s['metric']} {s['value']:.3f}"
-            versions.append((v.name, iso(v.created_at)[:19], str(s["learner"]), quality, short(v.bundle), v.status))
-        releases = [(f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package)) for d in records.deployments()]
+            versions.append(
+                (v.name, iso(v.created_at)[:19], str(s["learner"]), quality, short(v.bundle), v.status)
+            )
+        releases = [
+            (f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package)) for d in records.deployments()
+        ]
     return History(tuple(versions), tuple(releases))
-
-

@@ -81,8 +81,10 @@ class Workspace:
         return self.settings.blobs_url or str(self.state / "blobs")
 
     def load(self) -> Loaded:
-        """Read and check the specification."""
-        return load(self.spec_file)
+        """Read and check the specification; places in it are named as seen from the current folder."""
+        here = Path.cwd()
+        near = self.spec_file.is_relative_to(here)
+        return load(self.spec_file.relative_to(here) if near else self.spec_file)
 
     def records(self, model: str, *, readonly: bool = False) -> Records:
         """Open the records of a model, creating them when they may be written."""

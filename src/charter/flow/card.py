@@ -1,0 +1,64 @@
+"""Writing the model card of a version from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charter.core.errors import Refusal
+from charter.core.io.files import write_atomic
+from charter.flow.plan import Stage
+from charter.flow.views import result_of, trained_result, version_view
+from charter.flow.workspace import Workspace
+from charter.govern.card import card
+from charter.spec.loader import Loaded
+
+ENDINGS = {"html": "html", "markdown": "md", "json": "json"}
+
+
+def write_card(
+    workspace: Workspace, loaded: Loaded, version: str | None, *, form: str, to: Path | None
+) -> Path:
+    """Write a card and return its path.
+
+    Parameters
+    ----------
+    version
+        For example ``v3``; None is the released one.
+
+    Raises
+    ------
+    Refusal
+        When nothing is released, or the version was not evaluated.
+    UsageError
+        For an unknown form or version.
+    """
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        if version is None:
+            deployment = records.deployment()
+            if deployment is None:
+                raise Refusal(
+                    f"nothing of {loaded.spec.name} is released", remedy="Name a version, for example v1."
+                )
+            version = f"v{deployment.version}"
+        view = version_view(workspace, loaded, version)
+        trained = trained_result(records, view.version)
+        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+        signed = records.approvals(view.version.number)
+        evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)
+    if view.evaluation is None or view.gate is None or evaluated is None:
+        raise Refusal(f"{version} was not evaluated", remedy="`charter apply` evaluates it.")
+    text = card(
+        loaded.spec,
+        view.evaluation,
+        view.gate,
+        view.approvals or view.gate,
+        version=view.version,
+        signed=signed,
+        measurement=view.measurement,
+        facts={"snapshot": snapshot.summary, "features": features.summary, "train": trained.summary},
+        form=form,
+    )
+    target = to or workspace.root / f"{loaded.spec.name}-{version}-card.{ENDINGS[form]}"
+    write_atomic(target, text.encode())
+    return target
