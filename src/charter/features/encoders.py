@@ -128,7 +128,7 @@ def fit_one_hot(values: pl.Series, feature: Feature) -> Encoder:
     known = known_values(values, feature)
     names = [f"{feature.name}={value}" for value in known]
     if values.null_count():
-        names.append(_free(f"{feature.name} is missing", names))
+        names.append(f"{feature.name} is missing")
     return Encoder(feature.name, "one_hot", tuple(names), known)
 
 
@@ -189,9 +189,3 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
             f"feature {missing[0]!r} is missing" + (f", and {len(missing) - 1} more" if missing[1:] else ""),
             remedy="Complete the observations with their features first.",
         )
-
-
-def _free(name: str, taken: Sequence[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name

@@ -156,3 +156,13 @@ def test_a_missing_input_is_said() -> None:
     found = feature_set(spec({"rows": {"p": "a + b"}}))
     with pytest.raises(DataError, match="row features cannot be computed"):
         compute(TABLE.drop("b"), found)
+
+
+def test_windows_without_an_entity_are_refused() -> None:
+    plain = spec({"windows": {"w": WINDOW}})
+    plan = plain.data.observations.model_copy(update={"key": ("id", "a")})
+    found = feature_set(
+        plain.model_copy(update={"data": plain.data.model_copy(update={"observations": plan})})
+    )
+    with pytest.raises(DataError, match="window features need an entity"):
+        complete(TABLE, found, {})

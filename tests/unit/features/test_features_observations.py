@@ -148,10 +148,11 @@ def test_rows_keep_their_columns_and_lose_the_raw_label() -> None:
         (["yes", "no", "yes"], "yes", "binary", [1, 0, 1]),
         ([3, 4, None], None, "multiclass", ["3", "4", None]),
         ([3, 4, None], None, "regression", [3.0, 4.0, None]),
+        ([3, 4, None], None, None, [3, 4, None]),
     ],
 )
 def test_labels_are_what_the_task_needs(
-    values: list[Any], positive: str | None, task: str, expected: list[Any]
+    values: list[Any], positive: str | None, task: str | None, expected: list[Any]
 ) -> None:
     table = TABLE.with_columns(y=pl.Series(values))
     frame = observe({"a": table}, rows({"column": "y", "name": "y", "positive": positive}), task)
@@ -198,3 +199,14 @@ def test_rows_may_have_their_label_in_events() -> None:
 def test_a_missing_source_is_said() -> None:
     with pytest.raises(DataError, match="there is no source 'e'"):
         observe({}, entities(), "binary")
+
+
+def test_an_event_label_needs_an_entity_and_a_time() -> None:
+    label = entities().label
+    plan = rows({"column": "y"}).observations.model_copy(update={"key": ("id", "x"), "time": "on"})
+    spec = entities().model_copy(update={"observations": plan, "label": label})
+    with pytest.raises(DataError, match="no entity is named"):
+        observe({"a": TABLE, "e": EVENTS}, spec, "binary")
+    timeless = entities().sources["e"].model_copy(update={"time": None})
+    with pytest.raises(DataError, match="source 'e' names no time column"):
+        observe({"e": EVENTS}, entities().model_copy(update={"sources": {"e": timeless}}), "binary")

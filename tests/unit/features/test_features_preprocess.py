@@ -72,6 +72,12 @@ def test_one_hot_knows_unknown_from_missing() -> None:
     ]
 
 
+def test_missing_is_a_column_only_where_training_had_it() -> None:
+    done, X = fitted(pl.DataFrame({"c": ["x", None, "x"], "d": ["a", "b", "a"]}))
+    assert done.names == ("c=x", "c is missing", "d=a", "d=b")
+    assert X[1].tolist() == [0, 1, 0, 1]
+
+
 def test_ordinal_follows_the_declared_order() -> None:
     frame = pl.DataFrame({"size": ["L", "S", None, "M"]})
     declared = {"size": ("S", "M", "L")}
