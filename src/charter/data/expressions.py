@@ -17,16 +17,11 @@ import polars.selectors as cs
 from charter.core.errors import UsageError
 from charter.spec.expression import ExpressionError, parse
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>\"(?:[^\"]|\"\")*\")|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign><=|>=|<>|!=|::|\|\||//|.))",
-    re.DOTALL,
-)
-_DIVISIONS = frozenset({"/", "%", "//"})
+# The parser hands over tokens parted by single spaces, so that this only has to keep texts and quoted names whole.
+_TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\S+")
 # Functions of finite arguments whose result may be infinite or NaN.
 _PARTIAL = frozenset(
-    {"ACOS", "ASIN", "CORR", "COT", "COVAR", "COVAR_POP", "COVAR_SAMP", "DIV", "EXP", "LN", "LOG", "LOG10"}
-    | {"LOG1P", "LOG2", "MOD", "POW", "POWER", "SQRT", "TAN"}
+    {"ACOS", "ASIN", "DEGREES", "EXP", "LN", "LOG10", "LOG1P", "LOG2", "MOD", "POWER", "SQRT", "TAN"}
 )
 
 
@@ -77,19 +72,20 @@ def finite(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when(cs.float().is_finite()).then(cs.float()).name.keep())
 
 
-def guard(text: str) -> str:
-    """Rewrite an expression so that divisors of zero and arguments outside a function's domain give null.
+def guard(sql: str) -> str:
+    """Rewrite SQL so that divisors of zero and arguments outside a function's domain give null.
+
+    Parameters
+    ----------
+    sql
+        Tokens parted by spaces, as `charter.spec.expression.parse` gives them.
 
     Examples
     --------
-    >>> guard("a / (b + 1) > 2")
+    >>> guard("a / ( b + 1 ) > 2")
     'a / NULLIF ( ( b + 1 ) , 0 ) > 2'
     """
-    return " ".join(_guarded(_tokens(text)))
-
-
-def _tokens(text: str) -> list[str]:
-    return [match[match.lastgroup or 0] for match in _TOKEN.finditer(text.strip())]
+    return " ".join(_guarded(_TOKEN.findall(sql)))
 
 
 def _guarded(tokens: Sequence[str]) -> list[str]:
@@ -97,42 +93,48 @@ def _guarded(tokens: Sequence[str]) -> list[str]:
     at = 0
     while at < len(tokens):
         token = tokens[at]
-        if token in _DIVISIONS:
+        if token in ("/", "%"):
             end = _operand_end(tokens, at + 1)
             out += [token, "NULLIF", "(", *_guarded(tokens[at + 1 : end]), ",", "0", ")"]
             at = end
-        elif token.upper() in _PARTIAL and tokens[at + 1 : at + 2] == ["("]:
+        elif token.upper() in _PARTIAL and tokens[at + 1] == "(":
             end = _operand_end(tokens, at)
             call = [token, *_guarded(tokens[at + 1 : end])]
             # x - x is zero for finite x and NaN otherwise.
             out += ["(", "CASE", "WHEN", *call, "-", *call, "=", "0", "THEN", *call, "END", ")"]
             at = end
+        elif token.upper() == "DIV" and tokens[at + 1] == "(":
+            # Polars casts the quotient to an integer and stops at one that is none.
+            end = _operand_end(tokens, at)
+            comma = _argument_end(tokens, at + 2)
+            divisor = ["NULLIF", "(", *_guarded(tokens[comma + 1 : end - 1]), ",", "0", ")"]
+            out += ["DIV", "(", *_guarded(tokens[at + 2 : comma]), ",", *divisor, ")"]
+            at = end
         else:
-            out.append(token)
+            # What cannot be cast is missing, too.
+            out.append("TRY_CAST" if token.upper() == "CAST" else token)
             at += 1
     return out
+
+
+def _argument_end(tokens: Sequence[str], start: int) -> int:
+    """Index of the comma after the first argument of a call, which begins at ``start``."""
+    at = start
+    while tokens[at] != ",":
+        at = _closing(tokens, at, "(", ")") if tokens[at] == "(" else at + 1
+    return at
 
 
 def _operand_end(tokens: Sequence[str], start: int) -> int:
     """Index after the operand at ``start``: sign, then name, number, call, CASE or parenthesis."""
     at = start
-    while at < len(tokens) and tokens[at] in "+-":
+    while tokens[at] in ("+", "-"):
         at += 1
-    if at >= len(tokens):
-        return at
     if tokens[at].upper() == "CASE":
-        at = _closing(tokens, at, "CASE", "END")
-    elif tokens[at] == "(":
-        at = _closing(tokens, at, "(", ")")
-    else:
+        return _closing(tokens, at, "CASE", "END")
+    if tokens[at] != "(":
         at += 1
-        if tokens[at : at + 1] == ["("]:
-            at = _closing(tokens, at, "(", ")")
-    while [t.upper() for t in tokens[at : at + 2]] == ["FILTER", "("]:
-        at = _closing(tokens, at + 1, "(", ")")
-    while tokens[at : at + 1] == ["::"]:
-        at += 2
-    return at
+    return _closing(tokens, at, "(", ")") if tokens[at : at + 1] == ["("] else at
 
 
 def _closing(tokens: Sequence[str], start: int, opening: str, closing: str) -> int:

@@ -135,10 +135,7 @@ def folds(
         fold = np.array([fold_of[name] for name in groups], dtype=np.int64)
     else:
         if frame.height < k:
-            raise DataError(
-                f"{k} folds need at least {k} rows, and there are {frame.height}",
-                remedy="Lower train.split.folds.",
-            )
+            raise DataError(f"{k} folds need as many rows, and there are {frame.height}", remedy=_FEWER_FOLDS)
         # Another seed than the split's: there, training rows are those with a large hash.
         order = np.argsort(
             [_hash(seed + 1, row) for row in _column(frame, ROW, "a random split")], kind="stable"
@@ -166,7 +163,7 @@ def _time_folds(moments: pl.Series, k: int, known_after: timedelta) -> list[tupl
         raise DataError(
             f"{k} folds need {k} moments whose past labels are known; {int(eligible.sum())} of {len(distinct)} are "
             f"{known_after.days} days after the first",
-            remedy="Lower train.split.folds, or start the cut-offs earlier.",
+            remedy=f"{_FEWER_FOLDS} Or start the cut-offs earlier.",
         )
     blocks = _even_blocks(distinct[eligible], counts[eligible], k)
     return [
