@@ -119,11 +119,15 @@ def _quartiles(column: pl.Series) -> pl.Series:
     labels = []
     for i, (low, high) in enumerate(pairwise(edges)):
         end = "]" if i == len(edges) - 2 else ")"
-        labels.append(f"{i + 1}: [{low:g}, {high:g}{end}")
+        labels.append(f"{i + 1}: [{_number(low)}, {_number(high)}{end}")
     place = np.searchsorted(np.array(cuts), values.fill_null(0.0).to_numpy(), side="right")
     named = pl.Series("label", [labels[i] for i in place.tolist()], dtype=pl.String)
     missing = values.is_null()
     return pl.select(pl.when(missing).then(pl.lit(MISSING)).otherwise(named).alias("label")).to_series()
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def judge_slices(

@@ -54,6 +54,14 @@ def test_many_numbers_are_cut_at_their_quartiles() -> None:
     assert all(len(s.rows) for s in skewed)
 
 
+def test_edges_of_ranges_read_well() -> None:
+    found = slice_rows(
+        pl.DataFrame({"x": [1_000_000.0 + i for i in range(24)], "y": [i / 7 for i in range(24)]}), ["x", "y"]
+    )
+    assert found[0].value == "1: [1000000, 1000006)"
+    assert found[4].value == "1: [0, 0.857143)"
+
+
 def test_very_many_values_are_summed_up() -> None:
     frame = pl.DataFrame({"zip": [f"z{i:03}" for i in range(80)] * 2 + ["z000"]})
     found = slice_rows(frame, ["zip"])
@@ -70,7 +78,11 @@ def test_conditions_leave_out_the_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("agee < 30", r"no column 'agee'(.|\n)*age"), ("age + 1", "neither a column nor a condition")],
+    [
+        ("agee < 30", r"no column 'agee'(.|\n)*age"),
+        ("age + 1", "neither a column nor a condition"),
+        ("age < 'x'", "cannot be computed"),
+    ],
 )
 def test_wrong_slices_are_named(text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -165,6 +177,20 @@ def test_entities_that_repeat_widen_the_difference(rows: Rows, spec_of: Callable
     assert widths[1] < 0.7 * widths[0]
     assert widths[2] == pytest.approx(widths[0], rel=0.15)
     assert right.entities == len(y)
+
+
+def test_a_group_without_negatives_has_no_false_positive_rate(spec_of: Callable[..., ModelSpec]) -> None:
+    y = np.append(np.ones(50), np.tile([0.0, 1.0], 50))
+    frame = pl.DataFrame({"g": ["a"] * 50 + ["b"] * 100})
+    result = _evaluate(
+        (frame, y, np.tile([0.2, 0.6, 0.7], 50)), spec_of(fairness={"by": ["g"], "min_rows": 10})
+    )
+    first = result.fairness["g"].groups[0]
+    assert (first.fpr.value, first.fpr.note, first.unjudged) == (
+        None,
+        "the rows hold one class only",
+        ("fpr",),
+    )
 
 
 def test_an_unknown_attribute_is_named(rows: Rows, spec_of: Callable[..., ModelSpec]) -> None:

@@ -153,13 +153,14 @@ def test_proportions_of_one_among_entities_count_entities() -> None:
 
 
 def test_too_few_rows_get_no_interval() -> None:
+    names = ("log_loss", "f1", "expected_calibration_error")
     sample = Sample(np.array([0, 1, 0, 1]), np.array([0.1, 0.7, 0.8, 0.6]))
     draws = Draws.of(4, resamples=100, seed=0)
-    own = replicate([Part(sample, ("log_loss", "f1"))], draws)[0]
-    found = estimate(("log_loss", "f1"), sample, own, draws, confidence=0.95)["log_loss"]
-    assert found.value is not None
-    assert (found.low, found.high, found.method) == (None, None, "none")
-    assert "fewer than 10" in found.note
+    own = replicate([Part(sample, names)], draws)[0]
+    for found in estimate(names, sample, own, draws, confidence=0.95).values():
+        assert found.value is not None
+        assert (found.low, found.high, found.method) == (None, None, "none")
+        assert "fewer than 10" in found.note
 
 
 def test_undefined_on_resamples_or_at_all_is_said() -> None:
