@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from charter.core import plugins
 from charter.core.errors import DataError
 from charter.core.settings import Settings
 from charter.data.io import filedigest
 from charter.data.io.addresses import expand
 from charter.data.io.filedigest import file_digest
 from charter.data.io.sources import fingerprint, fingerprints, needed_columns, read
+from charter.data.ports import Source
 from charter.spec.types import SourceSpec
 
 FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None], "more": [0.5, 1.5, 2.5]})
@@ -279,3 +281,40 @@ def test_a_password_is_never_shown(
     with pytest.raises(DataError) as caught:
         read(source(sql="SELECT 1", url="${DB}"), tmp_path, settings)
     assert "SECRET" not in str(caught.value)
+
+
+def test_an_outsider_registers_a_scheme(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Queue:
+        def fingerprint(self, source: SourceSpec) -> str:
+            return f"offset of {source.uri}"
+
+        def read(self, source: SourceSpec, columns: Sequence[str] | None) -> pl.DataFrame:
+            return FRAME if columns is None else FRAME.select(columns)
+
+    monkeypatch.setattr(plugins, "names", lambda group: ("queue",) if group == "sources" else ())
+    monkeypatch.setattr(plugins, "load", lambda group, name: Queue)
+    kept: Source = Queue()
+    spec = source(uri="queue://lines")
+    assert fingerprint(spec, tmp_path, settings) == kept.fingerprint(spec) == "offset of queue://lines"
+    assert read(spec, tmp_path, settings).columns == ["id", "name"]
+    assert read(source(uri="queue://lines", duplicates="drop"), tmp_path, settings).columns == FRAME.columns
+
+
+def test_a_packed_file_may_be_remote(tmp_path: Path, settings: Settings, site: str) -> None:
+    write(tmp_path, "t.csv.gz")
+    assert read(source(uri=f"{site}/t.csv.gz"), tmp_path, settings)["id"].to_list() == ["1", "2", "3"]
+
+
+def test_a_query_needs_sqlalchemy(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(DataError, match=r"charter-ml\[train\]"):
+        read(source(sql="SELECT 1", url="sqlite://"), tmp_path, settings)
+
+
+def test_a_header_without_rows_is_no_error_of_reading(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "t.csv").write_text("id,name\n")
+    assert read(source(uri="t.csv"), tmp_path, settings).height == 0
