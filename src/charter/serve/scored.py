@@ -67,11 +67,12 @@ class Scored:
 
 
 def stack(parts: Sequence[Scored]) -> Scored:
-    """One after the other."""
-    matrices = [p.scores for p in parts if p.scores is not None]
+    """One after the other; rows that a fallback answered have no scores by class."""
+    width = next((p.scores.shape[1] for p in parts if p.scores is not None), 0)
+    matrices = [np.full((len(p), width), np.nan) if p.scores is None else p.scores for p in parts]
     return Scored(
         np.concatenate([p.score for p in parts]),
-        np.concatenate(matrices) if len(matrices) == len(parts) else None,
+        np.concatenate(matrices) if width else None,
         [v for p in parts for v in p.prediction],
         [v for p in parts for v in p.decision],
         [v for p in parts for v in p.band],

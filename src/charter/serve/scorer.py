@@ -20,7 +20,7 @@ from charter.features.history import History
 from charter.features.preprocess import Preprocessor
 from charter.serve.bundle import Bundle, read_bundle
 from charter.serve.contributions import by_feature, contributor
-from charter.serve.decide import NEGATIVE, POSITIVE, bands, decide_binary
+from charter.serve.decide import POSITIVE, bands, decide_binary
 from charter.serve.model import OnnxModel
 from charter.serve.past import Past
 from charter.serve.ranges import SeenRanges
@@ -143,7 +143,8 @@ class Scorer:
             return self._run(inputs, decide, explain)
         try:
             scored = self._run(inputs, decide, explain)
-        except Exception as error:  # serving fails soft, whatever it is that a model or a store raises
+        # Serving fails soft, whatever a model or a store raises; a panic of Polars is no Exception.
+        except (Exception, pl.exceptions.PanicException) as error:
             if inputs.height > 1:  # find the row that breaks it, so that the others get their answer
                 asked = np.broadcast_to(explain, inputs.height)
                 parts = [
@@ -270,12 +271,10 @@ class Scorer:
         score, said = fallback.get("score"), "a fixed score"
         scores = np.array([np.nan if score is None else float(score)])
         prediction, decision = self._decide(scores, None)
-        if self._fallback_rule is not None:
+        if self._fallback_rule is not None and self.bundle.task == "binary":
             said = "the fallback rule"
             positive = self._rule_holds(inputs)
             prediction, decision = decide_binary(np.array([float(positive)]), 0.5, self.bundle.classes)
-            if decision[0] is None:
-                decision = [POSITIVE if positive else NEGATIVE]
         warnings = [[*warnings[0], f"{why}; {said} answered"]]
         return Scored(
             scores, None, prediction, decision, bands(scores, self.rules.bands), [[]], warnings, [True]
@@ -330,5 +329,5 @@ def _scalar(value: Any) -> Scalar:
     return str(value)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     return type(error).__name__

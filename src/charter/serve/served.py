@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -91,9 +91,6 @@ class Served:
             self.version,
             scored.warnings[row],
             msgspec.UNSET
-            if scored.scores is None
+            if scored.scores is None or not known
             else dict(zip(names, scored.scores[row].tolist(), strict=True)),
         )
-
-
-Ids = Callable[[], str]

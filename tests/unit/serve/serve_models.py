@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -180,6 +181,10 @@ def make(folder: Path, document: dict[str, Any], sources: dict[str, pl.DataFrame
     dataset, features = build_dataset(sources, spec)
     rows = dataset.filter(pl.col("__split") == "train")
     y = rows[spec.data.label.name].to_numpy()
+    classes = ["0", "1"]
+    if spec.train.task == "multiclass":
+        classes = sorted(set(y.tolist()))
+        y = np.searchsorted(classes, y)
     task = spec.train.task
     preprocessor, X = fit_transform(rows, y, features, spec.features, task)
     params = {**learner.defaults(task), **({"trees": 20} if learner.name == "lightgbm" else {})}
@@ -191,15 +196,15 @@ def make(folder: Path, document: dict[str, Any], sources: dict[str, pl.DataFrame
         signature=signature(spec, dataset),
         featureset=features.to_json(),
         preprocessor=preprocessor.to_json(),
-        calibration={"kind": "sigmoid", "a": 0.9, "b": 0.1},
-        classes=["0", "1"],
+        calibration={"kind": "sigmoid", "a": 0.9, "b": 0.1} if task == "binary" else None,
+        classes=classes if task != "regression" else [],
         model_onnx=fitted.to_onnx(preprocessor.names),
         native=fitted.native(),
         profile=None,
     )
     write_decision(
         folder,
-        threshold=0.5,
+        threshold=0.5 if task == "binary" else None,
         bands=spec.serve.bands,
         reasons=spec.serve.reasons,
         reasons_for=spec.serve.reasons_for,
@@ -216,6 +221,20 @@ def make_credit(folder: Path) -> Example:
 
 def make_churn(folder: Path) -> Example:
     return make(folder, CHURN, {"orders": orders()}, LightGBMLearner())
+
+
+def make_other(folder: Path, task: str) -> Example:
+    """The accounts again, predicting a class of three or a number."""
+    document = copy.deepcopy(CREDIT)
+    document["name"] = f"{task}-test"
+    document["train"] |= {"task": task, "learners": ["lightgbm"]}
+    label = "grade" if task == "multiclass" else "bill"
+    document["data"]["label"] = {"name": "wanted", "column": label}
+    document["data"]["sources"]["accounts"]["derive"] = {}
+    document["features"] = {"rows": {}, "exclude": ["sex", "outcome"]}
+    document["serve"] = {"reasons": 2, "reasons_for": "always", "bands": {}, "fallback": {"score": 0.5}}
+    frame = accounts().drop("spent", "very_late").filter(pl.col("bill").is_not_null())
+    return make(folder, document, {"accounts": frame}, LightGBMLearner())
 
 
 def serve(*examples: Example) -> Application:

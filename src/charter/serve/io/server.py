@@ -73,7 +73,7 @@ def _serve(host: str, port: int, workers: int) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
-    print(f"http://{host}:{port}", flush=True)  # noqa: T201 - with port 0 nobody else knows it
+    print(_url(host, port), flush=True)  # noqa: T201 - with port 0 nobody else knows it
     server = Granian(
         "charter.serve.io.server:application",
         address=host,
@@ -109,6 +109,11 @@ def free_port(host: str, port: int) -> int:
             f"cannot listen on {host}:{port}: {error.strerror or error}",
             remedy="Choose another --port (0 takes a free one) or --host, or stop what listens there.",
         ) from error
+
+
+def _url(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to connect to
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def start(
     with (log or Path(os.devnull)).open("ab") as sink:
         # A fixed argument list without a shell; the program is this very interpreter.
         process = subprocess.Popen(argv, stdout=sink, stderr=sink if log else None)  # noqa: S603
-    running = Running(process, f"http://{host}:{port}")
+    running = Running(process, _url(host, port))
     if wait_until_ready(running, timeout_s):
         return running
     code = running.stop() if process.poll() is None else process.wait()
