@@ -133,6 +133,50 @@ def fit(kind: str, score: np.ndarray, y: np.ndarray) -> Calibration:
     raise UsageError(f"train.calibrate: {kind!r} is not known; allowed: none, sigmoid, isotonic")
 
 
+def align(score: np.ndarray, y: np.ndarray, fold_of: np.ndarray, *, offset: float = 0.0) -> np.ndarray:
+    """Take the drift of the base rate between time folds out of out-of-fold scores.
+
+    A fold of a time split is judged on later rows than it was fitted on. If positives have become more frequent by
+    then, its scores are too low as a whole. That is news about those months and not a property of the model: the final
+    model has seen them. Calibrating on such scores would raise every later probability. So each fold's log odds are
+    shifted until their mean probability is the fold's observed frequency; what is left to calibrate is the shape.
+
+    Parameters
+    ----------
+    score : ndarray of float, shape (n,)
+        Raw out-of-fold scores between 0 and 1.
+    y : ndarray, shape (n,)
+        0 or 1, both in every fold.
+    fold_of : ndarray, shape (n,)
+    offset
+        Log odds by which the final model's scores are expected to be too high as a whole: 0 for a model that was
+        fitted on rows as they are, minus the log odds of the base rate for one fitted on balanced classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Scores as a model with the right base rate, and ``offset``, would have given them.
+
+    Examples
+    --------
+    >>> moved = align(np.array([0.1, 0.2, 0.1, 0.2]), np.array([0, 1, 1, 0]), np.zeros(4))
+    >>> round(float(moved.mean()), 6)
+    0.5
+    """
+    from scipy.optimize import brentq
+
+    odds = _logit(score)
+    for fold in np.unique(fold_of):
+        own = fold_of == fold
+        frequency = float(np.mean(y[own]))
+
+        def gap(shift: float, own: np.ndarray = own, frequency: float = frequency) -> float:
+            return float(np.mean(1.0 / (1.0 + np.exp(-(odds[own] + shift))))) - frequency
+
+        odds[own] += brentq(gap, -60.0, 60.0, xtol=1e-12) + offset
+    return np.asarray(1.0 / (1.0 + np.exp(-odds)))
+
+
 def _logit(score: np.ndarray) -> np.ndarray:
     inside = np.clip(score, LOWEST, HIGHEST)
     return np.asarray(np.log(inside) - np.log1p(-inside))

@@ -98,7 +98,8 @@ def train(
     progress.finish()
 
     progress.start("fitting the final model")
-    calibration = calibrate.fit(plan.calibrate, raw, y[rows])
+    comparable = _comparable(raw, y, rows, fold_of, spec)
+    calibration = calibrate.fit(plan.calibrate, comparable, y[rows])
     preprocessor, X = preprocess.fit_transform(
         dataset, y, feature_set, spec.features, plan.task, seed=plan.seed, folds=groups
     )
@@ -119,14 +120,15 @@ def train(
         f"{learner.name}, trained and exported differ by at most {parity['max_abs_difference']:.1e}"
     )
 
-    scored = calibrate.apply(calibration, raw)
+    scored = calibrate.apply(calibration, comparable)
     oof = pl.DataFrame(
         {
             "__row": dataset["__row"].gather(rows),
             "fold": fold_of,
             "label": dataset[label].gather(rows),
-            "score": raw.tolist() if raw.ndim == 2 else raw,
-            "calibrated_score": scored.tolist() if scored.ndim == 2 else scored,
+            "score": comparable.tolist() if raw.ndim == 2 else comparable,
+            "calibrated_score": scored.tolist() if raw.ndim == 2 else scored,
+            "raw_score": raw.tolist() if raw.ndim == 2 else raw,
         }
     )
     outcome = Outcome(
@@ -331,6 +333,19 @@ def _prepare(
         imbalance=plan.imbalance,
         monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
         seed=plan.seed + number,
+    )
+
+
+def _comparable(
+    raw: np.ndarray, y: np.ndarray, rows: np.ndarray, fold_of: np.ndarray, spec: ModelSpec
+) -> np.ndarray:
+    """Out-of-fold scores on the final model's scale: in time splits without the drift between folds."""
+    if spec.train.task != "binary" or spec.train.split.kind != "time":
+        return raw
+    positive = float(np.mean(y))
+    balanced = spec.train.imbalance != "none"
+    return calibrate.align(
+        raw, y[rows], fold_of, offset=math.log((1 - positive) / positive) if balanced else 0.0
     )
 
 

@@ -41,8 +41,11 @@ class Trained:
     candidates
         Every trial, in order.
     oof
-        Out-of-fold rows in the order of the data set: ``__row``, ``fold`` Int32, the label under ``label``, ``score``
-        (raw) and ``calibrated_score`` (as served): Float64, or lists of them (multiclass).
+        Out-of-fold rows in the order of the data set: ``__row``, ``fold`` Int32, the label under ``label``, and three
+        Float64 columns, or lists of them (multiclass). ``score`` is on the final model's scale, before calibration;
+        ``calibrated_score`` is what `calibration` makes of it and what a decision threshold is chosen on;
+        ``raw_score`` is what the fold's model said. The first and the last differ in time splits only: see
+        `charter.train.calibrate.align`.
     parity
         ``max_abs_difference`` between trained and exported model on training rows (for regression relative to the
         largest value, if above 1), ``rows``, ``limit``.
