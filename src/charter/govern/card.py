@@ -223,7 +223,7 @@ def _performance(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 def _slices(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     keep = ("slice", "value", "n", "positives", "judged", "note")
     rows = [
-        {**{k: one.get(k) for k in keep}, **_estimate(one.get("primary"))}
+        {**{k: one.get(k) for k in keep}, "primary": _estimate(one.get("primary"))}
         for one in evaluation.get("slices") or ()
     ]
     worst = evaluation.get("worst_slice")
@@ -331,14 +331,25 @@ def _templates(form: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters.update(number=_number, interval=_interval, cell=_cell, words=_words)
+    templates.filters.update(number=_number, interval=_interval, cell=_cell, words=_words, percent=_percent)
     return templates
 
 
 def _number(value: Any) -> str:
+    """Write a recorded fact: a number as people read it, a list or mapping with its items side by side."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(name)} {_number(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_number, value)) or "none"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "unknown" if value is None else str(value)
+        return str(value)
     return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _percent(share: Any) -> str:
+    return f"{share * 100:g} %" if isinstance(share, int | float) else "unknown"
 
 
 def _interval(found: Mapping[str, Any]) -> str:

@@ -75,13 +75,15 @@ def _threshold(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Chec
     declared = spec.evaluate.threshold
     if declared is None or not declared.subject_to:
         return
-    met = _mapping(evaluation.get("threshold")).get("met")
+    chosen = _mapping(evaluation.get("threshold"))
+    met = chosen.get("met")
     required = ", ".join(f"{name} {text}" for name, text in declared.subject_to.items())
     place = where(("evaluate", "threshold", "subject_to"))
     if met is True:
         yield Check("threshold", "found", required, Verdict.PASS, place)
     elif met is False:
-        note = "no threshold meets this on the training rows' out-of-fold predictions"
+        unmet = ", ".join(map(str, chosen.get("unmet") or ())) or "all of it"
+        note = f"no threshold meets this on the training rows' out-of-fold predictions; unmet: {unmet}"
         yield Check("threshold", "none", required, Verdict.FAIL, place, note)
     else:
         yield Check("threshold", "not measured", required, Verdict.UNKNOWN, place)
@@ -191,6 +193,8 @@ def number(value: float, *, more: int = 0) -> str:
         return f"{value:,.{more}f}"
     if size >= 10:
         return f"{value:.{1 + more}f}"
+    if size >= 1:
+        return f"{value:.{2 + more}f}"
     if size >= 0.01 or value == 0:
         return f"{value:.{3 + more}f}"
     return f"{value:.{2 + more}g}"

@@ -105,6 +105,13 @@ def test_every_number_stands_on_the_card(form: str) -> None:
     assert "secret" not in text
 
 
+@pytest.mark.parametrize(
+    ("form", "value"), [("html", "2 | &lt;b&gt;x&lt;/b&gt;"), ("markdown", r"2 \| \<b\>x\</b\>")]
+)
+def test_a_slice_shows_its_value_escaped(form: str, value: str) -> None:
+    assert value in written(form)
+
+
 @pytest.mark.parametrize("form", list(FORMS))
 def test_what_nobody_stated_is_missing_by_name(form: str) -> None:
     text = written(form, purpose={"limits": [], "harms": []}, stakeholders={})
