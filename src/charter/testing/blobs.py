@@ -1,7 +1,5 @@
 """What every store of blobs must do. Derive from `BlobsConformance` and give it an address."""
 
-# ruff: noqa: S101  # a conformance suite asserts
-
 from __future__ import annotations
 
 from pathlib import Path

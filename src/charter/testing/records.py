@@ -1,7 +1,5 @@
 """What every store of records must do. Derive from `RecordsConformance` and give it an address."""
 
-# ruff: noqa: S101  # a conformance suite asserts
-
 from __future__ import annotations
 
 import multiprocessing
