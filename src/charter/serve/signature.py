@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ MAX_SEEN_VALUES = 1000
 _DEFAULT_FRESH_DAYS = 7.0
 
 
-def signature(spec: ModelSpec, frame: pl.DataFrame) -> Signature:
+def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | None = None) -> Signature:
     """Derive the fields of a request.
 
     Models of plain rows ask for every source column that a feature, a row expression or the fallback rule needs,
@@ -35,6 +36,9 @@ def signature(spec: ModelSpec, frame: pl.DataFrame) -> Signature:
     frame
         Training rows, for the range that was seen: the data set, or only its inputs. Columns that it lacks have no
         seen range. When it has the column ``__split``, rows outside ``train`` are left out.
+    used
+        Features that the fitted preprocessing kept (``Preprocessor.features``): a column that neither it nor a row
+        feature reads is not asked for. None asks for every candidate.
 
     Returns
     -------
@@ -46,7 +50,10 @@ def signature(spec: ModelSpec, frame: pl.DataFrame) -> Signature:
     observations = spec.data.observations
     source = spec.data.sources[observations.source] if observations.source is not None else None
     columns, derive = _fallback_needs(spec, source)
-    names = {i.name for i in features.inputs} | columns
+    names = {i.name for i in features.inputs}
+    if used is not None:
+        names &= {*used, *(name for row in features.rows for name in parse(row.expression).names)}
+    names |= columns
     inputs = (
         [_input(n, c, frame) for n, c in source.columns.items() if n in names] if source is not None else []
     )

@@ -12,6 +12,7 @@ import pytest
 from charter.core.errors import DataError, PackageError
 from charter.serve.bundle import decision_bytes, read_bundle, write_bundle
 from charter.serve.scorer import Scorer
+from charter.serve.signature import signature
 
 
 def test_the_request_holds_what_features_and_fallback_need_and_nothing_else(credit, churn):
@@ -23,6 +24,11 @@ def test_the_request_holds_what_features_and_fallback_need_and_nothing_else(cred
     assert by_name["city"].seen_values == ("Ghent", "Köln", "Lille")
     assert by_name["joined"].min == "2000-01-01"
     assert churn.scorer().signature.names == ("who", "as_of")
+
+
+def test_a_column_that_selection_dropped_is_not_asked_for(credit):
+    names = signature(credit.spec, credit.dataset, used=["use", "grade"]).names
+    assert names == ("limit", "late", "grade", "bill", "joined")  # what rows and the fallback read, and grade
 
 
 def test_training_batch_and_single_rows_give_one_score(credit):
