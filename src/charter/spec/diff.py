@@ -54,6 +54,11 @@ class Change:
         """The path as people write it."""
         return dotted(self.path)
 
+    @property
+    def stage(self) -> str | None:
+        """Earliest stage that must run again; None when only words changed."""
+        return FIRST_STAGE[self.part]
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
@@ -61,6 +66,7 @@ class Change:
             "before": self.before,
             "after": self.after,
             "part": self.part,
+            "stage": self.stage,
             "words": self.words,
         }
 

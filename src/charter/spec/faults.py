@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from charter.spec.document import Path
-from charter.spec.shape import choices, model_at
+from charter.spec.shape import choices, homes_of, model_at
 
 _KINDS = {
     "string_type": ("text", ""),
@@ -185,6 +185,9 @@ def _extra(path: Path, data: Any) -> Fault:
         parent = parent[key]
     known = sorted(model.model_fields) if model is not None else []
     place = ".".join(str(key) for key in path[:-1]) or "a specification"
+    homes = homes_of(str(path[-1]))
+    if 0 < len(homes) <= 2:
+        return Fault(path, f"is not a key of {place}", f"it belongs at {' or '.join(homes)}", at_key=True)
     close = nearest(str(path[-1]), known)
     repair = close if close is not None and close not in parent else None
     return Fault(

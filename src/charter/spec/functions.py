@@ -72,7 +72,7 @@ ROW_FUNCTIONS: dict[str, Function] = {
         *_row("LENGTH", 1, 1, "text", "number"),
         *_row("LEFT RIGHT", 2, 2, "text number", "text"),
         *_row("SUBSTR", 2, 3, "text number", "text"),
-        *_row("REPLACE", 3, 3, "text", "text"),
+        *_row("REPLACE", 3, 3, "text", "text", 1, 2),
         *_row("CONCAT", 2, None, "any", "text"),
         *_row("STARTS_WITH ENDS_WITH", 2, 2, "text", "truth"),
         *_row("STRPOS", 2, 2, "text", "number"),

@@ -300,15 +300,17 @@ class Grammar:
         return _node("extract", part, (operand,), start.position, closing.stop)
 
     def test(self, left: Node) -> Node:
-        """Read IS [NOT] NULL, TRUE, FALSE; [NOT] IN, BETWEEN, LIKE."""
+        """Read IS [NOT] NULL; [NOT] IN, BETWEEN, LIKE."""
         if self.sees("IS"):
             self.take()
             if self.sees("NOT"):
                 self.take()
-            if not self.sees("NULL", "TRUE", "FALSE"):
-                raise self.unexpected("expected NULL, TRUE or FALSE after IS")
+            if self.sees("TRUE", "FALSE"):  # Polars gives null for null, SQL does not
+                raise _fault("IS takes NULL alone", self.now, "write x, NOT x, or COALESCE(x, FALSE)")
+            if not self.sees("NULL"):
+                raise self.unexpected("expected NULL after IS")
             word = self.take()
-            return _node(f"is_{word.value.lower()}", "", (left,), left.position, word.stop)
+            return _node("is_null", "", (left,), left.position, word.stop)
         if self.sees("NOT"):
             self.take()
         if self.sees("IN"):
@@ -359,9 +361,13 @@ def _check_call(function: Function, args: list[Node], token: Token) -> None:
     if len(args) < function.low or (function.high is not None and len(args) > function.high):
         message = f"{function.name} takes {function.arity()}, not {len(args)}"
         raise _fault(message, token, _INSTEAD.get(function.name, ""))
-    for arg in (args[place] for place in function.fixed if place < len(args)):
-        if arg.kind != "number":
-            raise _fault(f"{function.name} needs a plain number here", arg)
+    for place in sorted(function.fixed):
+        if place >= len(args):
+            continue
+        arg, wanted = args[place], function.takes[min(place, len(function.takes) - 1)]
+        if arg.kind != wanted:
+            kind = "number" if wanted == "number" else "text in quotes"
+            raise _fault(f"{function.name} needs a plain {kind} here", arg)
         if function.name == "QUANTILE_CONT" and float(arg.value) > 1:
             raise _fault("a quantile lies between 0 and 1", arg)
         if function.name == "ROUND" and not (arg.value.isdigit() and int(arg.value) <= 15):

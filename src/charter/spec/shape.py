@@ -52,6 +52,18 @@ def leaves() -> Iterator[tuple[str, ...]]:
     yield from _leaves(ModelSpec, ())
 
 
+def homes_of(key: str) -> list[str]:
+    """Where a key of this name may stand, as dotted patterns.
+
+    Examples
+    --------
+    >>> homes_of("folds")
+    ['train.split.folds']
+    """
+    found = {leaf[: i + 1] for leaf in leaves() for i, name in enumerate(leaf) if name == key}
+    return sorted(".".join(path) for path in found)
+
+
 def _leaves(kind: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     model = _model(kind)
     if model is not None:

@@ -24,7 +24,7 @@ class Node:
     kind
         ``number``, ``text``, ``time``, ``truth``, ``null``, ``column``, ``call``, ``sign``, ``not``,
         ``brackets``, ``case``, ``cast``, ``extract``, ``in``, ``between``, ``like``, ``is_null``,
-        ``is_true``, ``is_false``, or the sign of a binary operator.
+        or the sign of a binary operator.
     value
         The literal, the column, the function, the type, or empty.
     position, stop

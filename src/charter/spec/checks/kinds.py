@@ -35,7 +35,6 @@ _LITERALS: dict[str, Kind] = {
     "truth": "truth",
     "null": "any",
 }
-_TRUTHS = frozenset({"is_null", "is_true", "is_false"})
 
 
 def kind_of(node: Node, columns: Mapping[str, Kind]) -> Kind:
@@ -71,7 +70,7 @@ def kind_of(node: Node, columns: Mapping[str, Kind]) -> Kind:
     if node.kind in _COMPARISONS or node.kind in ("in", "between"):
         _common(node.args, kinds)
         return "truth"
-    if node.kind in _TRUTHS:
+    if node.kind == "is_null":
         return "truth"
     if node.kind == "like":
         _need("text", node.args[0], kinds[0], "LIKE")
