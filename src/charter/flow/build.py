@@ -181,7 +181,7 @@ def _reference(rows: pl.DataFrame, trained: Trained, feature_set: FeatureSet) ->
     return {
         "schema_version": 1,
         "features": profile(seen).to_json(),
-        "score": profile(trained.oof.select("score")).to_json(),
+        "score": profile(trained.oof.select(score="calibrated_score")).to_json(),
     }
 
 

@@ -40,7 +40,7 @@ def evaluate(ctx: Context, done: Done) -> Output:
     oof = read_frame(ctx.blobs, done.output(Stage.TRAIN), "oof.parquet")
     threshold = None
     if spec.train.task == "binary":
-        threshold = choose(oof[label].to_numpy(), oof["score"].to_numpy(), rule_of(spec), spec.value)
+        threshold = choose(oof["label"].to_numpy(), oof["calibrated_score"].to_numpy(), rule_of(spec), spec.value)
     with ctx.scratch() as folder:
         ctx.blobs.checkout(done.summary(Stage.TRAIN)["bundle"], folder / "bundle")
         scorer = Scorer.load(folder / "bundle", _history(ctx, done))
