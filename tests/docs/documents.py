@@ -14,7 +14,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _DIRECTIVE = re.compile(r"^<!--\s*try:(.*?)-->\s*$")
-_EXIT = re.compile(r"\s#\s*exit (\d)\b.*$|\s+#\s.*$")
+_EXIT = re.compile(r"\s+#\s*exit (\d)\b.*$|\s+#\s.*$")
 
 
 @dataclass(frozen=True, slots=True)
