@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from charter.core.errors import CharterError
-from charter.train.learners.portable import split_text
+from charter.train.learners.portable import ZERO, split_text
 
 OPSET, ML_OPSET, IR_VERSION = 17, 5, 10
-ZERO = 1e-35
-"""LightGBM's `kZeroThreshold`: with missing type ``zero``, values this close to zero count as missing."""
 
 
 class Graph:
@@ -166,6 +164,10 @@ def linear_to_onnx(
     terms = graph.node("Mul", column, graph.constant(coefficients.astype(np.float64)))
     total = _sum_columns(graph, terms, d)
     total = graph.node("Add", total, graph.constant(intercept.astype(np.float64)))
+    if (
+        task == "multiclass"
+    ):  # while still in float64: between large numbers float32 would lose the differences
+        total = graph.node("Sub", total, graph.node("ReduceMax", total, axes=[1], keepdims=1))
     score = link(graph, graph.node("Cast", total, to=1), task, k)  # float
     return graph.finish(score, columns=columns, classes=k if task == "multiclass" else 0)
 
@@ -233,7 +235,8 @@ def _add_tree(e: _Ensemble, tree: dict[str, str], target: int, zero: set[int], o
     node0, leaf0 = len(e.features), len(e.leaf_weights)
     weights = [float(w) for w in tree["leaf_value"].split()]
     e.roots.append(node0)
-    if int(tree["num_leaves"]) == 1:  # ONNX has no tree without a split: one whose two leaves are the same
+    constant = int(tree["num_leaves"]) == 1
+    if constant:  # ONNX has no tree without a split: one whose two leaves are the same
         weights = weights * 2
         tree = {
             "split_feature": "0",
@@ -251,7 +254,8 @@ def _add_tree(e: _Ensemble, tree: dict[str, str], target: int, zero: set[int], o
         e.features.append(int(feature))
         e.splits.append(float(threshold))
         e.missing_true.append(int(float(threshold) >= 0 if missing == 0 else default_left))
-        (zero if missing == 1 else other).add(int(feature))
+        if not constant:
+            (zero if missing == 1 else other).add(int(feature))
     for side, ids, leaf in (
         ("left_child", e.true_ids, e.true_leaf),
         ("right_child", e.false_ids, e.false_leaf),
@@ -288,10 +292,6 @@ def _attributes(e: _Ensemble, classes: int) -> dict[str, Any]:
 def _zeros_to_nan(graph: Graph, zero_columns: list[int], width: int) -> str:
     chosen = np.zeros(width, dtype=bool)
     chosen[zero_columns] = True
-    # A float32 is within 1e-35 of zero exactly when it is within the largest float32 not above 1e-35.
-    limit = (
-        np.float32(ZERO) if float(np.float32(ZERO)) <= ZERO else np.nextafter(np.float32(ZERO), np.float32(0))
-    )
-    small = graph.node("LessOrEqual", graph.node("Abs", "X"), graph.constant(np.array([limit], np.float32)))
+    small = graph.node("LessOrEqual", graph.node("Abs", "X"), graph.constant(np.array([ZERO], np.float32)))
     missing = graph.node("And", small, graph.constant(chosen))
     return graph.node("Where", missing, graph.constant(np.array([np.nan], np.float32)), "X")

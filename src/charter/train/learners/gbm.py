@@ -13,6 +13,8 @@ from charter.train.learners.portable import portable_text, split_text
 from charter.train.ports import Params, Space, Validation
 
 MAX_TREES = 400
+ROWS_PER_THREAD = 4000
+"""Below so many rows another thread costs more than it gives."""
 PATIENCE = 30
 """Rounds without a better validation score after which boosting stops."""
 
@@ -94,7 +96,7 @@ class LightGBMLearner:
             "seed": seed,
             "deterministic": True,
             "force_col_wise": True,
-            "num_threads": threads(),
+            "num_threads": threads(len(X)),
             "verbosity": -1,
             "feature_pre_filter": False,
             "bagging_freq": 1,
@@ -155,9 +157,8 @@ class FittedBooster:
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Float64 probabilities or values for float32 ``X`` (n, d)."""
-        raw = self._booster.predict(
-            np.ascontiguousarray(X, dtype=np.float32), raw_score=True, num_threads=threads()
-        )
+        matrix = np.ascontiguousarray(X, dtype=np.float32)
+        raw = self._booster.predict(matrix, raw_score=True, num_threads=threads(len(matrix)))
         return probabilities(np.asarray(raw, dtype=np.float64), self._task)
 
     def to_onnx(self, names: Sequence[str]) -> bytes:
@@ -184,11 +185,11 @@ class FittedBooster:
         return gain
 
 
-def threads() -> int:
-    """Processors that this process may use, at most 16. Results do not depend on it."""
+def threads(rows: int) -> int:
+    """Processors to use for so many rows, of those that this process may use. Results do not depend on it."""
     affinity = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return min(available, 16)
+    return max(min(available, rows // ROWS_PER_THREAD, 16), 1)
 
 
 def _binned(

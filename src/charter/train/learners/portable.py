@@ -1,16 +1,18 @@
 """Makes a LightGBM model mean the same everywhere: on float32, in any order of summation, on any machine.
 
-Three edits to the booster's own text format, after which the booster is loaded again, so that the model that is judged
+Four edits to the booster's own text format, after which the booster is loaded again, so that the model that is judged
 *is* the model that is exported:
 
 1. Every split threshold is rounded **down** to float32. For a float32 value ``x`` and a real threshold ``t``,
    ``x <= t`` holds exactly when ``x <= floor32(t)``; so no row changes its branch, and a runtime that compares in
    float32 takes the same one.
-2. Leaf values are rounded to one common grid, ``2**(e - 24)`` with ``2**e`` an upper bound on the sum over trees of the
+2. LightGBM takes values within 1e-35 of zero for zero when it predicts, other runtimes do not. A threshold inside that
+   band is moved to its edge, so that both send these values the same way.
+3. Leaf values are rounded to one common grid, ``2**(e - 24)`` with ``2**e`` an upper bound on the sum over trees of the
    largest absolute leaf value. Every partial sum, in any order, is then a multiple of the grid below ``2**24`` grid
    steps, hence exact in float32. A score does not depend on batch size, thread count, or summation order. The rounding
    is below one ten-millionth of the score's range per tree.
-3. The section of training parameters is dropped: it holds thread counts and says nothing about predictions.
+4. The section of training parameters is dropped: it holds thread counts and says nothing about predictions.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+
+ZERO = float(np.float32(1e-35))
+"""LightGBM's ``kZeroThreshold``: values this close to zero are zero to it."""
 
 
 def floor_float32(values: np.ndarray) -> np.ndarray:
@@ -40,10 +45,18 @@ def floor_float32(values: np.ndarray) -> np.ndarray:
     [0.5, 0.09999999403953552]
     """
     values = np.asarray(values, dtype=np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         nearest = values.astype(np.float32)
-    above = nearest.astype(np.float64) > values
-    return np.where(above, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        above = nearest.astype(np.float64) > values
+        return np.where(above, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+def portable_thresholds(values: np.ndarray) -> np.ndarray:
+    """Thresholds in float32 under which every float32 value goes where LightGBM sends it for ``values``."""
+    values = np.asarray(values, dtype=np.float64)
+    values = np.where((values >= 0) & (values < ZERO), ZERO, values)
+    values = np.where((values < 0) & (values >= -ZERO), np.nextafter(-ZERO, -1.0), values)
+    return floor_float32(values)
 
 
 def leaf_grid(largest_per_tree: Iterable[float]) -> float:
@@ -100,7 +113,7 @@ def split_text(text: str) -> tuple[list[str], list[list[str]], str]:
 
 def _rewrite(line: str, grid: float) -> str:
     if line.startswith("threshold="):
-        return _line("threshold", floor_float32(_numbers(line)).astype(np.float64))
+        return _line("threshold", portable_thresholds(_numbers(line)).astype(np.float64))
     if line.startswith("leaf_value="):
         return _line("leaf_value", np.round(_numbers(line) / grid) * grid)
     return line
