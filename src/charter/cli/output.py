@@ -12,6 +12,7 @@ from charter.core.decision import Decision, Verdict
 from charter.core.digest import plain
 
 JSON = typer.Option(False, "--json", help="Print one JSON document for machines.")
+_WIDEST = 72
 SYMBOLS = {Verdict.PASS: "ok", Verdict.WARN: " !", Verdict.FAIL: "NO", Verdict.UNKNOWN: " ?"}
 
 
@@ -28,16 +29,22 @@ def emit(document: Any) -> None:
 def table(
     rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2, right: Iterable[int] = ()
 ) -> None:
-    """Print aligned columns; the last one is not padded."""
+    """Print aligned columns; the last one is not padded, and one long cell does not push all others away."""
     body = [tuple(str(cell) for cell in row) for row in rows]
     every = [tuple(head), *body] if head else body
     if not every:
         return
-    widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
+    widths = [_width([len(row[i]) for row in every if i < len(row)]) for i in range(max(map(len, every)))]
     to_right = set(right)
     for row in every:
         cells = [c.rjust(widths[i]) if i in to_right else c.ljust(widths[i]) for i, c in enumerate(row)]
         say((" " * indent + "  ".join(cells)).rstrip())
+
+
+def _width(lengths: Sequence[int]) -> int:
+    """Width of a column: its longest cell, unless that is an outlier beyond what fits a terminal."""
+    longest = max(lengths)
+    return longest if longest <= _WIDEST else max([n for n in lengths if n <= _WIDEST], default=0)
 
 
 def show_decision(decision: Decision, *, indent: int = 5) -> None:
