@@ -52,6 +52,22 @@ def built(example: Path, charter: Run) -> Path:
     return example
 
 
+@pytest.fixture(scope="session")
+def released(built: Path, charter: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, signed and released."""
+    place = Path(shutil.copytree(built, tmp_path_factory.mktemp("released") / built.name))
+    for line in (
+        "identity create ada --role finance-director",
+        "identity create mary --role risk-officer --by ada",
+        "approve v1 --stage governance --as mary",
+        "approve v1 --stage final --as ada",
+        "apply",
+    ):
+        outcome = charter(*line.split(), cwd=place)
+        assert outcome.returncode == 0, line + outcome.stdout + outcome.stderr
+    return place
+
+
 @pytest.fixture
 def fresh(built: Path, tmp_path: Path) -> Path:
     """A copy of the built example for one page."""

@@ -19,7 +19,7 @@ _EXIT = re.compile(r"\s+#\s*exit (\d)\b.*$|\s+#\s.*$")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block, with the directive above it: ``<!-- try: in=built -->`` or ``<!-- try: skip=why -->``."""
+    """A fenced block, with the directive above it: ``<!-- try: in=released -->`` or ``<!-- try: skip=why -->``."""
 
     page: str
     line: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,9 @@ def test_every_command_mentioned_exists(page: str) -> None:
 @pytest.mark.parametrize(
     "page", [page for page, path in PAGES.items() if any(commands(b) for b in blocks(path, ROOT))]
 )
-def test_every_command_shown_runs(page: str, fresh: Path, tmp_path: Path, charter: Run) -> None:
+def test_every_command_shown_runs(
+    page: str, fresh: Path, tmp_path: Path, charter: Run, request: pytest.FixtureRequest
+) -> None:
     """A page's commands run in order, in the built example unless its block says otherwise."""
     for block in blocks(PAGES[page], ROOT):
         if "skip" in block.directive:
@@ -59,6 +62,10 @@ def test_every_command_shown_runs(page: str, fresh: Path, tmp_path: Path, charte
         if block.directive.get("in") == "empty":
             place = tmp_path / f"empty-{block.line}"
             place.mkdir()
+        if block.directive.get("in") == "released":
+            place = Path(
+                shutil.copytree(request.getfixturevalue("released"), tmp_path / f"released-{block.line}")
+            )
         for command in commands(block):
             first, *rest = command.words
             if first == "cd":
