@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(show)
     app.command()(history)
+    app.command()(lineage)
     app.command()(reproduce)
     app.command()(demo)
     data = typer.Typer(help="Data sets of the catalogue.", no_args_is_help=True, rich_markup_mode=None)
@@ -188,6 +189,31 @@ def history(spec: Path = SPEC, as_json: bool = JSON) -> None:
     if found.deployments:
         say("releases")
         table(found.deployments, head=("version", "since", "by", "package"))
+
+
+def lineage(
+    version: str = typer.Argument(..., help="A version, for example v3."),
+    spec: Path = typer.Option(Path(), "--in", help="The model's folder."),
+    openlineage: Path | None = typer.Option(
+        None, "--openlineage", help="Write OpenLineage events, one a line."
+    ),
+    as_json: bool = JSON,
+) -> None:
+    """Follow a version back to its sources: which rows, features, model, judgement and package, by digest."""
+    from charter.flow.lineage import export_openlineage
+    from charter.flow.lineage import lineage as follow
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    loaded = workspace.load()
+    if openlineage is not None:
+        say(f"{openlineage}: {export_openlineage(workspace, loaded, version, openlineage)} events")
+        return
+    found = follow(workspace, loaded, version)
+    if as_json:
+        emit(found.to_json())
+        return
+    table(found.rows(), head=("stage", "output", "made", "by", "from"))
 
 
 def reproduce(

@@ -71,7 +71,7 @@ def _apply(workspace: Workspace, loaded: Loaded) -> None:
         and outcome.plan.step(Stage.TRAIN).result is not None
     ):
         result = outcome.plan.step(Stage.TRAIN).result
-        assert result is not None  # noqa: S101  # asked for one line above; for the type checker
+        assert result is not None  # asked for one line above; for the type checker
         _sign(workspace, loaded, f"v{result.summary['version']}")
         stopped = once().stopped
     if stopped is not None:

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     audit.command("verify")(audit_verify)
     audit.command("list")(audit_list)
     audit.command("export")(audit_export)
+    audit.command("adopt")(audit_adopt)
     app.add_typer(audit, name="audit")
 
 
@@ -170,3 +171,12 @@ def audit_export(
 
     count = export(Workspace.at(spec), target)
     say(f"{target}: {count} entries")
+
+
+def audit_adopt(spec: Path = SPEC) -> None:
+    """Trust the records as they are: for a workspace that joins shared records, or whose anchor file was lost."""
+    from charter.flow.audit import adopt
+    from charter.flow.workspace import Workspace
+
+    anchor = adopt(Workspace.at(spec))
+    say(f"The trail is anchored at entry {anchor}.")

@@ -98,7 +98,7 @@ def _slices(evaluation: Mapping[str, Any]) -> None:
 
 
 def _slice(found: Mapping[str, Any]) -> str:
-    return found["slice"] if found["value"] in (None, "") else f"{found['slice']} = {found['value']}"
+    return found["slice"] if found["value"] in (None, "", "true") else f"{found['slice']} = {found['value']}"
 
 
 def _fairness(evaluation: Mapping[str, Any]) -> None:

@@ -32,7 +32,14 @@ def canonical_json(value: Any) -> bytes:
     ValueError
         For NaN and infinities, which JSON cannot say; use `plain` to turn them into strings first.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def ordered_json(value: Any) -> bytes:
+    """Serialise plain data with its keys in their order, for documents in which order has a meaning."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest_json(value: Any) -> Digest:

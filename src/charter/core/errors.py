@@ -70,7 +70,9 @@ class RequestError(UsageError):
         HTTP status, 400..499.
     """
 
-    def __init__(self, message: str, *, field: str = "", status: int = 422, remedy: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, field: str = "", status: int = 422, remedy: str | None = None
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.field = field
         self.status = status
@@ -133,11 +135,26 @@ class SpecError(UsageError):
             dotted = ".".join(str(key) for key in p.path)
             parts.append(f"{self.file}:{p.line}:{p.column}  {dotted + ' ' if dotted else ''}{p.message}")
             if 0 < p.line <= len(self.lines):
-                parts.append(f"{p.line:>6} | {self.lines[p.line - 1]}")
-                pointer = " " * max(p.column - 1, 0) + "^" * max(p.width, 1)
+                text, pointer = _excerpt(self.lines[p.line - 1], p.column - 1, p.width)
+                parts.append(f"{p.line:>6} | {text}")
                 parts.append(f"       | {pointer} {p.hint}".rstrip())
             elif p.hint:
                 parts.append(f"       {p.hint}")
         count = len(self.problems)
         parts.append(f"{count} error{'s' if count != 1 else ''}")
         return "\n".join(parts)
+
+
+_EXCERPT = 110
+
+
+def _excerpt(line: str, start: int, width: int) -> tuple[str, str]:
+    """Cut a long line to what surrounds the fault, and underline it; tabs and control characters become blanks."""
+    line = "".join(sign if sign.isprintable() else " " for sign in line)
+    first = 0 if len(line) <= _EXCERPT else max(0, min(start - _EXCERPT // 3, len(line) - _EXCERPT))
+    shown = line[first : first + _EXCERPT]
+    marks = "^" * max(min(width, len(shown) - (start - first)), 1)
+    pointer = " " * max(start - first, 0) + marks
+    if first:
+        shown, pointer = f"...{shown}", f"   {pointer}"
+    return f"{shown}..." if first + _EXCERPT < len(line) else shown, pointer

@@ -32,7 +32,9 @@ class Requirement:
         """
         match = _REQUIREMENT.match(text)
         if match is None or not math.isfinite(float(match[2])):
-            raise ValueError(f"{text!r} is not a requirement; write a comparison with a number, such as '>= 0.76'")
+            raise ValueError(
+                f"{text!r} is not a requirement; write a comparison with a number, such as '>= 0.76'"
+            )
         return cls(match[1], float(match[2]))
 
     def met_by(self, observed: float) -> bool:
@@ -70,7 +72,9 @@ def parse_duration(text: str) -> timedelta:
     """
     match = _DURATION.match(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a duration; write a whole number and a unit: 90s, 5m, 12h, 30d, 2w")
+        raise ValueError(
+            f"{text!r} is not a duration; write a whole number and a unit: 90s, 5m, 12h, 30d, 2w"
+        )
     seconds = int(match[1]) * _UNIT_SECONDS[match[2]]
     if seconds > 100 * 366 * 86_400:
         raise ValueError(f"{text!r} is longer than a century")
@@ -87,5 +91,7 @@ def parse_volume(text: str) -> float:
     """
     match = _VOLUME.match(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a volume; write for example '30000 per month' (day, week, month, year)")
+        raise ValueError(
+            f"{text!r} is not a volume; write for example '30000 per month' (day, week, month, year)"
+        )
     return float(match[1]) * _PER_MONTH[match[2]]

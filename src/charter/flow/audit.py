@@ -9,6 +9,7 @@ from typing import Any
 
 from charter.core.decision import Verdict
 from charter.core.io.files import write_atomic
+from charter.flow.lock import hold
 from charter.flow.workspace import Workspace
 from charter.govern.audit import Fault, to_json
 from charter.govern.io.trail import Trail
@@ -70,3 +71,19 @@ def export(workspace: Workspace, target: Path) -> int:
         target, "".join(json.dumps(e, ensure_ascii=False, sort_keys=True) + "\n" for e in found).encode()
     )
     return len(found)
+
+
+def adopt(workspace: Workspace) -> int:
+    """Anchor the trail as it is and return the number of the entry that is anchored.
+
+    Raises
+    ------
+    Refusal
+        When there is an anchor already, or the chain is not whole in itself.
+    """
+    actor, clock = workspace.settings.actor, workspace.clock
+    with (
+        hold(workspace.lock_file, doing="charter audit adopt", actor=actor, clock=clock, wait_seconds=30),
+        workspace.records("") as records,
+    ):
+        return Trail(records, workspace.anchor_file).adopt(at=clock.now(), actor=actor).sequence

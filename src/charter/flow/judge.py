@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charter.core.decision import Verdict
 from charter.core.digest import canonical_json, plain
 from charter.core.errors import CharterError
 from charter.flow.build import snapshot_frames, training_rows
@@ -40,7 +39,9 @@ def evaluate(ctx: Context, done: Done) -> Output:
     oof = read_frame(ctx.blobs, done.output(Stage.TRAIN), "oof.parquet")
     threshold = None
     if spec.train.task == "binary":
-        threshold = choose(oof["label"].to_numpy(), oof["calibrated_score"].to_numpy(), rule_of(spec), spec.value)
+        threshold = choose(
+            oof["label"].to_numpy(), oof["calibrated_score"].to_numpy(), rule_of(spec), spec.value
+        )
     with ctx.scratch() as folder:
         ctx.blobs.checkout(done.summary(Stage.TRAIN)["bundle"], folder / "bundle")
         scorer = Scorer.load(folder / "bundle", _history(ctx, done))
@@ -151,12 +152,13 @@ def gate(ctx: Context, done: Done) -> Output:
         where=".".join,
     )
     output = ctx.blobs.put_bytes(canonical_json(decision.to_json()))
-    met = sum(
-        1 for c in decision.checks if c.verdict is not Verdict.FAIL and c.verdict is not Verdict.UNKNOWN
-    )
+    met = sum(c.verdict.allows for c in decision.checks)
+    number = done.summary(Stage.TRAIN)["version"]
+    if not decision.allows:
+        ctx.records.update_version(number, status="refused")
     ctx.audit(
         "gate.judged",
-        f"v{done.summary(Stage.TRAIN)['version']}",
+        f"v{number}",
         {"verdict": decision.verdict, "gate": output},
     )
     return Output(output, {"decision": decision.to_json(), "met": met, "total": len(decision.checks)})

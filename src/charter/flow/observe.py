@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from charter import __version__
 from charter.core.decision import Decision
-from charter.core.digest import Digest, canonical_json
+from charter.core.digest import Digest, ordered_json
 from charter.flow.plan import Plan, State, build_plan
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -73,7 +73,7 @@ def remember_spec(ctx: Context) -> Digest:
 
     document = ctx.spec.model_dump(mode="json")
     key = spec_digest(ctx.spec)
-    blob = ctx.blobs.put_bytes(canonical_json(document))
+    blob = ctx.blobs.put_bytes(ordered_json(document))
     ctx.records.save_result(
         StageResult("spec", key, blob, {"name": ctx.spec.name}, 0.0, ctx.actor, ctx.workspace.clock.now())
     )

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charter.core.digest import Digest, canonical_json
+from charter.core.digest import Digest, ordered_json
 from charter.core.errors import Refusal
 from charter.core.io.files import sync_folder
 from charter.flow.context import Context, Done, Output
@@ -32,7 +32,7 @@ def package(ctx: Context, done: Done) -> Output:
     trained, evaluated = done.summary(Stage.TRAIN), done.output(Stage.EVALUATE)
     tree = ctx.blobs.tree(evaluated)
     evaluation = ctx.blobs.get(tree["evaluation.json"])
-    document = canonical_json(spec.model_dump(mode="json"))
+    document = ordered_json(spec.model_dump(mode="json"))
     with ctx.scratch() as folder:
         bundle = folder / "bundle"
         ctx.blobs.checkout(trained["bundle"], bundle)

@@ -96,7 +96,7 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
         raise UsageError(
             f"the specification of {found.name} is not recorded", remedy="See `charter history`."
         )
-    then = loads(json.dumps(json.loads(text)), file=f"{found.name}.json")
+    then = loads(text.decode(), file=f"{found.name}.json")
     now = fingerprints(then.spec.data.sources, workspace.root, workspace.settings)
     same = all(snapshot.inputs.get(f"source {name}") == digest for name, digest in now.items())
     with tempfile.TemporaryDirectory(prefix="charter-reproduce-") as folder:
