@@ -161,15 +161,28 @@ def read(text: str, file: str) -> tuple[dict[str, Any], Source, list[Problem]]:
     except _Unreadable as fault:
         raise refuse(fault.message, fault.hint, fault.place) from None
     except yaml.MarkedYAMLError as fault:
-        mark = fault.problem_mark or fault.context_mark
-        place = Place(mark.line + 1, mark.column + 1, 1) if mark else _TOP
+        place = _place_of(fault.problem_mark or fault.context_mark, lines)
         said = fault.problem or fault.context or "not YAML"
-        raise refuse(f"the file is not YAML: {said}", _advice(said, lines, place), place) from None
+        advice = _advice(said, lines, place)
+        opened = fault.context_mark
+        if opened is not None and opened.line + 1 < place.line and "closed" in advice:
+            advice += f"; it was opened in line {opened.line + 1}"
+        raise refuse(f"the file is not YAML: {said}", advice, place) from None
     except yaml.YAMLError as fault:
         said = str(fault).splitlines()[0]
         raise refuse(f"the file is not YAML: {said}", "is it a text file in UTF-8?") from None
     source = Source(file, text, lines, reader.keys, reader.values)
     return data, source, reader.faults
+
+
+def _place_of(mark: Any, lines: tuple[str, ...]) -> Place:
+    """Place of a parser's mark; one beyond the end is moved to the end of the last line that says something."""
+    if mark is None:
+        return _TOP
+    if mark.line < len(lines) and lines[mark.line]:
+        return Place(mark.line + 1, mark.column + 1, 1)
+    last = max((i for i, line in enumerate(lines[: mark.line]) if line.strip()), default=0)
+    return Place(last + 1, max(len(lines[last].rstrip()), 1), 1)
 
 
 def _advice(said: str, lines: tuple[str, ...], place: Place) -> str:
