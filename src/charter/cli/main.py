@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
-import click
 import typer
 
 from charter import __version__
 from charter.cli import build, govern, run, spec
 from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal
+
+WRONG_USE: Any = typer.BadParameter.__mro__[2]
+"""``ClickException`` of the click that Typer raises from: newer ones carry a copy of their own, older ones import it."""
 
 app = typer.Typer(
     name="charter",
@@ -55,10 +58,10 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
+    except typer.Abort:
         typer.echo("\nStopped by you; what was finished is kept.", err=True)
         return 130
-    except click.ClickException as error:
+    except WRONG_USE as error:
         error.show()
         return 2
     except CharterError as error:
