@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ from charter.serve.http import (
     respond_refused,
 )
 from charter.serve.metrics import Metrics
+from charter.serve.observe import Observer, Ticket
 from charter.serve.problem import Refused, refuse
 from charter.serve.rest import rest
 from charter.serve.scored import Scored
@@ -66,6 +68,8 @@ class Application:
         What to serve; names must differ.
     new_id
         Makes the identifiers of requests that bring none.
+    observer
+        Told of every batch before it is answered: the prediction log and the profile counters.
 
     Raises
     ------
@@ -80,11 +84,13 @@ class Application:
         limits: ServerLimits | None = None,
         metrics: Metrics | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
+        observer: Observer | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.metrics = metrics or Metrics()
         self.ready = False
         self._new_id = new_id
+        self._observer = observer
         self._routes: Mapping[str, _Route] = {}
         self.replace(models)
         self._rest = rest(self)
@@ -99,7 +105,13 @@ class Application:
         names = [m.name for m in models]
         if len(set(names)) != len(names):
             raise ValueError(f"models: two have one name among {', '.join(names)}")
-        self._routes = {m.name: _Route(m, Batcher(self._counted(m), self.limits.batch)) for m in models}
+        self._routes = {m.name: _Route(m, self._batcher(m)) for m in models}
+
+    def _batcher(self, served: Served) -> Batcher:
+        run, limits = self._counted(served), self.limits.batch
+        if self._observer is None:
+            return Batcher(run, limits)
+        return Batcher(run, limits, partial(self._observer.observe, served))
 
     def _counted(self, served: Served) -> Callable[[Any, Any], Scored]:
         def run(rows: Any, explain: Any) -> Scored:
@@ -136,7 +148,8 @@ class Application:
             require_json(scope)
             body = await read_body(scope, receive, self.limits.body_bytes)
             request = route.served.decoder.decode(body)
-            scored, start = await route.batcher.submit(request.rows, explain=explain)
+            ticket = Ticket(answer_id, len(request.rows), "predict", began)
+            scored, start = await route.batcher.submit(request.rows, explain=explain, ticket=ticket)
             await respond(send, 200, route.served.encode(scored, start, request, answer_id), headers=echo)
         except Refused as error:
             status = error.status
@@ -184,5 +197,7 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.ready = False
+                if self._observer is not None:
+                    await self._observer.drain()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from charter.serve.observe import Ticket
 from charter.serve.problem import Refused, refuse
 from charter.serve.scored import Scored
 
 Run = Callable[[Sequence[tuple[Any, ...]], npt.NDArray[np.bool_]], Scored]
 """Scores rows; the second argument says for which of them reasons are asked."""
+Observe = Callable[[Sequence[Ticket], Scored], Awaitable[None] | None]
+"""Takes note of a scored batch before it is answered, see `charter.serve.observe.Observer`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Limits:
 @dataclass(slots=True)
 class _Waiting:
     rows: Sequence[tuple[Any, ...]]
+    ticket: Ticket
     explain: bool
     since: float
     answer: asyncio.Future[tuple[Scored, int]]
@@ -53,9 +57,13 @@ class Batcher:
     as the load demands.
     """
 
-    def __init__(self, run: Run, limits: Limits | None = None) -> None:
+    def __init__(
+        self, run: Run, limits: Limits | None = None, observe: Observe = lambda _t, _s: None
+    ) -> None:
         self._run = run
+        self._observe = observe
         self._limits = limits or Limits()
+        self._held: set[asyncio.Task[None]] = set()
         self._waiting: deque[_Waiting] = deque()
         self._waiting_rows = 0
         self._bulk_rows = 0
@@ -67,8 +75,15 @@ class Batcher:
         """Rows that were taken on and are not yet scored."""
         return self._waiting_rows + self._bulk_rows
 
-    async def submit(self, rows: Sequence[tuple[Any, ...]], *, explain: bool = False) -> tuple[Scored, int]:
+    async def submit(
+        self, rows: Sequence[tuple[Any, ...]], *, explain: bool = False, ticket: Ticket | None = None
+    ) -> tuple[Scored, int]:
         """Score rows.
+
+        Parameters
+        ----------
+        ticket
+            Who asked; None for one without a name.
 
         Returns
         -------
@@ -81,10 +96,11 @@ class Batcher:
         """
         if self.waiting_rows and self.waiting_rows + len(rows) > self._limits.queue_rows:
             raise busy("the server is at its limit")
+        ticket = ticket or Ticket.now("", len(rows))
         if len(rows) > self._limits.batch_rows:
-            return await self._alone(rows, explain), 0
+            return await self._alone(rows, ticket, explain), 0
         loop = asyncio.get_running_loop()
-        item = _Waiting(rows, explain, loop.time(), loop.create_future())
+        item = _Waiting(rows, ticket, explain, loop.time(), loop.create_future())
         self._waiting.append(item)
         self._waiting_rows += len(rows)
         self._schedule(loop)
@@ -104,15 +120,17 @@ class Batcher:
             explain = np.repeat([item.explain for item in batch], [len(item.rows) for item in batch])
             try:
                 scored = self._run(rows, explain)
+                held = self._observe([item.ticket for item in batch], scored)
             except Exception as error:  # every waiting request must get an answer, whatever broke
                 for item in batch:
                     _fail(item, error)
             else:
-                start = 0
-                for item in batch:
-                    if not item.answer.done():
-                        item.answer.set_result((scored, start))
-                    start += len(item.rows)
+                if held is None:
+                    _answer(batch, scored)
+                else:
+                    task = loop.create_task(_answer_after(held, batch, scored))
+                    self._held.add(task)  # the loop itself keeps only a weak reference
+                    task.add_done_callback(self._held.discard)
         if self._waiting:
             self._schedule(loop)
 
@@ -131,13 +149,35 @@ class Batcher:
             size += len(item.rows)
         return batch
 
-    async def _alone(self, rows: Sequence[tuple[Any, ...]], explain: bool) -> Scored:
+    async def _alone(self, rows: Sequence[tuple[Any, ...]], ticket: Ticket, explain: bool) -> Scored:
         self._bulk_rows += len(rows)
         try:
             async with self._bulk:
-                return await asyncio.to_thread(self._run, rows, np.full(len(rows), explain))
+                scored = await asyncio.to_thread(self._run, rows, np.full(len(rows), explain))
+            held = self._observe([ticket], scored)
+            if held is not None:
+                await held
+            return scored
         finally:
             self._bulk_rows -= len(rows)
+
+
+async def _answer_after(held: Awaitable[None], batch: list[_Waiting], scored: Scored) -> None:
+    try:
+        await held
+    except Exception as error:  # as above: nobody may wait for ever
+        for item in batch:
+            _fail(item, error)
+    else:
+        _answer(batch, scored)
+
+
+def _answer(batch: list[_Waiting], scored: Scored) -> None:
+    start = 0
+    for item in batch:
+        if not item.answer.done():
+            item.answer.set_result((scored, start))
+        start += len(item.rows)
 
 
 def busy(why: str) -> Refused:

@@ -31,6 +31,10 @@ class Scored:
         ``positive`` or ``negative`` (binary with a threshold), the class (multiclass), else None.
     band
         Name of the band that the score falls into.
+    inputs
+        What was asked, typed, with ``as_of`` filled: n rows.
+    features
+        What the model saw (and the inputs); rows that a fallback answered are left out.
     """
 
     score: npt.NDArray[np.float64]
@@ -41,6 +45,8 @@ class Scored:
     reasons: list[list[Reason]]
     warnings: list[list[str]]
     fallback: list[bool] = field(default_factory=list)
+    inputs: pl.DataFrame | None = None
+    features: pl.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -69,6 +75,7 @@ class Scored:
 def stack(parts: Sequence[Scored]) -> Scored:
     """One after the other; rows that a fallback answered have no scores by class."""
     width = next((p.scores.shape[1] for p in parts if p.scores is not None), 0)
+    seen = [p.features for p in parts if p.features is not None]
     matrices = [np.full((len(p), width), np.nan) if p.scores is None else p.scores for p in parts]
     return Scored(
         np.concatenate([p.score for p in parts]),
@@ -79,6 +86,7 @@ def stack(parts: Sequence[Scored]) -> Scored:
         [v for p in parts for v in p.reasons],
         [v for p in parts for v in p.warnings],
         [v for p in parts for v in p.fallback],
+        features=pl.concat(seen, how="vertical_relaxed") if seen else None,
     )
 
 

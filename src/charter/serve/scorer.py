@@ -139,19 +139,18 @@ class Scorer:
     ) -> Scored:
         """Like `score`, without building a frame; with ``soft`` the declared fallback answers for what fails."""
         inputs = self._inputs(frame, now)
-        if not soft:
-            return self._run(inputs, decide, explain)
+        scored = self._soft(inputs, decide, explain) if soft else self._run(inputs, decide, explain)
+        scored.inputs = inputs
+        return scored
+
+    def _soft(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
         try:
             scored = self._run(inputs, decide, explain)
         # Serving fails soft, whatever a model or a store raises; a panic of Polars is no Exception.
         except (Exception, pl.exceptions.PanicException) as error:
             if inputs.height > 1:  # find the row that breaks it, so that the others get their answer
                 asked = np.broadcast_to(explain, inputs.height)
-                parts = [
-                    self.run(inputs[i], decide=decide, explain=bool(asked[i]), soft=True)
-                    for i in range(inputs.height)
-                ]
-                return stack(parts)
+                return stack([self._soft(inputs[i], decide, bool(asked[i])) for i in range(inputs.height)])
             if self.rules.fallback is None:
                 raise
             return self._fallback(inputs, f"the model failed ({_cause(error)})", self._seen.warn(inputs))
@@ -218,7 +217,10 @@ class Scorer:
         flagged = np.array([d == POSITIVE for d in decision], dtype=bool)
         reasons = self._reasons(X, features, best, self._wanted(flagged, explain, rows))
         band = bands(score, self.rules.bands)
-        return Scored(score, scores, prediction, decision, band, reasons, warnings, [False] * rows)
+        fallback = [False] * rows
+        return Scored(
+            score, scores, prediction, decision, band, reasons, warnings, fallback, features=features
+        )
 
     def _nothing(self) -> Floats:
         return np.zeros((0, len(self.bundle.classes))) if self.bundle.task == "multiclass" else np.zeros(0)
@@ -320,6 +322,7 @@ def _row(scored: Scored, i: int) -> Scored:
         scored.reasons[i : i + 1],
         scored.warnings[i : i + 1],
         scored.fallback[i : i + 1],
+        features=None if scored.features is None else scored.features[i : i + 1],
     )
 
 

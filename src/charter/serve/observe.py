@@ -1,0 +1,53 @@
+"""What sees every micro-batch between scoring and answering: the prediction log, the profile counters."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from charter.serve.scored import Scored
+    from charter.serve.served import Served
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Who asked; travels with a request's rows through the micro-batch.
+
+    Attributes
+    ----------
+    id
+        Identifier of the request, as the answer gives it.
+    rows
+        How many rows of the batch are its.
+    route
+        By which protocol it came, for example ``predict``.
+    began
+        `time.perf_counter` when it came.
+    """
+
+    id: str
+    rows: int
+    route: str
+    began: float
+
+    @classmethod
+    def now(cls, request_id: str, rows: int, route: str = "predict") -> Ticket:
+        """Ticket of a request that comes at this moment."""
+        return cls(request_id, rows, route, perf_counter())
+
+
+class Observer(Protocol):
+    """Told of every batch, in the order of its rows: ``sum(t.rows for t in tickets) == len(scored)``.
+
+    `observe` runs on the event loop and must return within microseconds. None lets the answers go at once; an
+    awaitable holds them back until it is done, and what it raises is their answer instead (`Refused` for 503).
+    """
+
+    def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
+        """Take note of a batch."""
+
+    async def drain(self) -> None:
+        """Finish what is under way; called once, after the last request."""
