@@ -19,7 +19,7 @@ from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal
 
 WRONG_USE: Any = typer.BadParameter.__mro__[2]
-"""``ClickException`` of the click that Typer raises from: newer ones carry a copy of their own, older ones import it."""
+"""``ClickException`` as Typer raises it: of click, or of the copy that newer ones carry."""
 
 app = typer.Typer(
     name="charter",
