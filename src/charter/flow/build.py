@@ -14,7 +14,7 @@ from charter.core.quantity import parse_duration
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
 from charter.spec.parts import spec_digest
-from charter.spec.types import Label
+from charter.spec.types import Label, ModelSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -146,7 +146,7 @@ def train(ctx: Context, done: Done) -> Output:
             featureset=feature_set.to_json(),
             preprocessor=trained.preprocessor.to_json(),
             calibration=trained.calibration.to_json(),
-            classes=trained.classes,
+            classes=class_names(spec, trained.classes),
             model_onnx=trained.onnx,
             native=trained.native,
             profile=_reference(rows, trained, feature_set),
@@ -183,6 +183,16 @@ def _reference(rows: pl.DataFrame, trained: Trained, feature_set: FeatureSet) ->
         "features": profile(seen).to_json(),
         "score": profile(trained.oof.select(score="calibrated_score")).to_json(),
     }
+
+
+def class_names(spec: ModelSpec, found: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the classes as an answer gives them; of a binary label its own values, where it has two."""
+    label, source = spec.data.label, spec.data.observations.source
+    if spec.train.task != "binary" or label.positive is None or label.column is None or source is None:
+        return found
+    declared = spec.data.sources[source].columns.get(label.column)
+    others = [v for v in (declared.values or ()) if v != label.positive] if declared is not None else []
+    return (others[0] if len(others) == 1 else f"not {label.positive}", label.positive)
 
 
 def known_after(label: Label) -> timedelta:

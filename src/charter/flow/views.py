@@ -92,7 +92,7 @@ def status(workspace: Workspace, loaded: Loaded) -> Status:
     return Status(
         loaded.spec.name,
         f"v{deployment.version}" if deployment else None,
-        iso(deployment.at) if deployment else None,
+        iso(deployment.at)[:19] + "Z" if deployment else None,
         tuple((x.symbol, x.stage, x.what) for x in told.lines),
         tuple(remarks),
     )
