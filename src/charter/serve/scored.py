@@ -14,6 +14,31 @@ from charter.serve.types import Reason, Scalar
 _REASON = pl.Struct({"feature": pl.String, "value": pl.String, "contribution": pl.Float64, "text": pl.String})
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the model says of n rows, before anything is decided.
+
+    Attributes
+    ----------
+    score
+        float64 [n]: see `Scored.score`.
+    scores
+        float64 [n, k] for multiclass, else None.
+    best
+        Place of the predicted class [n] for multiclass, else None.
+    X
+        float32 [n, d]: the design matrix.
+    features
+        The inputs and the features, before encoding.
+    """
+
+    score: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64] | None
+    best: npt.NDArray[np.intp] | None
+    X: npt.NDArray[np.float32]
+    features: pl.DataFrame
+
+
 @dataclass(slots=True)
 class Scored:
     """Answers for n rows, column by column.
