@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.core.errors import PackageError
+from charter.serve.treeshap import LookupContributions
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +30,8 @@ class Contributor(Protocol):
 def contributor(native: Mapping[str, bytes]) -> Contributor | None:
     """Choose by the files of the bundle; None when the model gives no exact contributions."""
     if "lightgbm.txt" in native:
-        return TreeContributions(native["lightgbm.txt"])
+        content = native["lightgbm.txt"]
+        return LookupContributions.build(content) or TreeContributions(content)
     if "linear.json" in native:
         return LinearContributions(native["linear.json"])
     return None
@@ -117,32 +119,6 @@ class TreeContributions:
         if written.value != out.size:
             raise PackageError(f"lightgbm.txt gave {written.value} numbers instead of {out.size}")
         return out[:, :, :-1]
-
-
-def by_feature(
-    contributions: Floats, columns: Sequence[str], source_of: Mapping[str, str]
-) -> tuple[list[str], Floats]:
-    """Add up the columns that come from one feature.
-
-    Parameters
-    ----------
-    contributions : float64 [n, d]
-    columns
-        Names of the d columns.
-    source_of
-        Column to feature; a column that is not named is its own feature.
-
-    Returns
-    -------
-    Names of the f features in order of appearance, and float64 [n, f].
-    """
-    sources = [source_of.get(c, c) for c in columns]
-    names = list(dict.fromkeys(sources))
-    position = {name: i for i, name in enumerate(names)}
-    total = np.zeros((contributions.shape[0], len(names)))
-    for column, source in enumerate(sources):
-        total[:, position[source]] += contributions[:, column]
-    return names, total
 
 
 @cache

@@ -2,51 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from charter.serve.types import Reason, Scalar
 
 
-def top_reasons(
-    names: Sequence[str],
-    contributions: npt.NDArray[np.float64],
-    values: Sequence[Scalar],
-    *,
-    count: int,
-    factors: Mapping[str, str],
-) -> list[Reason]:
-    """Choose the largest contributions of one row.
+class TopReasons:
+    """Puts the largest contributions of a model's features into words.
 
     Parameters
     ----------
-    names, contributions : float64 [f], values
-        Features, how far each moved the score (log-odds, or units of the target), and their values in this row.
+    columns
+        Names of the d columns of the design matrix.
+    source_of
+        Column to feature; a column that is not named is its own feature.
     count
-        At most so many; a feature that moved nothing is no reason.
+        At most so many reasons; a feature that moved nothing is no reason.
     factors
         Features in words; a feature without words is called by its name.
-
-    Examples
-    --------
-    >>> r = top_reasons(["use"], np.array([0.5]), [0.93], count=1, factors={"use": "share of the line in use"})
-    >>> r[0].text
-    'share of the line in use = 0.93 raises the score'
     """
-    # A stable sort, so that equal contributions come in the order of the features.
-    order = np.argsort(-np.abs(contributions), kind="stable")[:count]
-    chosen = [i for i in order.tolist() if contributions[i] != 0 and np.isfinite(contributions[i])]
-    return [_reason(names[i], values[i], float(contributions[i]), factors) for i in chosen]
+
+    def __init__(
+        self, columns: Sequence[str], source_of: Mapping[str, str], *, count: int, factors: Mapping[str, str]
+    ) -> None:
+        sources = [source_of.get(c, c) for c in columns]
+        self.names = list(dict.fromkeys(sources))
+        position = {name: at for at, name in enumerate(self.names)}
+        places = np.array([position[s] for s in sources], dtype=np.intp)
+        # Columns of one feature side by side, so that they are added up in one go.
+        self._order = np.argsort(places, kind="stable")
+        self._starts = np.searchsorted(places[self._order], np.arange(len(self.names)))
+        self._words = [factors.get(name, name) for name in self.names]
+        self._count = count
+
+    def of(self, contributions: npt.NDArray[np.float64], features: pl.DataFrame) -> Iterator[list[Reason]]:
+        """Reasons of n rows.
+
+        Parameters
+        ----------
+        contributions : float64 [n, d]
+            How far each column moved the score: log-odds, or units of the target.
+        features
+            The features' values for the same n rows; one that is missing here is told as missing.
+
+        Examples
+        --------
+        >>> top = TopReasons(["use"], {}, count=1, factors={"use": "share of the line in use"})
+        >>> [[reason]] = top.of(np.array([[0.5]]), pl.DataFrame({"use": [0.93]}))
+        >>> reason.text
+        'share of the line in use = 0.93 raises the score'
+        """
+        if not len(contributions) or not self.names:
+            yield from ([] for _ in range(len(contributions)))
+            return
+        totals = np.add.reduceat(contributions[:, self._order], self._starts, axis=1)
+        # A stable sort, so that equal contributions come in the order of the features.
+        best = np.argsort(-np.abs(totals), axis=1, kind="stable")[:, : self._count]
+        moved = np.take_along_axis(totals, best, axis=1)
+        values: dict[int, list[Scalar]] = {}
+        for row, (places, shifts) in enumerate(zip(best.tolist(), moved.tolist(), strict=True)):
+            reasons = []
+            for at, shift in zip(places, shifts, strict=True):
+                if shift == 0 or shift - shift != 0:  # nothing, or not finite
+                    continue
+                if at not in values:
+                    values[at] = _values(features, self.names[at])
+                reasons.append(_reason(self.names[at], self._words[at], values[at][row], shift))
+            yield reasons
 
 
-def _reason(name: str, value: Scalar, contribution: float, factors: Mapping[str, str]) -> Reason:
-    words = factors.get(name, name)
-    said = f"{words} is missing" if value is None else f"{words} = {in_words(value)}"
+def _values(features: pl.DataFrame, name: str) -> list[Scalar]:
+    if name not in features.columns:
+        return [None] * features.height
+    return [_scalar(value) for value in features[name].to_list()]
+
+
+def _scalar(value: object) -> Scalar:
+    if value is None or isinstance(value, str | int | float | bool):
+        return None if isinstance(value, float) and value - value != 0 else value
+    return str(value)
+
+
+def _reason(name: str, words: str, value: Scalar, contribution: float) -> Reason:
     verb = "raises" if contribution > 0 else "lowers"
-    joint = ", which" if value is None else ""
-    return Reason(name, value, contribution, f"{said}{joint} {verb} the score")
+    if value is None:
+        return Reason(name, value, contribution, f"{words} is missing, which {verb} the score")
+    return Reason(name, value, contribution, f"{words} = {in_words(value)} {verb} the score")
 
 
 def in_words(value: Scalar) -> str:

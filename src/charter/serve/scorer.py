@@ -19,12 +19,12 @@ from charter.features.featureset import FeatureSet, complete, histories
 from charter.features.history import History
 from charter.features.preprocess import Preprocessor
 from charter.serve.bundle import Bundle, read_bundle
-from charter.serve.contributions import by_feature, contributor
+from charter.serve.contributions import contributor
 from charter.serve.decide import POSITIVE, bands, decide_binary
 from charter.serve.model import OnnxModel
 from charter.serve.past import Past
 from charter.serve.ranges import SeenRanges
-from charter.serve.reasons import top_reasons
+from charter.serve.reasons import TopReasons
 from charter.serve.scored import Numbers, Scored, stack
 from charter.serve.types import AS_OF, DecisionRules, Reason, Scalar
 from charter.serve.values import DTYPES
@@ -65,6 +65,12 @@ class Scorer:
         self._calibration = Calibration.from_json(bundle.calibration or {"kind": "none"})
         self._model = OnnxModel(bundle.model_onnx)
         self._contributor = contributor(bundle.native) if self.rules.reasons else None
+        self._top = TopReasons(
+            self.preprocessor.names,
+            self.preprocessor.source_of,
+            count=self.rules.reasons,
+            factors=self.rules.factors,
+        )
         self._seen = SeenRanges(self.signature.inputs)
         self._schema = pl.Schema({i.name: DTYPES[i.type] for i in self.signature.inputs})
         self._clock = clock or SystemClock()
@@ -290,15 +296,7 @@ class Scorer:
         features, best = numbers.features, numbers.best
         parts = self._contributor.contributions(numbers.X[chosen])
         matrix = parts[np.arange(len(chosen)), best[chosen]] if best is not None else parts[:, 0]
-        names, totals = by_feature(matrix, self.preprocessor.names, self.preprocessor.source_of)
-        known = [n for n in names if n in features.columns]
-        table = features[chosen].select(known).to_dicts()
-        for at, row in enumerate(chosen.tolist()):
-            values = [_scalar(table[at].get(n)) for n in names]
-            yield (
-                row,
-                top_reasons(names, totals[at], values, count=self.rules.reasons, factors=self.rules.factors),
-            )
+        yield from zip(chosen.tolist(), self._top.of(matrix, features[chosen]), strict=True)
 
     def _fallback(self, inputs: pl.DataFrame, why: str, warnings: list[list[str]]) -> Scored:
         fallback = self.rules.fallback or {}
@@ -356,12 +354,6 @@ def _row(scored: Scored, i: int) -> Scored:
         scored.fallback[i : i + 1],
         features=None if scored.features is None else scored.features[i : i + 1],
     )
-
-
-def _scalar(value: Any) -> Scalar:
-    if value is None or isinstance(value, str | int | float | bool):
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-    return str(value)
 
 
 def _cause(error: BaseException) -> str:

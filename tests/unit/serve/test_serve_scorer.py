@@ -103,7 +103,8 @@ def test_tree_contributions_are_those_of_lightgbm(churn):
     X = scorer.preprocessor.transform(scorer.features(churn.dataset.select("who", "as_of")))
     booster = lightgbm.Booster(model_str=(churn.folder / "lightgbm.txt").read_text())
     expected = booster.predict(X, pred_contrib=True)
-    assert np.array_equal(scorer._contributor.contributions(X)[:, 0], expected[:, :-1])
+    found = scorer._contributor.contributions(X)[:, 0]
+    np.testing.assert_allclose(found, expected[:, :-1], rtol=0, atol=1e-12)
     asked = scorer.run(churn.dataset.select("who", "as_of")[:3], explain=True)
     assert [len(r) for r in asked.reasons] == [2, 2, 2]
     assert [len(r) for r in scorer.run(churn.dataset.select("who", "as_of")[:3]).reasons] == [0, 0, 0]
