@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charter.core.progress import NoProgress, Progress
+from charter.flow import release
 from charter.flow.context import Context, Done, Output
 from charter.flow.lock import hold
 from charter.flow.observe import current_plan, remember_spec
@@ -80,6 +81,7 @@ def _run(ctx: Context, heard: Listener) -> Outcome:
     told: set[Stage] = set()
     while True:
         plan = current_plan(ctx.workspace, ctx.loaded, ctx.records)
+        release.follow(ctx, plan)
         for step in plan.steps:
             if step.action in (Action.KEEP, Action.REFUSED) and step.stage not in told:
                 told.add(step.stage)
@@ -95,7 +97,6 @@ def _run(ctx: Context, heard: Listener) -> Outcome:
 
 
 def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
-    from charter.flow import release
     from charter.flow.stages import STAGES
 
     started = time.monotonic()

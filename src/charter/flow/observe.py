@@ -17,6 +17,7 @@ from charter.spec.types import ModelSpec
 if TYPE_CHECKING:
     from charter.flow.context import Context
     from charter.registry.io.records import Records
+    from charter.registry.types import StageResult
 
 
 def current_plan(workspace: Workspace, loaded: Loaded, records: Records) -> Plan:
@@ -43,10 +44,10 @@ def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, pack
     """Judge whether the signatures that the specification asks for cover exactly this package."""
     from charter.govern.approval import judge_approvals as judge
 
-    version = next((v for v in records.versions() if v.package == package), None)
+    built = package_result(records, package)
     return judge(
         loaded.spec.approve,
-        records.approvals(version.number) if version else (),
+        records.approvals(built.summary["version"]) if built else (),
         identities=records.identities(),
         grants=records.grants(),
         evidence=evidence(records, package),
@@ -56,15 +57,24 @@ def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, pack
 
 def evidence(records: Records, package: Digest) -> dict[str, str]:
     """Name the digests that an approval of a package covers."""
-    version = next((v for v in records.versions() if v.package == package), None)
-    if version is None or version.evaluation is None or version.gate is None:
+    built = package_result(records, package)
+    if built is None:
         return {"package": package}
     return {
-        "bundle": version.bundle,
-        "evaluation": version.evaluation,
-        "gate": version.gate,
+        "bundle": built.summary["bundle"],
+        "evaluation": built.summary["evaluation"],
+        "gate": built.inputs["gate"],
         "package": package,
     }
+
+
+def package_result(records: Records, package: Digest) -> StageResult | None:
+    """Return what is recorded of the making of a package.
+
+    A version can have had several packages, and each keeps its signatures: the version's own record names only the one
+    that was applied last.
+    """
+    return next((r for r in records.results("package") if r.output == package), None)
 
 
 def remember_spec(ctx: Context) -> Digest:

@@ -11,7 +11,7 @@ from charter.core.errors import Refusal
 from charter.core.io.files import sync_folder
 from charter.flow.context import Context, Done, Output
 from charter.flow.observe import evidence
-from charter.flow.plan import Stage
+from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,7 +77,33 @@ def package(ctx: Context, done: Done) -> Output:
         status="waiting",
     )
     return Output(
-        output, {"bytes": size, "manifest": manifest, "signature": signed, "version": trained["version"]}
+        output,
+        {
+            "bytes": size,
+            "manifest": manifest,
+            "signature": signed,
+            "version": trained["version"],
+            "bundle": trained["bundle"],
+            "evaluation": tree["evaluation.json"],
+        },
+    )
+
+
+def follow(ctx: Context, plan: Plan) -> None:
+    """Let the version's record name the package that the specification now asks for, where that was made before."""
+    step = plan.step(Stage.PACKAGE)
+    if step.result is None:
+        return
+    package, made = step.result.output, step.result.summary
+    if ctx.records.version(made["version"]).package == package:
+        return
+    serving = ctx.records.deployment()
+    ctx.records.update_version(
+        made["version"],
+        package=package,
+        evaluation=made["evaluation"],
+        gate=Digest(step.inputs["gate"]),
+        status="released" if serving is not None and serving.package == package else "waiting",
     )
 
 
@@ -94,12 +120,15 @@ def release(ctx: Context, done: Done) -> None:
     verify(folder, trusted_keys(ctx.workspace, ctx.records))
     now = ctx.workspace.clock.now()
     proof = evidence(ctx.records, digest)
+    before = ctx.records.deployment()
     trail = Trail(ctx.records, ctx.workspace.anchor_file)
     with trail.recording(
         at=now, actor=ctx.actor, action="version.released", subject=f"v{built['version']}", detail=proof
     ) as change:
         change.add_deployment(Deployment(built["version"], digest, ctx.actor, now, proof))
         change.update_version(built["version"], status="released")
+        if before is not None and before.version != built["version"]:
+            change.update_version(before.version, status="retired")
 
 
 def lay_out(ctx: Context, package: Digest, signature: Digest, folder: Path) -> None:
