@@ -71,18 +71,19 @@ class MlflowTracker:
         from mlflow.tracking import MlflowClient
 
         local = "MLFLOW_TRACKING_URI" not in os.environ
-        if local:
-            self._folder.mkdir(parents=True, exist_ok=True)
         address = (
             f"sqlite:///{self._folder.resolve() / DATABASE}" if local else os.environ["MLFLOW_TRACKING_URI"]
         )
+        served = address.startswith(("http:", "https:", "databricks"))
+        if not served:  # without a server, MLflow would put artifacts into the current folder
+            self._folder.mkdir(parents=True, exist_ok=True)
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # the import has set it anew
         client = MlflowClient(tracking_uri=address)
         found = client.get_experiment_by_name(self._experiment)
         if found is not None:
             experiment = found.experiment_id
         else:
-            artifacts = (self._folder.resolve() / "artifacts").as_uri() if local else None
+            artifacts = None if served else (self._folder.resolve() / "artifacts").as_uri()
             experiment = client.create_experiment(self._experiment, artifact_location=artifacts)
         parent = self._write(client, experiment, run, None)
         for child in run.children:
