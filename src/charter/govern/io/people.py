@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import Refusal, UsageError
-from charter.core.nearest import did_you_mean
+from charter.core.nearest import advice, did_you_mean
 from charter.govern.approval import sign
 from charter.govern.identity import ADMIN, Identity, sign_grant, standing
 from charter.govern.io.trail import Trail
@@ -118,7 +118,8 @@ def approve(
             raise Refusal(
                 f"{signer.name} may not sign {stage}: it takes a {wanted.role}, and {signer.name} has {roles}",
                 decision=Decision.of("approve", [Check(stage, roles, wanted.role, Verdict.FAIL)]),
-                remedy=f"An administrator can grant it: `charter identity grant {signer.name} {wanted.role}`.",
+                remedy="An administrator can grant it: "
+                f"`charter identity grant {signer.name} {wanted.role} --by NAME`.",
             )
         tx.add_approval(signed)
     return signed
@@ -128,7 +129,7 @@ def _named(known: Mapping[str, Identity], name: str) -> Identity:
     if name not in known:
         raise UsageError(
             f"no identity {name!r} is recorded",
-            remedy=f"Make it: `charter identity create {name}`. {did_you_mean(name, known).capitalize()}",
+            remedy=f"Make it: `charter identity create {name}`. {advice(name, known)}",
         )
     return known[name]
 
