@@ -1,0 +1,47 @@
+"""Workspaces to begin with: made once, copied for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import e2e_models
+import pytest
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _runs(tmp_path_factory: pytest.TempPathFactory, _own_home: None) -> Iterator[None]:
+    """One MLflow store for all workspaces here: making one takes longer than training these models."""
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path_factory.mktemp('runs') / 'mlflow.db'}"
+    yield
+    del os.environ["MLFLOW_TRACKING_URI"]
+
+
+@pytest.fixture(scope="package")
+def loans_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The row model, applied once; look, do not touch."""
+    folder = e2e_models.make_loans(tmp_path_factory.mktemp("built") / "loans")
+    e2e_models.done("apply", folder)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def clients_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The entity model, applied once; look, do not touch."""
+    folder = e2e_models.make_clients(tmp_path_factory.mktemp("built") / "clients")
+    e2e_models.done("apply", folder)
+    return folder
+
+
+@pytest.fixture
+def loans(loans_built: Path, tmp_path: Path) -> Path:
+    """A copy of the applied row model."""
+    return Path(shutil.copytree(loans_built, tmp_path / "loans"))
+
+
+@pytest.fixture
+def clients(clients_built: Path, tmp_path: Path) -> Path:
+    """A copy of the applied entity model."""
+    return Path(shutil.copytree(clients_built, tmp_path / "clients"))
