@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from charter.spec import types
 from charter.spec.functions import AGGREGATE_FUNCTIONS, CAST_TYPES, EXTRACT_PARTS, ROW_FUNCTIONS
+from charter.spec.shape import descriptions
 from charter.spec.types import ModelSpec, Part
 from charter.spec.vocabulary import METRICS
 
@@ -52,7 +53,7 @@ Schema.
 | name | letters, digits, underscores; at most 64; can stand in an expression |
 | slug | lower-case words joined by hyphens |
 | duration | `90s`, `5m`, `12h`, `30d`, `2w` |
-| volume | `30000 per month` (day, week, month, quarter, year) |
+| volume | `30000 per month` (day, week, month, year) |
 | requirement | a comparison with a number: `">= 0.76"`, `"<= 0.03"`, `"> 0"`, `"< 100"` |
 | money | a number in the currency of `value.currency`; costs are negative |
 """
@@ -73,9 +74,10 @@ def section(part: type[Part]) -> list[str]:
     """Return the lines of one type: what it is, and a table of its fields."""
     lines = [f"## {part.__name__}", "", *inspect.cleandoc(part.__doc__ or "").splitlines(), ""]
     lines += ["| field | is | default | meaning |", "|---|---|---|---|"]
+    meanings = descriptions()
     for name, field in part.model_fields.items():
         kind = words(ast.parse(part.__annotations__[name], mode="eval").body)
-        lines.append(f"| `{name}` | {kind} | {default(field)} | {cell(field.description or '')} |")
+        lines.append(f"| `{name}` | {kind} | {default(field)} | {cell(meanings.get((part.__name__, name), ''))} |")
     return [*lines, ""]
 
 

@@ -78,6 +78,7 @@ def make_fold(
     imbalance: str,
     monotone: Sequence[int],
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> Fold:
     """Balance the training rows and check that the fold can be learned from and judged by.
 
@@ -96,6 +97,6 @@ def make_fold(
                 f"train.split: fold {number} does not hold every class",
                 remedy="Ask for fewer folds, or stratify the split.",
             )
-    fit_X, fit_y, weight = balance(X, y, imbalance, seed=seed)
+    fit_X, fit_y, weight = balance(X, y, imbalance, seed=seed, groups=groups)
     watch = None if imbalance == "none" else class_weights(y_valid)
     return Fold(fit_X, fit_y, weight, X_valid, y_valid, rows, len(y), watch, tuple(monotone))

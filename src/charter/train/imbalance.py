@@ -37,8 +37,41 @@ def class_weights(y: np.ndarray) -> np.ndarray:
     return weights
 
 
+def group_weights(groups: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights under which the label does not depend on the group: ``P(g) P(y) / P(g, y)`` for group g and label y.
+
+    Parameters
+    ----------
+    groups : ndarray, shape (n,)
+        Group codes; with several attributes one code per combination.
+    y : ndarray, shape (n,)
+        Class codes.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Sums to ``n`` where every group has every label.
+
+    References
+    ----------
+    Kamiran, F. & Calders, T. (2012). Data preprocessing techniques for classification without discrimination.
+    Knowledge and Information Systems 33, 1-33.
+
+    Examples
+    --------
+    >>> group_weights(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])).round(2).tolist()
+    [0.75, 0.75, 1.5, 0.5]
+    """
+    _, g, of_group = np.unique(groups, return_inverse=True, return_counts=True)
+    _, c, of_class = np.unique(y, return_inverse=True, return_counts=True)
+    together = np.zeros((len(of_group), len(of_class)))
+    np.add.at(together, (g, c), 1.0)
+    weights: np.ndarray = of_group[g].astype(np.float64) * of_class[c] / (len(y) * together[g, c])
+    return weights
+
+
 def balance(
-    X: np.ndarray, y: np.ndarray, kind: str, *, seed: int
+    X: np.ndarray, y: np.ndarray, kind: str, *, seed: int, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Apply ``train.imbalance`` to the training rows of one fold.
 
@@ -51,21 +84,26 @@ def balance(
         ``none``, ``class_weight``, ``over_sample``, ``under_sample`` or ``smote``.
     seed
         Of the draw; equal seeds give equal rows.
+    groups : ndarray, shape (n,), or None
+        ``train.reweigh``: group codes; only with ``none`` and ``class_weight``, which keep the rows.
 
     Returns
     -------
     X, y, weight
-        Rows to fit on; ``weight`` is None unless ``kind`` is ``class_weight``.
+        Rows to fit on; ``weight`` is None unless rows are weighted.
 
     Raises
     ------
     DataError
         When SMOTE finds fewer than two rows of a class.
     """
+    fair = None if groups is None else group_weights(groups, y)
     if kind == "none":
-        return X, y, None
+        return X, y, fair
     if kind == "class_weight":
-        return X, y, class_weights(y)
+        return X, y, class_weights(y) if fair is None else class_weights(y) * fair
+    if fair is not None:
+        raise UsageError(f"train.reweigh: imbalance {kind!r} draws rows anew", remedy="Use none or class_weight.")
     if kind in ("over_sample", "under_sample"):
         rows = _draw(y, np.random.default_rng(seed), over=kind == "over_sample")
         return np.ascontiguousarray(X[rows]), y[rows], None

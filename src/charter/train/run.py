@@ -104,7 +104,9 @@ def train(
         dataset, y, feature_set, spec.features, plan.task, seed=plan.seed, folds=groups
     )
     growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
-    fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed)
+    fit_X, fit_y, weight = balance(
+        X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec)
+    )
     model = learner.fit(
         fit_X,
         fit_y,
@@ -333,7 +335,16 @@ def _prepare(
         imbalance=plan.imbalance,
         monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
         seed=plan.seed + number,
+        groups=_protected(dataset[fit_rows], spec),
     )
+
+
+def _protected(dataset: pl.DataFrame, spec: ModelSpec) -> np.ndarray | None:
+    """Code of each row's combination of the attributes that ``train.reweigh`` names."""
+    if not spec.train.reweigh:
+        return None
+    columns = [pl.col(name).cast(pl.String).fill_null("") for name in spec.train.reweigh]
+    return dataset.select(pl.struct(columns).rank("dense")).to_series().to_numpy()
 
 
 def _comparable(

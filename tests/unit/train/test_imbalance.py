@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charter.core.errors import DataError, UsageError
-from charter.train.imbalance import balance, class_weights
+from charter.train.imbalance import balance, class_weights, group_weights
 
 
 def rows(n=200, rare=20, seed=0):
@@ -73,3 +73,20 @@ def test_smote_says_what_it_lacks():
 def test_unknown_kind_is_refused():
     with pytest.raises(UsageError, match="'adasyn' is not known"):
         balance(*rows(), "adasyn", seed=0)
+
+
+def test_group_weights_make_the_label_independent_of_the_group() -> None:
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 3, 5000)
+    y = (rng.random(5000) < 0.1 + 0.2 * groups).astype(int)
+    weight = group_weights(groups, y)
+    rates = [np.average(y[groups == g], weights=weight[groups == g]) for g in range(3)]
+    assert np.ptp([y[groups == g].mean() for g in range(3)]) > 0.3
+    assert np.allclose(rates, y.mean(), atol=1e-12)
+    assert weight.sum() == pytest.approx(len(y))
+
+
+def test_rows_that_are_drawn_cannot_be_weighed_by_group() -> None:
+    X, y = np.zeros((6, 1), np.float32), np.array([0, 0, 0, 0, 1, 1])
+    with pytest.raises(UsageError, match="reweigh"):
+        balance(X, y, "over_sample", seed=0, groups=y)

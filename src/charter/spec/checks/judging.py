@@ -45,6 +45,8 @@ def check_training(look: Examiner, scope: Scope) -> None:
         look.fault(("train", "imbalance"), f"is {train.imbalance}, but a regression has no classes")
     if train.task != "binary" and train.calibrate != "none":
         look.fault(("train", "calibrate"), f"is {train.calibrate}, but the task is {train.task}, not binary")
+    for i, column in enumerate(train.reweigh):
+        _reweighable(("train", "reweigh", i), column, look, scope)
     if train.split.group is not None:
         look.known(
             ("train", "split", "group"),
@@ -52,6 +54,16 @@ def check_training(look: Examiner, scope: Scope) -> None:
             scope.columns,
             "is not a column of the observations",
         )
+
+
+def _reweighable(path: Path, column: str, look: Examiner, scope: Scope) -> None:
+    train = look.spec.train
+    if train.task != "binary":
+        look.fault(path, f"weighs groups by a binary label, and the task is {train.task}")
+    elif train.imbalance not in ("none", "class_weight"):
+        look.fault(path, f"weighs rows, and imbalance: {train.imbalance} draws them", "use none or class_weight")
+    else:
+        _protected(path, column, look, scope)
 
 
 def _score_metrics() -> list[str]:
@@ -139,27 +151,27 @@ def _check_fairness(fairness: Fairness, look: Examiner, scope: Scope) -> None:
     path: Path = ("evaluate", "fairness")
     if look.spec.train.task != "binary":
         look.fault(path, f"is for binary tasks, and the task is {look.spec.train.task}", at_key=True)
-    source = look.spec.data.sources.get(look.spec.data.observations.source or "")
-    columns = source.columns if source is not None else {}
-    protected = [name for name, column in columns.items() if column.sensitivity == "protected"]
     for i, name in enumerate(fairness.by):
-        if name in protected:
-            continue
-        at = (*path, "by", i)
-        if name in columns:
-            look.fault(
-                at,
-                f"{name} is not declared as protected",
-                f"add `sensitivity: protected` to the column {name}",
-            )
-        elif look.names_known:
-            hint = suggest(name, protected, "protected columns")
-            derived = " derived," if name in scope.columns else ""
-            look.fault(at, f"{name} is{derived} not a protected column of the observed source", hint)
+        _protected((*path, "by", i), name, look, scope)
     for metric in _FAIRNESS:
         text = getattr(fairness, metric)
         if text is not None:
             _within((*path, metric), text, 0, 1, look)
+
+
+def _protected(path: Path, name: str, look: Examiner, scope: Scope) -> None:
+    source = look.spec.data.sources.get(look.spec.data.observations.source or "")
+    columns = source.columns if source is not None else {}
+    protected = [known for known, column in columns.items() if column.sensitivity == "protected"]
+    if name in protected:
+        return
+    if name in columns:
+        hint = f"add `sensitivity: protected` to the column {name}"
+        look.fault(path, f"{name} is not declared as protected", hint)
+    elif look.names_known:
+        hint = suggest(name, protected, "protected columns")
+        derived = " derived," if name in scope.columns else ""
+        look.fault(path, f"{name} is{derived} not a protected column of the observed source", hint)
 
 
 def _check_threshold(threshold: Threshold, look: Examiner) -> None:

@@ -12,10 +12,6 @@ from charter.train.learners.export import probabilities, trees_to_onnx
 from charter.train.learners.portable import portable_text, split_text
 from charter.train.ports import Params, Space, Validation
 
-# Threads that wait by spinning make a fit ten times slower when anything else runs on the machine. The runtime reads
-# this when LightGBM is first imported, which is why it stands here; whoever has set it knows better.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 MAX_TREES = 400
 ROWS_PER_THREAD = 4000
 """Below so many rows another thread costs more than it gives."""
