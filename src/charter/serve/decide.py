@@ -54,11 +54,23 @@ def bands(score: npt.NDArray[np.float64], lower_bounds: Mapping[str, float]) -> 
     >>> bands(np.array([0.7, 0.5, 0.1]), {"high": 0.7, "medium": 0.4})
     ['high', 'medium', None]
     """
-    if not lower_bounds:
-        return [None] * len(score)
+    names, places = band_places(score, lower_bounds)
+    texts: list[str | None] = [None, *names]
+    return [texts[i] for i in places.tolist()]
+
+
+def band_places(
+    score: npt.NDArray[np.float64], lower_bounds: Mapping[str, float]
+) -> tuple[list[str], npt.NDArray[np.intp]]:
+    """Names of the bands from the lowest, and each row's place among them counted from 1; 0 is no band.
+
+    Examples
+    --------
+    >>> band_places(np.array([0.7, 0.5, 0.1]), {"high": 0.7, "medium": 0.4})[1].tolist()
+    [2, 1, 0]
+    """
     ordered = sorted(lower_bounds.items(), key=lambda pair: pair[1])
-    names: list[str | None] = [None, *(name for name, _ in ordered)]
     bounds = np.array([bound for _, bound in ordered])
     # NaN sorts after every number; a row without a score has no band.
     places = np.where(np.isfinite(score), np.searchsorted(bounds, score, side="right"), 0)
-    return [names[i] for i in places.tolist()]
+    return [name for name, _ in ordered], places

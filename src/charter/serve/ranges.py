@@ -49,8 +49,9 @@ class SeenRanges:
                     yield row, f"{name} = {value.isoformat()} is outside the training range, {low} to {high}"
         for name, seen in self._categories:
             column = frame[name]
-            rows = (~column.is_in(list(seen))).fill_null(False).arg_true() if many else range(frame.height)
-            for row, value in zip(rows, column.gather(rows) if many else column.to_list(), strict=True):
+            rows = column.is_in(list(seen)).not_().fill_null(False).arg_true().to_list() if many else None
+            found = column.to_list() if rows is None else column.gather(rows).to_list()
+            for row, value in zip(range(frame.height) if rows is None else rows, found, strict=True):
                 if value is not None and value not in seen:
                     yield row, f"{name} = {shown(value)} did not occur in training"
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from charter.serve.types import Reason, Scalar
 
-_REASON = pl.Struct({"feature": pl.String, "value": pl.String, "contribution": pl.Float64, "text": pl.String})
+REASON = pl.Struct({"feature": pl.String, "value": pl.String, "contribution": pl.Float64, "text": pl.String})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class Scored:
         columns = [pl.Series("score", self.score, nan_to_null=True)]
         if self.scores is not None:
             columns.append(pl.Series("scores", self.scores.tolist(), dtype=pl.List(pl.Float64)))
-        reasons = [[_plain(r) for r in row] for row in self.reasons]
+        reasons = [[plain_reason(r) for r in row] for row in self.reasons]
         return pl.DataFrame(
             [
                 *columns,
                 _prediction(self.prediction),
                 pl.Series("decision", self.decision, dtype=pl.String),
                 pl.Series("band", self.band, dtype=pl.String),
-                pl.Series("reasons", reasons, dtype=pl.List(_REASON)),
+                pl.Series("reasons", reasons, dtype=pl.List(REASON)),
                 pl.Series("warnings", self.warnings, dtype=pl.List(pl.String)),
             ]
         )
@@ -120,7 +120,8 @@ def _prediction(values: list[Scalar]) -> pl.Series:
     return pl.Series("prediction", values, dtype=pl.Float64 if numeric else pl.String)
 
 
-def _plain(reason: Reason) -> dict[str, str | float | None]:
+def plain_reason(reason: Reason) -> dict[str, str | float | None]:
+    """Put a reason as it stands in a frame: its value is text."""
     return {
         "feature": reason.feature,
         "value": None if reason.value is None else str(reason.value),
