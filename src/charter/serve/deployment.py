@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.errors import UsageError
+from charter.serve.policy import LogPolicy
 
 SCHEMA_VERSION = 1
 
@@ -27,6 +28,8 @@ class DeployedModel:
         Per source of events its Parquet file; models of entities need it.
     trusted_keys
         Name of a signer to public key (64 hexadecimal characters). The package must be signed by one of them.
+    log
+        What of each answer is kept, where the deployment names a log.
     """
 
     name: str
@@ -34,18 +37,27 @@ class DeployedModel:
     package: Path
     history: Mapping[str, Path] = field(default_factory=dict)
     trusted_keys: Mapping[str, str] = field(default_factory=dict)
+    log: LogPolicy = field(default_factory=LogPolicy)
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The models that one server serves; names differ."""
+    """The models that one server serves; names differ.
+
+    Attributes
+    ----------
+    log
+        Folder of the prediction log and the profile counters; None keeps neither.
+    """
 
     models: tuple[DeployedModel, ...]
+    log: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with absolute paths."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "log": str(self.log.absolute()) if self.log is not None else None,
             "models": [
                 {
                     "name": m.name,
@@ -53,6 +65,7 @@ class Deployment:
                     "package": str(m.package.absolute()),
                     "history": {name: str(path.absolute()) for name, path in sorted(m.history.items())},
                     "trusted_keys": dict(sorted(m.trusted_keys.items())),
+                    "log": m.log.to_json(),
                 }
                 for m in self.models
             ],
@@ -79,17 +92,19 @@ class Deployment:
                     base / m["package"],
                     {str(k): base / v for k, v in m.get("history", {}).items()},
                     {str(k): str(v) for k, v in m.get("trusted_keys", {}).items()},
+                    LogPolicy.from_json(m.get("log", {})),
                 )
                 for m in data["models"]
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            log = base / data["log"] if data.get("log") is not None else None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UsageError(
                 f"deployment lacks or garbles {error}", remedy="Write it again with `charter serve`."
             ) from error
         names = [m.name for m in models]
         if not models or len(set(names)) != len(names):
             raise UsageError(f"a deployment needs models of different names; this one has {names}")
-        return cls(models)
+        return cls(models, log)
 
 
 def parse_deployment(text: str, base: Path) -> Deployment:

@@ -10,9 +10,12 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from charter.serve.counters import Counters
 from charter.serve.scored import Scored
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+MAX_FEATURES = 200
+"""So many features of a model have metrics of their own."""
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 10_000)
 
@@ -43,6 +46,30 @@ class Metrics:
         self._batch = Histogram(
             "charter_batch_rows", "Rows scored together", ["model"], buckets=_ROWS, registry=r
         )
+        self._logged = Counter("charter_log_rows", "Rows in the prediction log", ["model"], registry=r)
+        self._log_seconds = Histogram(
+            "charter_log_seconds", "Writing (and syncing) a group of rows", ["model"], buckets=_SECONDS, registry=r
+        )  # fmt: skip
+        self._log_failures = Counter(
+            "charter_log_failures", "Writes of the prediction log that failed", ["model"], registry=r
+        )
+        self._log_lost = Counter(
+            "charter_log_lost_rows", "Answered rows that are not in the log for good", ["model"], registry=r
+        )
+        self._counted = Counter(
+            "charter_profiled_rows", "Rows in the profile counters", ["model", "version"], registry=r
+        )
+        by_feature = ["model", "version", "feature"]
+        self._missing = Counter("charter_feature_missing", "Rows without a value", by_feature, registry=r)
+        self._outside = Counter(
+            "charter_feature_outside",
+            "Values outside the lowest and highest of training",
+            by_feature,
+            registry=r,
+        )
+        self._unseen = Counter(
+            "charter_feature_unseen", "Categories that training did not see", by_feature, registry=r
+        )
         self._child = lru_cache(maxsize=4096)(_child)
 
     def request(self, model: str, status: int, seconds: float) -> None:
@@ -67,6 +94,32 @@ class Metrics:
         warned = sum(1 for w in scored.warnings if w)
         if warned:
             self._child(self._warnings, model, version).inc(warned)
+
+    def logged(self, model: str, rows: int, seconds: float) -> None:
+        """Count rows that were written to the prediction log."""
+        self._child(self._logged, model).inc(rows)
+        self._child(self._log_seconds, model).observe(seconds)
+
+    def log_failed(self, model: str, lost_rows: int) -> None:
+        """Count a write of the log that failed, and rows that are given up."""
+        self._child(self._log_failures, model).inc()
+        if lost_rows:
+            self._child(self._log_lost, model).inc(lost_rows)
+
+    def profiled(self, model: str, version: str, found: Counters) -> None:
+        """Count what is unusual by feature; features beyond the first `MAX_FEATURES` are counted as ``other``."""
+        self._child(self._counted, model, version).inc(found.rows)
+        missing = {name: column.missing for name, column in found.features.columns.items()}
+        places = {name: i for i, name in enumerate(missing)}
+        for metric, counts in (
+            (self._missing, missing),
+            (self._outside, found.outside),
+            (self._unseen, found.unseen),
+        ):
+            for name, n in counts.items():
+                if n:
+                    label = name if places[name] < MAX_FEATURES else "other"
+                    self._child(metric, model, version, label).inc(n)
 
     def text(self) -> bytes:
         """Prometheus' text format, over all workers."""

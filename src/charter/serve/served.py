@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from charter.serve.counters import Reference
 from charter.serve.decode import Decoded, Decoder, example
+from charter.serve.policy import LogPolicy
 from charter.serve.scored import Scored
 from charter.serve.scorer import Scorer
 from charter.serve.types import Reason, Scalar
@@ -40,10 +42,27 @@ class Served:
         For example ``v3``.
     max_rows
         Rows that a request may hold.
+    package
+        Digest of the package, as the records have it.
+    log
+        What of each answer is kept, where the server has a log.
+    reference
+        What training saw; None counts nothing.
     """
 
-    def __init__(self, name: str, version: str, scorer: Scorer, *, max_rows: int = 10_000) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        scorer: Scorer,
+        *,
+        max_rows: int = 10_000,
+        package: str = "",
+        log: LogPolicy | None = None,
+        reference: Reference | None = None,
+    ) -> None:
         self.name, self.version, self.scorer = name, version, scorer
+        self.package, self.log, self.reference = package, log or LogPolicy(), reference
         self.decoder = Decoder(scorer.signature, max_rows=max_rows)
         self._encoder = msgspec.json.Encoder()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from charter.core.digest import canonical_json
+from charter.core.digest import canonical_json, digest_bytes
 from charter.core.errors import DataError, UsageError
 from charter.core.io.files import write_atomic
-from charter.registry.io.packages import verify
+from charter.registry.io.packages import PackageInfo, verify
+from charter.registry.package import MANIFEST
+from charter.registry.trees import tree_bytes
 from charter.serve.bundle import read_bundle
+from charter.serve.counters import Reference
 from charter.serve.deployment import DeployedModel, Deployment, parse_deployment
 from charter.serve.scorer import Scorer
 from charter.serve.served import Served
@@ -86,6 +90,25 @@ def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str,
 
 
 def _load(model: DeployedModel, max_rows: int) -> Served:
-    verify(model.package, model.trusted_keys)
+    proven = verify(model.package, model.trusted_keys)
     history = read_history(model.package, model.history.get)
-    return Served(model.name, model.version, Scorer.load(model.package, history), max_rows=max_rows)
+    return Served(
+        model.name,
+        model.version,
+        Scorer.load(model.package, history),
+        max_rows=max_rows,
+        package=_tree_digest(proven),
+        log=model.log,
+        reference=_reference(model.package),
+    )
+
+
+def _tree_digest(proven: PackageInfo) -> str:
+    """Digest by which the records name the package: that of the tree of its files, without the signature."""
+    files = {name: entry.sha256 for name, entry in proven.manifest.files.items()}
+    return digest_bytes(tree_bytes({**files, MANIFEST: proven.digest}))
+
+
+def _reference(folder: Path) -> Reference | None:
+    path = folder / "profile.json"
+    return Reference.from_json(json.loads(path.read_bytes())) if path.exists() else None

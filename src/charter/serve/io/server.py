@@ -30,10 +30,14 @@ def application() -> Application:
     """Build the application of the deployment that ``CHARTER_DEPLOYMENT`` names; each worker calls it once."""
     from charter.serve.app import Application, ServerLimits
     from charter.serve.io.loading import load_models, read_deployment
+    from charter.serve.io.recorder import Recorder
+    from charter.serve.metrics import Metrics
 
-    limits = ServerLimits()
+    limits, metrics = ServerLimits(), Metrics()
     deployment = read_deployment(Path(os.environ[DEPLOYMENT]))
-    return Application(load_models(deployment, max_rows=limits.rows), limits=limits)
+    observer = Recorder(deployment.log, metrics) if deployment.log is not None else None
+    models = load_models(deployment, max_rows=limits.rows)
+    return Application(models, limits=limits, metrics=metrics, observer=observer)
 
 
 def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:

@@ -1,0 +1,197 @@
+"""Profile counters of this process, kept on disk beside those of the other workers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, unquote
+
+import polars as pl
+
+from charter.core.digest import canonical_json
+from charter.core.io.files import write_atomic
+from charter.serve.counters import Counters, Reference, combine, count
+from charter.serve.io.segments import PROFILES
+from charter.serve.prediction_log import Batch
+
+COUNT_SECONDS = 0.5
+"""Batches are counted together this often."""
+PERSIST_SECONDS = 3.0
+_log = logging.getLogger("charter.serve")
+
+Version = tuple[str, str]
+"""Name of a model, and its version."""
+
+
+class CountMeter(Protocol):
+    """Told what was counted."""
+
+    def profiled(self, model: str, version: str, found: Counters) -> None:
+        """Rows were counted."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    reference: Reference
+    days: dict[date, tuple[str, Counters]] = field(default_factory=dict)
+    changed: set[date] = field(default_factory=set)
+
+
+class CounterThread:
+    """Counts micro-batches in a thread of its own and keeps the sums on disk, per version and day.
+
+    Parameters
+    ----------
+    folder
+        Of the log.
+    worker
+        Names this process's files; no two processes ever may have the same.
+    """
+
+    def __init__(self, folder: Path, meter: CountMeter, *, worker: str = "") -> None:
+        self._folder, self._meter = folder, meter
+        self._worker = worker or f"{time.time_ns() // 1000:016d}-{os.getpid()}"
+        self._pending: deque[tuple[Version, Reference, Batch]] = deque()
+        self._kept: dict[Version, _Kept] = {}
+        self._files = 0
+        self._wake = threading.Event()
+        self._busy = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def put(self, version: Version, reference: Reference, batch: Batch) -> None:
+        """Take a batch on."""
+        self._pending.append((version, reference, batch))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="charter-counters", daemon=True)
+            self._thread.start()
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Count everything taken on, and persist it."""
+        with self._busy:
+            self._count()
+            self._persist()
+
+    def _run(self) -> None:
+        persisted = time.monotonic()
+        while True:
+            self._wake.wait(PERSIST_SECONDS)
+            time.sleep(COUNT_SECONDS)
+            self._wake.clear()
+            with self._busy:
+                self._count()
+                if time.monotonic() - persisted >= PERSIST_SECONDS:
+                    self._persist()
+                    persisted = time.monotonic()
+
+    def _count(self) -> None:
+        groups: dict[tuple[Version, date], tuple[Reference, list[Batch]]] = {}
+        while self._pending:
+            version, reference, batch = self._pending.popleft()
+            day = datetime.fromtimestamp(batch.at_us / 1e6, UTC).date()
+            groups.setdefault((version, day), (reference, []))[1].append(batch)
+        for (version, day), (reference, batches) in groups.items():
+            try:
+                self._add(version, day, reference, batches)
+            except (
+                ValueError,
+                pl.exceptions.PolarsError,
+            ):  # monitoring must not end because one version's data is odd
+                _log.exception("batches of %s %s cannot be counted", *version)
+
+    def _add(self, version: Version, day: date, reference: Reference, batches: list[Batch]) -> None:
+        scored = [b.scored for b in batches]
+        frames = [s.features for s in scored if s.features is not None]
+        kept = self._kept.get(version)
+        if kept is None:
+            if not frames:
+                return  # which features are computed is known only once the model has answered
+            kept = self._kept[version] = _Kept(reference.restricted(frames[0].columns))
+        names = list(kept.reference.features.columns)
+        found = count(
+            pl.concat([f.select(names) for f in frames], how="vertical_relaxed") if frames else None,
+            pl.concat([pl.Series("score", s.score, nan_to_null=True) for s in scored]),
+            [d for s in scored for d in s.decision],
+            [f for s in scored for f in s.fallback],
+            [w for s in scored for w in s.warnings],
+            kept.reference,
+        )
+        if day in kept.days:
+            file, before = kept.days[day]
+            kept.days[day] = file, combine(before, found)
+        else:
+            self._files += 1  # a day that comes back (a clock was set) must not write over what it had
+            kept.days[day] = f"{self._worker}-{self._files}.json", found
+        kept.changed.add(day)
+        self._meter.profiled(*version, found)
+
+    def _persist(self) -> None:
+        for (model, version), kept in self._kept.items():
+            newest = max(kept.days, default=None)
+            for day in sorted(kept.changed):
+                file, found = kept.days[day]
+                path = _folder(self._folder, model, version) / day.isoformat() / file
+                try:
+                    write_atomic(path, canonical_json(found.to_json()), mode=0o600)
+                except OSError as error:
+                    _log.error("profile counters cannot be written: %s", error)
+                    return
+                kept.changed.discard(day)
+                if day != newest:
+                    del kept.days[day]
+
+
+def read_counters(
+    folder: Path,
+    model: str,
+    version: str,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+) -> Counters | None:
+    """Merge the counters of all workers over days; None when nothing was counted.
+
+    Parameters
+    ----------
+    since, until
+        First day and last day (inclusive, UTC).
+    """
+    total: Counters | None = None
+    for _, found in _files(_folder(folder, model, version), since, until):
+        total = found if total is None else combine(total, found)
+    return total
+
+
+def daily_counters(folder: Path, model: str, version: str) -> Mapping[date, Counters]:
+    """Merged counters by day."""
+    days: dict[date, Counters] = {}
+    for day, found in _files(_folder(folder, model, version), None, None):
+        days[day] = combine(days[day], found) if day in days else found
+    return days
+
+
+def counted_versions(folder: Path) -> Iterator[Version]:
+    """Models and versions that something was counted of."""
+    for path in sorted((folder / PROFILES).glob("*/*")):
+        yield unquote(path.parent.name), unquote(path.name)
+
+
+def _folder(folder: Path, model: str, version: str) -> Path:
+    return folder / PROFILES / quote(model, safe="") / quote(version, safe="")
+
+
+def _files(folder: Path, since: date | None, until: date | None) -> Iterator[tuple[date, Counters]]:
+    for path in sorted(folder.glob("*/*.json")):
+        day = date.fromisoformat(path.parent.name)
+        if (since is None or day >= since) and (until is None or day <= until):
+            yield day, Counters.from_json(json.loads(path.read_bytes()))

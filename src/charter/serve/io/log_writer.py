@@ -1,0 +1,248 @@
+"""Writes the prediction log from a thread of its own, so that the event loop never waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from charter.serve.io.segments import SegmentWriter
+from charter.serve.prediction_log import Batch, LogTable
+from charter.serve.problem import Refused, refuse
+
+GATHER_SECONDS = 0.05
+"""Relaxed rows are collected for this long, and written together."""
+RETRY_SECONDS = 1.0
+MAINTAIN_SECONDS = 5.0
+IDLE_SECONDS = 900.0
+BACKLOG_ROWS = 100_000
+"""Relaxed rows that are held while they cannot be written; of more, the oldest are given up and counted."""
+_log = logging.getLogger("charter.serve")
+
+
+class LogMeter(Protocol):
+    """Told what the log does."""
+
+    def logged(self, model: str, rows: int, seconds: float) -> None:
+        """Rows were written."""
+
+    def log_failed(self, model: str, lost_rows: int) -> None:
+        """A write failed; so many rows are given up for good."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Table:
+    table: LogTable
+    writer: SegmentWriter
+    used: float
+    backlog: deque[pl.DataFrame] = field(default_factory=deque)
+
+
+class LogWriter:
+    """Takes micro-batches and writes them, grouped by version.
+
+    Durable batches are written at once and synced; those that come meanwhile make the next group, so the disk's
+    latency limits how long an answer takes, not how many are answered. Relaxed ones are written every `GATHER_SECONDS`.
+
+    Parameters
+    ----------
+    segment
+        Makes the writer of a model's version; for tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        meter: LogMeter,
+        *,
+        segment: Callable[[Path, str, str], SegmentWriter] = SegmentWriter,
+        backlog_rows: int = BACKLOG_ROWS,
+    ) -> None:
+        self.failing = False
+        self._folder, self._meter, self._segment = folder, meter, segment
+        self._backlog_rows = backlog_rows
+        self._queue: deque[tuple[LogTable, Batch, _Waiter | None]] = deque()
+        self._tables: dict[LogTable, _Table] = {}
+        self._wake, self._urgent = threading.Event(), threading.Event()
+        self._busy = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._asleep = False
+        self._retry_at = 0.0
+
+    def put(self, table: LogTable, batch: Batch) -> asyncio.Future[None] | None:
+        """Hand a batch over; the future, of a durable table, is done when the batch is on disk.
+
+        The future raises `Refused` (503) when it cannot be.
+        """
+        waiter = None
+        if table.policy.mode == "durable":
+            loop = asyncio.get_running_loop()
+            waiter = _Waiter(loop, loop.create_future())
+        self._queue.append((table, batch, waiter))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="charter-log", daemon=True)
+            self._thread.start()
+        if waiter is not None:
+            self._urgent.set()
+        if self._asleep:
+            self._wake.set()
+        return waiter.future if waiter is not None else None
+
+    def flush(self) -> None:
+        """Write everything handed over, and sync it."""
+        with self._busy:
+            self._retry_at = 0.0
+            self._commit()
+            for known in self._tables.values():
+                self._guarded(known, known.writer.sync)
+
+    def close(self) -> None:
+        """Write everything and end the segments; a batch that comes later begins new ones."""
+        self.flush()
+        with self._busy:
+            for known in self._tables.values():
+                known.writer.close()
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            self._asleep = (
+                True  # first this, then the look at the queue: `put` does the two in the other order
+            )
+            if not self._queue and not self._backlogged():
+                self._wake.wait(MAINTAIN_SECONDS)
+            self._asleep = False
+            self._urgent.wait(GATHER_SECONDS)
+            self._urgent.clear()
+            self._wake.clear()
+            with self._busy:
+                self._commit()
+                if time.monotonic() - last > MAINTAIN_SECONDS:
+                    last = time.monotonic()
+                    self._maintain(last)
+
+    def _backlogged(self) -> bool:
+        return any(known.backlog for known in self._tables.values())
+
+    def _commit(self) -> None:
+        groups: dict[LogTable, tuple[list[Batch], list[_Waiter]]] = {}
+        while self._queue:
+            table, batch, waiter = self._queue.popleft()
+            batches, waiters = groups.setdefault(table, ([], []))
+            batches.append(batch)
+            if waiter is not None:
+                waiters.append(waiter)
+        for table, (batches, waiters) in groups.items():
+            known = self._tables.get(table)
+            if known is None:
+                known = _Table(table, self._segment(self._folder, table.model, table.version), 0.0)
+                self._tables[table] = known
+            known.used = time.monotonic()
+            if table.policy.mode == "durable":
+                self._durable(known, batches, waiters)
+            else:
+                self._relaxed(known, batches)
+        if time.monotonic() >= self._retry_at:
+            for known in self._tables.values():
+                self._work_off(known)
+
+    def _durable(self, known: _Table, batches: Sequence[Batch], waiters: Sequence[_Waiter]) -> None:
+        failure: Refused | None = None
+        began = time.perf_counter()
+        try:
+            known.writer.append(known.table.frame(batches))
+            known.writer.sync()
+        except Exception as error:  # whatever broke: not logged means not answered, and somebody waits for it
+            _log.exception("the prediction log of %s cannot be written", known.table.model)
+            self._meter.log_failed(known.table.model, 0)
+            failure = _not_logged(error)
+        else:
+            rows = sum(b.rows for b in batches)
+            self._meter.logged(known.table.model, rows, time.perf_counter() - began)
+        _resolve(waiters, failure)
+
+    def _relaxed(self, known: _Table, batches: Sequence[Batch]) -> None:
+        try:
+            known.backlog.append(known.table.frame(batches))
+        except Exception:  # serving fails soft: rows that cannot be put into columns are counted as lost
+            _log.exception("rows of %s cannot be logged", known.table.model)
+            self._meter.log_failed(known.table.model, sum(b.rows for b in batches))
+
+    def _work_off(self, known: _Table) -> None:
+        if not known.backlog:
+            return
+        began = time.perf_counter()
+        frame = known.backlog[0] if len(known.backlog) == 1 else pl.concat(known.backlog)
+        if self._guarded(known, lambda: known.writer.append(frame)):
+            known.backlog.clear()
+            self._meter.logged(known.table.model, frame.height, time.perf_counter() - began)
+            return
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        lost, held = 0, frame.height
+        while held > self._backlog_rows:
+            oldest = known.backlog.popleft().height
+            lost, held = lost + oldest, held - oldest
+        self._meter.log_failed(known.table.model, lost)
+
+    def _guarded(self, known: _Table, work: Callable[[], object]) -> bool:
+        """Whether the work was done; what the disk refuses is said once, until it takes it again."""
+        try:
+            work()
+        except OSError as error:
+            if not self.failing:
+                _log.error("the prediction log of %s cannot be written: %s", known.table.model, error)
+            self.failing = True
+            return False
+        self.failing = False
+        return True
+
+    def _maintain(self, now: float) -> None:
+        """Close segments that are old, so that they can be compacted; forget versions that are not served any more."""
+        for table, known in list(self._tables.items()):
+            if known.writer.aged():
+                known.writer.close()
+            if now - known.used > IDLE_SECONDS and not known.backlog:
+                known.writer.close()
+                del self._tables[table]
+
+
+def _not_logged(error: Exception) -> Refused:
+    why = getattr(error, "strerror", None) or type(error).__name__
+    return refuse(
+        503,
+        "prediction log",
+        f"the answer cannot be logged ({why}), and this model answers only what is logged",
+        remedy="Retry; its owner should see to the disk of the log.",
+    )
+
+
+def _resolve(waiters: Iterable[_Waiter], failure: Refused | None) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for waiter in waiters:
+        by_loop.setdefault(waiter.loop, []).append(waiter.future)
+    for loop, futures in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, futures, failure)
+
+
+def _settle(futures: Iterable[asyncio.Future[None]], failure: Refused | None) -> None:
+    for future in futures:
+        if not future.done():
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(failure)

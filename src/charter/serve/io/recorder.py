@@ -1,0 +1,87 @@
+"""The observer of a server: prediction log and profile counters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from charter.serve.counters import Counters
+from charter.serve.io.counters import CounterThread, CountMeter, read_counters
+from charter.serve.io.log_writer import LogMeter, LogWriter
+from charter.serve.io.secret import load_secret
+from charter.serve.observe import Ticket
+from charter.serve.prediction_log import Batch, LogTable
+from charter.serve.scored import Scored
+from charter.serve.served import Served
+
+NOT_LOGGED = "this answer may be missing from the prediction log, which cannot be written at the moment"
+
+
+class Meter(LogMeter, CountMeter, Protocol):
+    """Told what is written and counted."""
+
+
+class Recorder:
+    """Logs and counts what a server answers; see `charter.serve.observe.Observer`.
+
+    Parameters
+    ----------
+    folder
+        Of the log; shared by all workers.
+    """
+
+    def __init__(self, folder: Path, meter: Meter) -> None:
+        self._folder = folder
+        self._secret = load_secret(folder)
+        self._writer = LogWriter(folder, meter)
+        self._counters = CounterThread(folder, meter)
+        self._tables: dict[tuple[str, str, str], LogTable] = {}
+
+    def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
+        """Hand a batch to the threads that write and count."""
+        batch = Batch(tickets, scored, time.time_ns() // 1000, time.perf_counter())
+        if served.reference is not None:
+            self._counters.put((served.name, served.version), served.reference, batch)
+        if served.log.mode == "none":
+            return None
+        if self._writer.failing and served.log.mode == "relaxed":
+            for warnings in scored.warnings:
+                warnings.append(NOT_LOGGED)
+        return self._writer.put(self._table(served), batch)
+
+    async def drain(self) -> None:
+        """Write and count what is under way."""
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Write and count everything; segments end."""
+        self._writer.close()
+        self._counters.flush()
+
+    def profile(
+        self, model: str, version: str, *, since: date | None = None, until: date | None = None
+    ) -> Counters | None:
+        """Counters of a version over all workers; those of this one up to now, the others' a few seconds old."""
+        self._counters.flush()
+        return read_counters(self._folder, model, version, since=since, until=until)
+
+    def _table(self, served: Served) -> LogTable:
+        key = (served.name, served.version, served.package)
+        table = self._tables.get(key)
+        if table is None or table.policy != served.log:
+            scorer = served.scorer
+            table = LogTable(
+                served.name,
+                served.version,
+                served.package,
+                scorer.signature,
+                scorer.bundle.task == "multiclass",
+                served.log,
+                self._secret,
+            )
+            self._tables[key] = table
+        return table

@@ -1,0 +1,211 @@
+"""Rows of the prediction log: what is kept of each answer, column by column. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from itertools import chain
+
+import numpy as np
+import polars as pl
+
+from charter.serve.observe import Ticket
+from charter.serve.policy import LogPolicy
+from charter.serve.scored import Scored
+from charter.serve.types import AS_OF, Signature
+from charter.serve.values import DTYPES
+
+INPUT = "input_"
+"""Stands before the names of inputs, so that they cannot be mistaken for the log's own columns."""
+SECRET_BYTES = 32
+_HASH_BYTES = 16
+_OWN: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "row": pl.UInt32(),
+    "time": pl.Datetime("us"),
+    "model": pl.String(),
+    "version": pl.String(),
+    "package": pl.String(),
+    "route": pl.String(),
+    "latency_us": pl.Int64(),
+    "score": pl.Float64(),
+    "decision": pl.String(),
+    "band": pl.String(),
+    "fallback": pl.Boolean(),
+    "warnings": pl.List(pl.String()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A scored micro-batch on its way into the log.
+
+    Attributes
+    ----------
+    at_us
+        When it was scored, microseconds since 1970.
+    ended
+        The same moment by `time.perf_counter`, comparable with the tickets'.
+    """
+
+    tickets: Sequence[Ticket]
+    scored: Scored
+    at_us: int
+    ended: float
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return len(self.scored)
+
+
+@dataclass(frozen=True, eq=False)
+class LogTable:
+    """The log of one version: what its rows hold.
+
+    Columns: ``id`` (of the request), ``row`` (within it), ``time`` (when scored, naive UTC), ``model``, ``version``,
+    ``package`` (digest), ``route``, ``latency_us`` (from the request's arrival until scored), ``score`` (null where a
+    rule answered without one), ``scores`` (by class, only where there are several), ``decision``, ``band``,
+    ``fallback``, ``warnings``, ``entity`` and ``as_of`` (only where the model is about entities), and
+    ``input_<name>`` for each input as served, typed.
+    """
+
+    model: str
+    version: str
+    package: str
+    signature: Signature
+    multiclass: bool
+    policy: LogPolicy
+    secret: bytes
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Names and types of the columns, in order."""
+        schema = dict(_OWN)
+        if self.multiclass:
+            schema["scores"] = pl.List(pl.Float64())
+        entity = self.signature.entity
+        types = {i.name: DTYPES[i.type] for i in self.signature.inputs}
+        personal = self._personal
+        if entity is not None:
+            schema[AS_OF] = pl.Datetime("us")
+            if entity.column not in personal or self.policy.personal != "drop":
+                schema["entity"] = pl.String()
+        if self.policy.inputs:
+            for name, dtype in types.items():
+                if name not in personal:
+                    schema[INPUT + name] = dtype
+                elif self.policy.personal == "hash":
+                    schema[INPUT + name] = pl.String()
+        return pl.Schema(schema)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return tuple(self.schema)
+
+    @cached_property
+    def _personal(self) -> frozenset[str]:
+        """Inputs that must not be kept as they are."""
+        if self.policy.personal == "keep":
+            return frozenset()
+        return frozenset(i.name for i in self.signature.inputs if i.sensitivity == "personal")
+
+    def frame(self, batches: Sequence[Batch]) -> pl.DataFrame:
+        """Rows of micro-batches with `schema`."""
+        tickets = [t for b in batches for t in b.tickets]
+        counts = np.fromiter((t.rows for t in tickets), np.int64, len(tickets))
+        of_ticket = np.repeat(np.arange(len(tickets)), counts)
+        of_batch = np.repeat(np.arange(len(batches)), [b.rows for b in batches])
+        starts = np.repeat(np.cumsum(counts) - counts, counts)
+        ended = np.repeat([b.ended for b in batches], [len(b.tickets) for b in batches])
+        began = np.fromiter((t.began for t in tickets), np.float64, len(tickets))
+        latency_us = ((ended - began) * 1e6).astype(np.int64)
+        one_each = len(of_ticket) == len(tickets)
+        ids, routes = pl.Series([t.id for t in tickets]), pl.Series([t.route for t in tickets])
+        scored = [b.scored for b in batches]
+        columns = [
+            (ids if one_each else ids.gather(of_ticket)).alias("id"),
+            pl.Series("row", (np.arange(len(of_ticket)) - starts).astype(np.uint32)),
+            pl.Series("time", np.array([b.at_us for b in batches])[of_batch]).cast(pl.Datetime("us")),
+            (routes if one_each else routes.gather(of_ticket)).alias("route"),
+            pl.Series("latency_us", latency_us[of_ticket]),
+            pl.Series("score", np.concatenate([s.score for s in scored]), nan_to_null=True),
+            pl.Series("decision", list(chain.from_iterable(s.decision for s in scored)), dtype=pl.String),
+            pl.Series("band", list(chain.from_iterable(s.band for s in scored)), dtype=pl.String),
+            pl.Series("fallback", list(chain.from_iterable(s.fallback for s in scored)), dtype=pl.Boolean),
+            self._warnings(scored),
+        ]
+        if self.multiclass:
+            columns.append(_class_scores(scored))
+        for name, value in (("model", self.model), ("version", self.version), ("package", self.package)):
+            columns.append(pl.Series(name, [value]).new_from_index(0, len(of_ticket)))
+        frames = [s.inputs for s in scored if s.inputs is not None]
+        found = {
+            s.name: s for s in (*columns, *self._inputs(frames[0] if len(frames) == 1 else pl.concat(frames)))
+        }
+        return pl.DataFrame([found[name] for name in self.names])
+
+    def _inputs(self, inputs: pl.DataFrame) -> list[pl.Series]:
+        personal, entity = self._personal, self.signature.entity
+        kept = {s.name: s for s in inputs.get_columns() if s.name not in personal}
+        if self.policy.personal == "hash":
+            kept |= {name: pseudonyms(inputs[name], self.secret) for name in personal}
+        found = []
+        if entity is not None:
+            found.append(inputs[AS_OF])
+            if entity.column in kept:
+                found.append(kept[entity.column].cast(pl.String).alias("entity"))
+        if self.policy.inputs:
+            found += [series.alias(INPUT + name) for name, series in kept.items()]
+        return found
+
+    def _warnings(self, scored: Sequence[Scored]) -> pl.Series:
+        if not any(chain.from_iterable(s.warnings for s in scored)):
+            nothing = pl.Series("warnings", [[]], dtype=pl.List(pl.String))
+            return nothing.new_from_index(0, sum(len(s) for s in scored))
+        rows = list(chain.from_iterable(s.warnings for s in scored))
+        personal = self._personal
+        if personal:  # a warning quotes the value that it is about
+            rows = [[_without_value(text, personal) for text in row] if row else row for row in rows]
+        return pl.Series("warnings", rows, dtype=pl.List(pl.String))
+
+
+def pseudonyms(values: pl.Series, secret: bytes) -> pl.Series:
+    """Replace values by a keyed hash: equal values give equal text, and nobody without the key can tell the value.
+
+    Parameters
+    ----------
+    values
+        Any plain type; a value is hashed as its text, so the integer 7 and the text ``7`` are one person.
+    secret
+        Key of `SECRET_BYTES` bytes. BLAKE2b with a key is a message authentication code (RFC 7693), so that guessing
+        values (all customer numbers) needs the key.
+
+    Returns
+    -------
+    32 hexadecimal characters; null stays null.
+
+    Examples
+    --------
+    >>> a, b, c = pseudonyms(pl.Series([7, 8, 7]), b"k" * 32)
+    >>> a == c, a == b, len(a)
+    (True, False, 32)
+    """
+    texts = values.cast(pl.String)
+    known = texts.drop_nulls().unique()
+    hashed = [blake2b(t.encode(), digest_size=_HASH_BYTES, key=secret).hexdigest() for t in known.to_list()]
+    return texts.replace_strict(known, pl.Series(hashed, dtype=pl.String), default=None)
+
+
+def _without_value(text: str, personal: frozenset[str]) -> str:
+    name = text.partition(" = ")[0]
+    return f"{name} is not like what training saw" if name in personal else text
+
+
+def _class_scores(scored: Sequence[Scored]) -> pl.Series:
+    width = max((s.scores.shape[1] for s in scored if s.scores is not None), default=0)
+    parts = [np.full((len(s), width), np.nan) if s.scores is None else s.scores for s in scored]
+    return pl.Series("scores", np.concatenate(parts)).cast(pl.List(pl.Float64))
