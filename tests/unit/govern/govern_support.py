@@ -27,6 +27,8 @@ def signer(name: str) -> Signer:
 def credit_risk(**changes: Any) -> ModelSpec:
     """Return the blueprint's specification, its sections changed."""
     raw = yaml.safe_load((files("charter.blueprints") / "credit_risk" / "model.yaml").read_text())
+    # A limit under which a threshold is chosen, so that the gate has one to hold it to.
+    raw["evaluate"]["threshold"] = {"maximise": "net_value", "subject_to": {"selection_rate": "<= 0.30"}}
     for name, value in changes.items():
         raw[name] = (
             {**raw[name], **value} if isinstance(value, dict) and isinstance(raw.get(name), dict) else value
@@ -62,6 +64,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
             "roc_auc": estimate(0.790),
             "expected_calibration_error": estimate(0.012, 0.004),
             "recall": estimate(0.62),
+            "net_value_per_month": estimate(181_000.0, 9_000.0),
         },
         "threshold": {"threshold": 0.31, "objective": "net_value", "met": True, "unmet": [], "curve": []},
         "confusion": {"tp": 820, "fp": 900, "fn": 507, "tn": 3773},

@@ -35,6 +35,7 @@ def test_a_model_that_meets_everything_may_go_on_with_the_external_kpi_shown() -
         "equal_opportunity_difference by SEX",
         "disparate_impact_ratio by SEX",
         "kpi default_detection (recall)",
+        "kpi net_benefit (net_value_per_month)",
         "kpi complaints",
         "roc_auc over rule today",
         "latency_p95_ms",
