@@ -21,7 +21,7 @@ INPUT = "input_"
 """Stands before the names of inputs, so that they cannot be mistaken for the log's own columns."""
 SECRET_BYTES = 32
 _HASH_BYTES = 16
-_OWN: dict[str, pl.DataType] = {
+OWN: dict[str, pl.DataType] = {
     "id": pl.String(),
     "row": pl.UInt32(),
     "time": pl.Datetime("us"),
@@ -36,6 +36,7 @@ _OWN: dict[str, pl.DataType] = {
     "fallback": pl.Boolean(),
     "warnings": pl.List(pl.String()),
 }
+"""Columns that every log has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class LogTable:
     @property
     def schema(self) -> pl.Schema:
         """Names and types of the columns, in order."""
-        schema = dict(_OWN)
+        schema = dict(OWN)
         if self.multiclass:
             schema["scores"] = pl.List(pl.Float64())
         entity = self.signature.entity
