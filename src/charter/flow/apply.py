@@ -72,8 +72,18 @@ def apply(
         workspace.records(loaded.spec.name) as records,
     ):
         ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
+        _tidy(ctx)
         ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
         return _run(ctx, heard or (lambda _step, _seconds: None))
+
+
+def _tidy(ctx: Context) -> None:
+    """Remove what an apply that was killed left unfinished; the lock of the workspace is ours."""
+    if ctx.workspace.settings.blobs_url is None:  # a store that others write to as well is not ours to tidy
+        ctx.blobs.tidy()
+    anchor = ctx.workspace.anchor_file
+    for left in anchor.parent.glob(f".{anchor.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def _run(ctx: Context, heard: Listener) -> Outcome:

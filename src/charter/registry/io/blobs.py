@@ -23,6 +23,8 @@ from charter.core.io.files import sync_folder
 from charter.registry.trees import parse_tree, tree_bytes
 
 CHUNK = 1 << 20
+WAITING = "waiting"
+"""Folder of blobs that are still being written; it cannot be mistaken for one of blobs, which have two characters."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -176,6 +178,11 @@ class Blobs:
             raise _missing(digest)
         return path
 
+    def tidy(self) -> None:
+        """Remove what writers that were killed left behind; call it only while nobody else writes to the store."""
+        if isinstance(self._store, LocalFolder):
+            shutil.rmtree(self._store.root / WAITING, ignore_errors=True)
+
     def _copy_out(self, digest: Digest, target: Path) -> None:
         try:
             self._store.get_file(_name(digest), target)
@@ -226,7 +233,7 @@ class LocalFolder:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[BinaryIO]:
-        waiting = self.root / "waiting"
+        waiting = self.root / WAITING
         waiting.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=waiting)
         try:
@@ -289,7 +296,7 @@ class Remote:
         if self._atomic:
             write(target)
             return
-        waiting = f"{self._root}/waiting"
+        waiting = f"{self._root}/{WAITING}"
         self._filesystem.makedirs(waiting, exist_ok=True)
         temporary = f"{waiting}/{os.urandom(8).hex()}"
         try:
