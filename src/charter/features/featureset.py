@@ -5,7 +5,7 @@ Training, evaluation, batch and online scoring build their features by `complete
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -227,7 +227,8 @@ def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
     """
     for level in _levels(features.rows):
         try:
-            frame = frame.with_columns(level)
+            for step in level:
+                frame = frame.with_columns(step)
         except pl.exceptions.PolarsError as error:
             raise DataError(f"row features cannot be computed: {str(error).splitlines()[0]}") from error
     return frame
@@ -263,13 +264,31 @@ def _expression(row: RowFeature) -> pl.Expr:
 
 
 @lru_cache(maxsize=256)
-def _levels(rows: tuple[RowFeature, ...]) -> tuple[tuple[pl.Expr, ...], ...]:
-    """Rows that do not read each other are computed side by side."""
+def _levels(rows: tuple[RowFeature, ...]) -> tuple[tuple[tuple[pl.Expr, ...], ...], ...]:
+    """Rows that do not read each other are computed side by side: first their values, then numbers held to be finite.
+
+    In two steps because Polars would evaluate the expression of a number twice: once to look, once to take.
+    """
     depth: dict[str, int] = {}
     for row in rows:
         depth[row.name] = 1 + max((depth.get(name, 0) for name in columns_of(row.expression)), default=0)
     deepest = max(depth.values(), default=0)
-    return tuple(tuple(_expression(r) for r in rows if depth[r.name] == at) for at in range(1, deepest + 1))
+    return tuple(
+        tuple(step for step in _steps([r for r in rows if depth[r.name] == at]) if step)
+        for at in range(1, deepest + 1)
+    )
+
+
+def _steps(rows: Sequence[RowFeature]) -> tuple[tuple[pl.Expr, ...], tuple[pl.Expr, ...]]:
+    """What `_expression` says of each row, in two steps."""
+    numbers = [r.name for r in rows if r.kind == "number"]
+    values = (
+        (compile_expression(r.expression).cast(pl.Float64) if r.name in numbers else _expression(r)).alias(
+            r.name
+        )
+        for r in rows
+    )
+    return tuple(values), tuple(pl.when(pl.col(n).is_finite()).then(pl.col(n)) for n in numbers)
 
 
 def _ordered(

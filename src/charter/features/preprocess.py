@@ -34,6 +34,8 @@ from charter.spec.types import FeatureSpec
 
 Matrix = NDArray[np.float32]
 SCHEMA_VERSION = 1
+_FEW_ROWS = 4096
+"""Handing so few rows to other threads costs more than it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ class Preprocessor:
         matrix = np.empty((frame.height, len(self.names)), np.float32)
         if plan.expressions:
             try:
-                values = frame.select(plan.expressions).to_numpy()
+                few = frame.height <= _FEW_ROWS
+                selected = (frame.select_seq if few else frame.select)(plan.expressions)
+                values = selected.to_numpy()
             except pl.exceptions.PolarsError as error:
                 raise DataError(f"features cannot be encoded: {str(error).splitlines()[0]}") from error
             if plan.numbers:

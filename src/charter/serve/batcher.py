@@ -49,11 +49,16 @@ class _Waiting:
     answer: asyncio.Future[tuple[Scored, int]]
 
 
+_MOST_TURNS = 16
+"""However many keep coming: after so many turns of the loop those who came first are served."""
+
+
 class Batcher:
     """Collects the rows of requests and scores them in one go.
 
     Scoring runs on the event loop: while it runs, new requests pile up in front of the loop; when it is done, all of
-    them are read and make the next batch. So an idle server waits for nobody, and a busy one forms batches as large
+    them are read and make the next batch. A batch is scored once a turn of the loop has brought no further request.
+    So an idle server waits for nobody (a turn without work takes microseconds), and a busy one forms batches as large
     as the load demands.
     """
 
@@ -109,10 +114,13 @@ class Batcher:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled:
             self._scheduled = True
-            # One turn of the loop later: whatever has arrived by then belongs to the same batch.
-            loop.call_soon(self._flush, loop)
+            loop.call_soon(self._flush, loop, 0, 0)
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _flush(self, loop: asyncio.AbstractEventLoop, known: int, turns: int) -> None:
+        more = len(self._waiting) > known and self._waiting_rows < self._limits.batch_rows
+        if more and turns < _MOST_TURNS:
+            loop.call_soon(self._flush, loop, len(self._waiting), turns + 1)
+            return
         self._scheduled = False
         batch = self._take(loop.time())
         if batch:

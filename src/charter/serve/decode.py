@@ -41,6 +41,7 @@ class Decoder:
     def __init__(self, signature: Signature, *, max_rows: int = 10_000) -> None:
         self._inputs = signature.inputs
         self._max_rows = max_rows
+        self._schema = {i.name: DTYPES[i.type] for i in self._inputs}
         names = [f"f{i}" for i in range(len(self._inputs))]
         members: list[Any] = []
         for name, field in zip(names, self._inputs, strict=True):
@@ -98,10 +99,7 @@ class Decoder:
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Rows to a frame, one column per input with the dtype of `DTYPES`."""
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(self._inputs)
-        return pl.DataFrame(
-            [pl.Series(i.name, c, dtype=DTYPES[i.type]) for i, c in zip(self._inputs, columns, strict=True)]
-        )
+        return pl.DataFrame(rows, schema=self._schema, orient="row")
 
     def read(self, body: bytes) -> pl.DataFrame:
         """Decode and build the frame at once."""
