@@ -96,6 +96,11 @@ class Application:
         self._rest = rest(self)
 
     @property
+    def observer(self) -> Observer | None:
+        """What sees every batch."""
+        return self._observer
+
+    @property
     def models(self) -> tuple[Served, ...]:
         """What is served now, by name."""
         return tuple(self._routes[name].served for name in sorted(self._routes))

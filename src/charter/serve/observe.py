@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from charter.serve.counters import Counters
     from charter.serve.scored import Scored
     from charter.serve.served import Served
 
@@ -51,3 +53,8 @@ class Observer(Protocol):
 
     async def drain(self) -> None:
         """Finish what is under way; called once, after the last request."""
+
+    def profile(
+        self, model: str, version: str, *, since: date | None = None, until: date | None = None
+    ) -> Counters | None:
+        """What was counted of a version over all workers, from one day to another (inclusive, UTC)."""

@@ -30,6 +30,7 @@ def openapi(models: Sequence[Served], max_rows: int) -> dict[str, Any]:
         ("/api/v1/models", "What is served", "application/json"),
     ):
         paths[path] = {"get": _get(summary, kind)}
+    paths |= {f"/api/v1/models/{m.name}/profile": {"get": _profile(m.name)} for m in models}
     paths["/readyz"]["get"]["responses"]["503"] = {"description": "Not ready"}
     return {
         "openapi": "3.1.0",
@@ -51,6 +52,23 @@ def request_schema(signature: Signature) -> dict[str, Any]:
 
 def _get(summary: str, kind: str) -> dict[str, Any]:
     return {"summary": summary, "responses": {"200": {"description": "OK", "content": {kind: {}}}}}
+
+
+def _profile(name: str) -> dict[str, Any]:
+    about = {
+        "version": ("Which version; default the one that serves", {"type": "string"}),
+        "since": ("First day (UTC)", {"type": "string", "format": "date"}),
+        "until": ("Last day (UTC)", {"type": "string", "format": "date"}),
+    }
+    route = _get(f"What {name} was asked and what it answered, counted over all workers", "application/json")
+    route["parameters"] = [
+        {"name": key, "in": "query", "description": said, "schema": kind}
+        for key, (said, kind) in about.items()
+    ]
+    problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    route["responses"]["404"] = {"description": "Nothing is counted here", "content": problem}
+    route["responses"]["422"] = {"description": "since or until is no day", "content": problem}
+    return route
 
 
 def _predict(model: Served, max_rows: int) -> dict[str, Any]:

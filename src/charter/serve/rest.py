@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -15,12 +18,20 @@ from charter.core.nearest import did_you_mean
 from charter.serve.docs import CONTENT_POLICY, docs_page
 from charter.serve.metrics import CONTENT_TYPE
 from charter.serve.openapi import openapi
-from charter.serve.problem import refuse
+from charter.serve.problem import Refused, refuse
 
 if TYPE_CHECKING:
     from charter.serve.app import Application
 
-PATHS = ("/api/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
+PATHS = (
+    "/api/v1/models",
+    "/api/v1/models/{model}/profile",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+)
 
 
 def rest(application: Application) -> Starlette:
@@ -51,6 +62,24 @@ def rest(application: Application) -> Starlette:
         ]
         return JSONResponse({"models": listed})
 
+    async def profile(request: Request) -> Response:
+        name, asked = request.path_params["model"], request.query_params
+        served = next((m for m in application.models if m.name == name), None)
+        try:
+            since, until = (_day(asked.get(key), key) for key in ("since", "until"))
+            if served is None or application.observer is None:
+                raise refuse(
+                    404, "model", f"no counters of a model {name[:80]!r} are kept here", field="model"
+                )
+        except Refused as error:
+            return JSONResponse(error.to_json(), status_code=error.status)
+        version = asked.get("version", served.version)
+        counted = partial(application.observer.profile, name, version, since=since, until=until)
+        found = await asyncio.to_thread(counted)
+        return JSONResponse(
+            {"model": name, "version": version, "profile": found.to_json() if found else None}
+        )
+
     async def document(_: Request) -> Response:
         return JSONResponse(openapi(application.models, application.limits.rows))
 
@@ -68,10 +97,20 @@ def rest(application: Application) -> Starlette:
         Route("/readyz", readyz),
         Route("/metrics", metrics),
         Route("/api/v1/models", models),
+        Route("/api/v1/models/{model}/profile", profile),
         Route("/openapi.json", document),
         Route("/docs", docs),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
+
+
+def _day(text: str | None, name: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise refuse(
+            422, "date", f"{name} is {text!r}; it must be a day such as 2026-03-01", field=name, value=text
+        ) from None
 
 
 async def _problem(request: Request, error: Exception) -> Response:
