@@ -66,6 +66,9 @@ class Records:
                 return cls(NoStore(), model)
             reader = SqliteReader(path)
             try:
+                if reader.empty:  # whoever began to make them was killed before the first table was kept
+                    reader.close()
+                    return cls(NoStore(), model)
                 found = reader.revision()
                 schema.refuse_newer(found)
                 schema.refuse_older(found)

@@ -64,6 +64,11 @@ class SqliteReader:
         connection.row_factory = sqlite3.Row
         return connection
 
+    @property
+    def empty(self) -> bool:
+        """Whether the file holds no table at all."""
+        return self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
     def revision(self) -> str | None:
         """Version of the schema; None for an empty file."""
         known = self._connection.execute(
