@@ -1,0 +1,51 @@
+"""Which package scores: the one that is released, or one that was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charter.core.errors import Refusal
+from charter.flow.plan import Stage
+from charter.flow.release import package_folder, trusted_keys
+from charter.flow.views import trained_result
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.serve.deployment import DeployedModel
+
+
+def scoring_model(workspace: Workspace, loaded: Loaded, version: int | None) -> DeployedModel:
+    """Name the package of a version, and the events that it looks back on.
+
+    Parameters
+    ----------
+    version
+        None is what is released now.
+
+    Raises
+    ------
+    Refusal
+        When the version was never released: what nobody approved decides about nobody.
+    """
+    from charter.serve.deployment import DeployedModel
+
+    blobs, name = workspace.blobs(), loaded.spec.name
+    with workspace.records(name, readonly=True) as records:
+        releases = records.deployments()
+        if version is not None:
+            records.version(version)  # says which versions there are
+        found = next((d for d in reversed(releases) if version in (None, d.version)), None)
+        if found is None:
+            what = f"v{version} of {name} was never released" if version else f"nothing of {name} is released"
+            raise Refusal(what, remedy="`charter status` says what is missing.")
+        trained = trained_result(records, records.version(found.version))
+        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        snapshot = blobs.tree(features.inputs["snapshot"])
+        trusted = trusted_keys(workspace, records)
+    history = {}
+    if loaded.spec.data.observations.entity is not None:
+        history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
+    return DeployedModel(
+        name, f"v{found.version}", package_folder(workspace, name, found.package), history, trusted
+    )
