@@ -27,3 +27,15 @@ def did_you_mean(word: str, known: Iterable[str], *, limit: int = 8) -> str:
         return "nothing is allowed here"
     shown = ", ".join(options[:limit])
     return f"allowed: {shown}{', ...' if len(options) > limit else ''}"
+
+
+def advice(word: str, known: Iterable[str], *, limit: int = 8) -> str:
+    """`did_you_mean` as a sentence; names keep their case.
+
+    Examples
+    --------
+    >>> advice("id", ["ID", "LIMIT_BAL"])
+    'Did you mean ID?'
+    """
+    text = did_you_mean(word, known, limit=limit)
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from charter.core.errors import UsageError
+from charter.core.nearest import advice
 
 
 @cache
@@ -26,5 +27,4 @@ def load(group: str, name: str) -> Any:
     for point in entry_points(group=f"charter.{group}"):
         if point.name == name:
             return point.load()
-    known = ", ".join(names(group)) or "none"
-    raise UsageError(f"{group}: nothing is registered as {name!r}", remedy=f"Known: {known}")
+    raise UsageError(f"no {group[:-1]} is called {name!r}", remedy=advice(name, names(group)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from charter.core.errors import UsageError
-from charter.core.nearest import did_you_mean
+from charter.core.nearest import advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,7 @@ def dataset(name: str) -> DatasetInfo:
         When the catalogue does not have it.
     """
     if name not in DATASETS:
-        raise UsageError(
-            f"data set {name!r} is not in the catalogue", remedy=did_you_mean(name, DATASETS).capitalize()
-        )
+        raise UsageError(f"data set {name!r} is not in the catalogue", remedy=advice(name, DATASETS))
     return DATASETS[name]
 
 

@@ -174,7 +174,7 @@ def test_what_cannot_be_promised_is_refused():
     assert {name: d for name, d in directions.items() if d} == {"b": -1}
     with pytest.raises(UsageError, match="logistic_regression cannot do regression"):
         load_learners(["logistic_regression"], task="regression", monotone=False)
-    with pytest.raises(UsageError, match="nothing is registered as 'forest'"):
+    with pytest.raises(UsageError, match="no learner is called 'forest'"):
         load_learners(["forest"], task="binary", monotone=False)
 
 

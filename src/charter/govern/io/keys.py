@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from charter.core.errors import UsageError
 from charter.core.io.files import sync_folder
-from charter.core.nearest import did_you_mean
+from charter.core.nearest import advice
 from charter.registry.signing import Signer
 
 if TYPE_CHECKING:
@@ -85,10 +86,13 @@ def load(name: str, home: Path, environ: Mapping[str, str] | None = None) -> Sig
     except FileNotFoundError as error:
         raise UsageError(
             f"there is no key of identity {name!r} in {path.parent}",
-            remedy=f"Make one: `charter identity create {name}`. {did_you_mean(name, _known(home)).capitalize()}",
+            remedy=f"Make one: `charter identity create {name}`. {advice(name, _known(home))}",
         ) from error
     except OSError as error:
-        raise UsageError(f"key file {path} cannot be read: {error.strerror}") from error
+        why = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
+        raise UsageError(
+            f"key file {path} cannot be read: {why}", remedy="A key is a plain file that is yours alone."
+        ) from error
     with os.fdopen(handle, "rb") as file:
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode) or facts.st_mode & 0o077:
