@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from charter.core.errors import DataError, UsageError
-from charter.core.nearest import did_you_mean
+from charter.core.nearest import advice, did_you_mean
 from charter.core.quantity import parse_duration
 from charter.data.cast import as_text
 from charter.data.contract import Rule, broken_rows, column_rules, conform, not_in_the_future, without_marks
@@ -149,9 +149,7 @@ def _renamed(frame: pl.DataFrame, name: str, source: SourceSpec) -> pl.DataFrame
 
 
 def _absent(name: str, column: str, known: Sequence[str]) -> DataError:
-    return DataError(
-        f"source {name}: column {column!r} is not there", remedy=did_you_mean(column, known).capitalize()
-    )
+    return DataError(f"source {name}: column {column!r} is not there", remedy=advice(column, known))
 
 
 def _derived(frame: pl.DataFrame, name: str, source: SourceSpec) -> pl.DataFrame:
@@ -197,7 +195,8 @@ def _rules(
         rules.append(Rule("", "rule", f"{label}: {text}", pl.lit(~truth), ("rules", label)))
     if source.key:
         key = pl.struct(source.key).is_duplicated()
-        rules.append(Rule("", "key", f"{', '.join(source.key)} together unique", key, ("key",)))
+        together = " together" if len(source.key) > 1 else ""
+        rules.append(Rule("", "key", f"{', '.join(source.key)}{together} unique, as the key", key, ("key",)))
     for foreign in source.foreign_keys:
         other, _, column = foreign.references.partition(".")
         target = frame if other == name else references.get(other)
@@ -251,7 +250,9 @@ def _stale(frame: pl.DataFrame, name: str, source: SourceSpec, now: datetime) ->
     newest = frame[source.time].cast(pl.Datetime("us")).max()
     if isinstance(newest, datetime) and newest >= now - parse_duration(source.fresh_within):
         return []
-    shown = f"newest is {newest}" if isinstance(newest, datetime) else "no row has a time"
+    shown = (
+        f"the newest is of {newest:%Y-%m-%d %H:%M}" if isinstance(newest, datetime) else "no row has a time"
+    )
     # A table as a whole cannot be set aside.
     policy: Policy = "warn" if source.on_violation == "warn" else "fail"
     rule = f"newest row not older than {source.fresh_within} when the data was read"

@@ -17,7 +17,7 @@ ROW_NUMBER = "__row_number"
 """Column of a quarantine frame: the row's number in the source as read, from 1."""
 
 _NOTES: Mapping[Policy, str] = {
-    "fail": "Correct the source, or the contract if it asks too much",
+    "fail": "",
     "quarantine": "These rows were set aside with the reason and take no part",
     "warn": "These rows were kept; where a value could not be read it counts as missing",
 }

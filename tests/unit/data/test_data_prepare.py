@@ -223,7 +223,7 @@ def test_rename_derive_where_rules_and_key() -> None:
     assert result.frame.columns == ["customer", "Qty", "Inv", "returned", "double", "four"]
     assert result.frame["four"].to_list() == [4, -8, 12]
     assert result.report.filtered == 1
-    assert broken(result) == [("customer together unique", 2)]
+    assert broken(result) == [("customer unique, as the key", 2)]
     assert result.report.violations[0].examples == ("row 2", "row 4")
 
 
@@ -260,7 +260,7 @@ def test_the_future_and_the_stale() -> None:
         old, "t", source(columns, time="at", fresh_within="30d", on_violation="quarantine"), now=NOW
     )
     assert [(v.policy, v.examples) for v in late.report.violations] == [
-        ("fail", ("newest is 2025-11-01 00:00:00",))
+        ("fail", ("the newest is of 2025-11-01 00:00",))
     ]
 
 

@@ -116,7 +116,7 @@ def test_renamed_columns_are_read_under_their_own_name(tmp_path: Path, settings:
         ("t.csv", b"id,nme\n1,x\n", r"(?s)column 'name' is not there.*Did you mean nme\?"),
         ("t.csv", b"id,name\n1,x,3,4\n", r"t\.csv cannot be read as csv"),
         ("t.jsonl", b'{"id": 1, \n', r"t\.jsonl cannot be read as jsonl"),
-        ("t.csv.gz", b"id,name\n", r"t\.csv\.gz cannot be read"),
+        ("t.csv.gz", b"id,name\n", r"t\.csv\.gz cannot be unpacked"),
         ("t.arrow", b"id,name\n", r"t\.arrow cannot be read"),
         ("t.xlsx", b"PK", r"(?s)name does not tell the format.*format: csv"),
     ],

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from charter.core.digest import Digest
 from charter.core.errors import DataError
-from charter.core.nearest import did_you_mean
+from charter.core.nearest import advice
 from charter.data.io.filedigest import file_digest
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -72,7 +72,7 @@ def local_path(uri: str, base: Path) -> Path | None:
     if path.is_dir():
         raise DataError(f"{uri} is a folder", remedy="Name one file.")
     beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, beside).capitalize() if beside else f"There is no folder {path.parent}"
+    hint = advice(path.name, beside) if beside else f"There is no folder {path.parent}."
     raise DataError(f"{uri} is not there", remedy=f"{hint} Paths are relative to the specification.")
 
 
@@ -103,11 +103,20 @@ def opened(uri: str, shown: str) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise DataError(f"{shown} is not there", remedy="Check the address.") from error
     except ImportError as error:
-        raise DataError(f"{shown} needs a package that is not installed: {error}") from error
+        raise DataError(
+            f"{shown} needs a package that is not installed: {error}",
+            remedy="Install it, or copy the file here.",
+        ) from error
     except (urllib.error.URLError, OSError) as error:
-        raise DataError(f"{shown} cannot be read: {getattr(error, 'reason', error)}") from error
+        raise DataError(
+            f"{shown} cannot be read: {getattr(error, 'reason', error)}",
+            remedy="Check the address, the network and your rights there.",
+        ) from error
     except ValueError as error:  # fsspec: unknown protocol
-        raise DataError(f"{shown} cannot be opened: {error}") from error
+        raise DataError(
+            f"{shown} cannot be opened: {error}",
+            remedy="Name a path, or an address that fsspec knows, such as https:// or s3://.",
+        ) from error
 
 
 def content_digest(uri: str, base: Path, home: Path) -> Digest:

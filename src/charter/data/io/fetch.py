@@ -188,7 +188,13 @@ def _table(content: bytes, info: DatasetInfo, origin: str) -> pl.DataFrame:
             f"data set {info.name}: {origin} cannot be read: {str(error).splitlines()[0]}",
             remedy=f"Replace the file, or remove it and run: charter data fetch {info.name}",
         ) from error
-    frame = restore(raw, info.columns, name=info.name)
+    try:
+        frame = restore(raw, info.columns, name=info.name)
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise DataError(
+            f"data set {info.name}: {origin} lacks a column of the set: {str(error).splitlines()[0]}",
+            remedy="To use rows of your own, name the file with 'uri' instead of 'dataset'.",
+        ) from error
     if not info.accepts(rows_digest(frame)):
         raise DataError(
             f"data set {info.name}: {origin} holds {frame.height:,} rows that are not those of the set",

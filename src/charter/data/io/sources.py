@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from charter.core.errors import DataError
 from charter.core.nearest import did_you_mean
 from charter.core.settings import Settings
 from charter.data.io.addresses import content_digest, expand, local_path, opened, scheme
+from charter.data.io.csvfault import csv_fault
 from charter.data.io.fetch import dataset_fingerprint, read_dataset
 from charter.spec.types import SourceSpec
 
@@ -98,7 +100,7 @@ def read(
         if column not in frame.columns:
             raise DataError(
                 f"{_shown(source)}: column {column!r} is not there",
-                remedy=did_you_mean(column, frame.columns).capitalize(),
+                remedy=_map(column, frame.columns),
             )
     return frame if source.duplicates != "keep" else frame.select(wanted)
 
@@ -133,6 +135,7 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
     form, packing = _form(shown, source.format)
     real = expand(shown)
     path = local_path(real, base)
+    content = b""
     try:
         if path is not None and packing is None:
             return _parse(path, form, _wanted(source) if form == "parquet" else None)
@@ -143,11 +146,19 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
                 content = file.read()
         content = _UNPACK[packing](content) if packing is not None else content
         return _parse(io.BytesIO(content), form, None)
-    except (pl.exceptions.NoDataError, EOFError) as error:
+    except pl.exceptions.NoDataError as error:
         raise DataError(f"{shown} is empty", remedy="Check how the file was written.") from error
-    except (pl.exceptions.PolarsError, lzma.LZMAError, OSError) as error:
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{shown} cannot be read as {form}: {_reason(error)}", remedy=_remedy(error, form)
+            f"{shown} cannot be unpacked: {_reason(error)}",
+            remedy="The file is damaged or was cut off; copy it again.",
+        ) from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        rest = path.read_bytes() if path is not None and packing is None else content
+        where = csv_fault(rest) if form == "csv" else None
+        raise DataError(
+            f"{shown} cannot be read as {form}: {where or _reason(error)}",
+            remedy=_remedy(rest, form, where or ""),
         ) from error
 
 
@@ -195,13 +206,24 @@ def _reason(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _remedy(error: Exception, form: str) -> str:
-    text = str(error).lower()
-    if "utf-8" in text or "utf8" in text:
+def _remedy(content: bytes, form: str, where: str) -> str:
+    if "UTF-8" in where:
         return "Write it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW"
     if form == "parquet":
+        if not content.startswith(b"PAR1"):
+            return "It does not begin as a Parquet file does: state what it is, for example `format: csv`."
         return "The file is damaged or was cut off; copy it again."
-    return "Check how the file was written."
+    if form == "csv":
+        return "Mend that line; a value with a comma or a quote stands in quotes."
+    return "Write one JSON object a line." if form == "jsonl" else "Check how the file was written."
+
+
+def _map(column: str, there: Sequence[str]) -> str:
+    hint = did_you_mean(column, there)
+    if hint.startswith("did"):
+        close = hint.removeprefix("did you mean ").removesuffix("?")
+        return f"Did you mean {close}? Correct `columns`, or map the name: `rename: {{{close}: {column}}}`."
+    return f"The source has {', '.join(list(there)[:12])}{', ...' if len(there) > 12 else ''}."
 
 
 def _query(source: SourceSpec) -> pl.DataFrame:
@@ -220,7 +242,8 @@ def _query(source: SourceSpec) -> pl.DataFrame:
         # The address itself may hold a password, so it is not shown.
         raise DataError(
             f"{source.url} is not an address that SQLAlchemy understands",
-            remedy="dialect+driver://user:password@host/db",
+            remedy="Write dialect+driver://user:password@host/database, with a driver that is installed; "
+            "`${NAME}` takes a part from the environment.",
         ) from error
     try:
         with engine.connect() as connection:
@@ -228,9 +251,14 @@ def _query(source: SourceSpec) -> pl.DataFrame:
     except sa.exc.SQLAlchemyError as error:
         safe = engine.url.render_as_string(hide_password=True)
         cause = getattr(error, "orig", None) or error
-        raise DataError(f"query on {safe} failed: {_reason(cause)}") from error
+        raise DataError(
+            f"query on {safe} failed: {_reason(cause)}",
+            remedy="Check the query, the address and your rights there.",
+        ) from error
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"the query's result cannot be read: {_reason(error)}") from error
+        raise DataError(
+            f"the query's result cannot be read: {_reason(error)}", remedy="Cast its columns to plain types."
+        ) from error
     finally:
         engine.dispose()
     sortable = [name for name, dtype in frame.schema.items() if not dtype.is_nested() and dtype != pl.Object]
