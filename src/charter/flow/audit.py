@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.decision import Verdict
+from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 from charter.flow.lock import hold
 from charter.flow.workspace import Workspace
@@ -65,7 +66,15 @@ def entries(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def export(workspace: Workspace, target: Path) -> int:
-    """Write the trail as JSON lines and return the number of entries."""
+    """Write the trail as JSON lines and return the number of entries.
+
+    Raises
+    ------
+    UsageError
+        When the target is a folder.
+    """
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder", remedy="Name a file, for example audit.jsonl.")
     found = entries(workspace)
     write_atomic(
         target, "".join(json.dumps(e, ensure_ascii=False, sort_keys=True) + "\n" for e in found).encode()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import canonical_json, plain
-from charter.core.errors import Refusal
+from charter.core.errors import DataError, Refusal
 from charter.core.quantity import parse_duration
-from charter.flow.context import Context, Done, Output, read_frame, read_json
+from charter.flow.context import Context, Done, Output, of_source, read_frame, read_json
 from charter.flow.plan import Stage
 from charter.spec.parts import spec_digest
 from charter.spec.types import Label, ModelSpec
@@ -32,7 +32,8 @@ def snapshot(ctx: Context, done: Done) -> Output:
     raw = {}
     for name, source in spec.data.sources.items():
         ctx.progress.start(f"reading {name}")
-        raw[name] = read(source, workspace.root, workspace.settings, ctx.progress)
+        with of_source(ctx.loaded, name):
+            raw[name] = read(source, workspace.root, workspace.settings, ctx.progress)
         ctx.progress.finish()
     ctx.progress.start("checking the data against its contract")
     prepared = prepare_all(raw, spec.data.sources, now=workspace.clock.now())
@@ -41,7 +42,12 @@ def snapshot(ctx: Context, done: Done) -> Output:
     checks = [c for r in reports.values() for c in r.decision(where).checks]
     decision = Decision.of("data contract", checks)
     if not decision.allows:
-        raise Refusal("the data breaks its contract", decision=decision)
+        raise Refusal(
+            "the data breaks its contract",
+            decision=decision,
+            remedy="Correct the source, or the contract if it asks too much; `on_violation: quarantine` sets such "
+            "rows aside, and says so.",
+        )
     with ctx.scratch() as folder:
         for name, found in prepared.items():
             found.frame.write_parquet(folder / f"{name}.parquet")
@@ -82,6 +88,7 @@ def features(ctx: Context, done: Done) -> Output:
     ctx.progress.finish()
     label = spec.data.label.name
     known, held_out = training_rows(dataset, label, "train"), training_rows(dataset, label, "test")
+    _learnable(known, spec)
     by_time = spec.train.split.kind == "time"
     leaks = find_leaks(
         known,
@@ -114,6 +121,26 @@ def features(ctx: Context, done: Done) -> Output:
     )
 
 
+def _learnable(known: pl.DataFrame, spec: ModelSpec) -> None:
+    """Refuse training rows in which there is nothing to tell apart, before time is spent on them."""
+    label = spec.data.label.name
+    if spec.train.task == "regression":
+        return
+    counts = known[label].value_counts().sort("count", label, descending=[True, False])
+    rarest, fewest = counts.row(-1)
+    if counts.height == 1:
+        raise DataError(
+            f"data.label: all {known.height:,} training rows have the label {rarest}; there is nothing to tell apart",
+            remedy="Check data.label against the data, and which rows train.split leaves for training.",
+        )
+    if spec.train.task == "binary" and fewest < spec.train.split.folds:
+        raise DataError(
+            f"data.label: {fewest:,} of {known.height:,} training rows have the label {rarest}; "
+            f"{spec.train.split.folds} folds need one each",
+            remedy="Bring more rows, or lower train.split.folds.",
+        )
+
+
 def train(ctx: Context, done: Done) -> Output:
     """Search, fit, calibrate and export; the result is a bundle that a `Scorer` loads."""
     from charter.data.split import folds
@@ -135,7 +162,8 @@ def train(ctx: Context, done: Done) -> Output:
         known_after=known_after(spec.data.label),
     )
     with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
-        trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=tracker)
+        kept = tracker if ctx.tracked else None
+        trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=kept)
     with ctx.scratch() as folder:
         bundle = folder / "bundle"
         write_bundle(

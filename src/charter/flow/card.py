@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from charter.core.errors import Refusal
+from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.flow.plan import Stage
 from charter.flow.views import result_of, trained_result, version_view
@@ -59,6 +59,8 @@ def write_card(
         facts={"snapshot": snapshot.summary, "features": features.summary, "train": trained.summary},
         form=form,
     )
+    if to is not None and to.is_dir():
+        raise UsageError(f"{to} is a folder", remedy="Name a file.")
     target = to or workspace.root / f"{loaded.spec.name}-{version}-card.{ENDINGS[form]}"
     write_atomic(target, text.encode())
     return target

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
+from charter.core.errors import DataError, UsageError
 from charter.core.progress import Progress
 from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
@@ -91,6 +92,17 @@ class Done:
     def summary(self, stage: Stage) -> Mapping[str, Any]:
         """Summary of an earlier stage."""
         return self.outputs[stage].summary
+
+
+@contextmanager
+def of_source(loaded: Loaded, name: str) -> Iterator[None]:
+    """Say of an error inside which source it is about, and where that stands in the specification."""
+    try:
+        yield
+    except UsageError as error:
+        place = loaded.source.where(("data", "sources", name))
+        kind = DataError if isinstance(error, DataError) else UsageError
+        raise kind(f"{place}  source {name}: {error.message}", remedy=error.remedy) from error
 
 
 def read_frame(blobs: Blobs, tree: Digest, name: str) -> pl.DataFrame:

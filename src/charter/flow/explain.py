@@ -123,6 +123,8 @@ def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int
             reasons.append("Charter itself changed")
         else:
             reasons.append(f"because of {name}")
+    if not reasons and step.previous.inputs == step.inputs:
+        return "what it made is no longer there"
     return "; ".join(reasons) or "no result is recorded for these inputs"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from charter import __version__
 from charter.core.decision import Decision
 from charter.core.digest import Digest, ordered_json
-from charter.flow.plan import Plan, State, build_plan
+from charter.flow.plan import Plan, Stage, State, build_plan
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 from charter.spec.parts import spec_digest
@@ -16,6 +16,7 @@ from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     from charter.flow.context import Context
+    from charter.registry.io.blobs import Blobs
     from charter.registry.io.records import Records
     from charter.registry.types import StageResult
 
@@ -27,17 +28,40 @@ def current_plan(workspace: Workspace, loaded: Loaded, records: Records) -> Plan
 
 def observe(workspace: Workspace, loaded: Loaded, records: Records) -> State:
     """Read everything that a plan depends on; changes nothing."""
-    from charter.data.io.sources import fingerprints
+    from charter.data.io.sources import fingerprint
+    from charter.flow.context import of_source
 
-    deployment = records.deployment()
+    deployment, blobs, fingerprints = records.deployment(), workspace.blobs(), {}
+    for name, source in loaded.spec.data.sources.items():
+        with of_source(loaded, name):
+            fingerprints[name] = fingerprint(source, workspace.root, workspace.settings)
+
+    def find(stage: str, key: Digest) -> StageResult | None:
+        result = records.result(stage, key)
+        return result if result is not None and _kept(blobs, result) else None
+
     return State(
-        fingerprints=fingerprints(loaded.spec.data.sources, workspace.root, workspace.settings),
-        find=lambda stage, key: records.result(stage, key),
+        fingerprints=fingerprints,
+        find=find,
         latest=lambda stage: records.latest(stage),
         code=__version__,
         judge_approvals=lambda package: judge_approvals(workspace, loaded, records, package),
         serving=deployment.package if deployment is not None else None,
     )
+
+
+def _kept(blobs: Blobs, result: StageResult) -> bool:
+    """Whether all that a recorded stage made is still there; what is lost is made again."""
+    match result.stage:
+        case Stage.GATE:  # one document, no tree
+            return blobs.has(result.output)
+        case Stage.TRAIN:
+            further = blobs.complete(result.summary["bundle"])
+        case Stage.PACKAGE:
+            further = blobs.has(result.summary["signature"])
+        case _:
+            further = True
+    return further and blobs.complete(result.output)
 
 
 def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, package: Digest) -> Decision:
