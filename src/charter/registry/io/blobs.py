@@ -31,6 +31,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class BlobStore(Protocol):
     """Where blobs lie. Names are relative; `put` is atomic."""
 
+    def where(self, name: str) -> str:
+        """Where a blob of this name lies, for messages."""
+        ...
+
     def has(self, name: str) -> bool:
         """Whether a blob of this name is there, whole."""
         ...
@@ -95,7 +99,7 @@ class Blobs:
         except FileNotFoundError as error:
             raise _missing(digest) from error
         if digest_bytes(data) != digest:
-            raise _damaged(digest)
+            raise _damaged(digest, self._store.where(_name(digest)))
         return data
 
     def put_tree(self, folder: Path) -> Digest:
@@ -189,7 +193,7 @@ class Blobs:
         except FileNotFoundError as error:
             raise _missing(digest) from error
         if digest_file(target) != digest:
-            raise _damaged(digest)
+            raise _damaged(digest, self._store.where(_name(digest)))
 
 
 class LocalFolder:
@@ -201,6 +205,10 @@ class LocalFolder:
     def place(self, name: str) -> Path:
         """Return the path of a blob."""
         return self.root / name
+
+    def where(self, name: str) -> str:
+        """See `BlobStore.where`."""
+        return str(self.place(name))
 
     def has(self, name: str) -> bool:
         """See `BlobStore.has`."""
@@ -270,6 +278,10 @@ class Remote:
         self._root = str(root).rstrip("/")
         self._atomic = urlsplit(url).scheme in self.ATOMIC
 
+    def where(self, name: str) -> str:
+        """See `BlobStore.where`."""
+        return f"{self._root}/{name}"
+
     def has(self, name: str) -> bool:
         """See `BlobStore.has`."""
         return bool(self._filesystem.isfile(f"{self._root}/{name}"))
@@ -330,8 +342,8 @@ def _missing(digest: str) -> PackageError:
     )
 
 
-def _damaged(digest: str) -> PackageError:
+def _damaged(digest: str, where: str) -> PackageError:
     return PackageError(
         f"blob {digest[:16]} is damaged: its content does not match its name",
-        remedy="Remove that file and run `charter apply` to make it again, or restore it from a backup.",
+        remedy=f"Remove {where} and run `charter apply` to make it again, or restore it from a backup.",
     )

@@ -154,8 +154,8 @@ class Database:
                 f"records {self._where()} refuse an inconsistent entry: {error.orig}"
             ) from error
         except exc.DatabaseError as error:
-            if self._path is not None and "not a database" in str(error):
-                raise not_a_database(self._path, error) from error
+            if self._path is not None and any(sign in str(error) for sign in ("not a database", "malformed")):
+                raise not_a_database(self._path, error.orig or error) from error
             raise
 
     def _where(self) -> str:

@@ -204,7 +204,9 @@ def _listing(folder: Path) -> dict[str, int]:
             facts = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(facts.st_mode):
                 what = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no plain file"
-                raise PackageError(f"{folder.name}/{entry.name} is {what}; a package holds plain files only")
+                raise PackageError(
+                    f"{folder.name}/{entry.name} is {what}; a package holds plain files only", remedy=_REPLACE
+                )
             found[entry.name] = facts.st_size
     return found
 
@@ -219,7 +221,8 @@ def _allowed_only(folder: Path, there: Mapping[str, int]) -> None:
             )
         if size > limits[name]:
             raise PackageError(
-                f"{folder.name}/{name} has {size:,} bytes; at most {limits[name]:,} are allowed"
+                f"{folder.name}/{name} has {size:,} bytes; at most {limits[name]:,} are allowed",
+                remedy=_REPLACE,
             )
     if MANIFEST not in there:
         raise PackageError(

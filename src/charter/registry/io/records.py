@@ -225,7 +225,10 @@ class Records:
             for column in ("name", "public_key"):
                 if tx._store.rows("identities", {column: getattr(identity, column)}):
                     what = "name" if column == "name" else "public key"
-                    raise UsageError(f"identity {identity.name!r}: this {what} is recorded already")
+                    raise UsageError(
+                        f"identity {identity.name!r}: this {what} is recorded already",
+                        remedy="Choose another name; `charter identity grant` gives an identity further roles.",
+                    )
             tx._append("identities", encode(identity))
 
     def identities(self) -> list[IdentityRecord]:

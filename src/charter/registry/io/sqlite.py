@@ -141,7 +141,7 @@ class NoStore:
         """Nothing is held."""
 
 
-def not_a_database(path: Path, error: Exception) -> UsageError:
+def not_a_database(path: Path, error: BaseException) -> UsageError:
     """Say that a file is damaged or is something else."""
     return UsageError(
         f"records file {path} cannot be read as a SQLite database: {error}",
