@@ -119,7 +119,7 @@ def _judge(
     now: datetime,
     valid_for: timedelta,
 ) -> Check:
-    required = f"signed by a {stage.role}"
+    required = f"signed as {stage.role}"
     current = [a for a in signed if dict(a.evidence) == dict(evidence)]
     if not current:
         if not signed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,8 @@ from charter.registry.types import Approval, IdentityRecord
 
 if TYPE_CHECKING:
     from charter.spec.types import ApprovalPolicy
+
+_ROLE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def people(records: Records) -> dict[str, Identity]:
@@ -64,11 +67,20 @@ def grant(
     Refusal
         When `by` is not an administrator, or would take away the last administrator's role.
     """
+    if len(role) > 64 or not _ROLE.fullmatch(role):
+        raise UsageError(
+            f"{role!r} is not a role", remedy="Use lower-case words joined by hyphens, such as risk-officer."
+        )
     detail = {"role": role, "verdict": verdict}
     with trail.recording(at=now, actor=by.name, action=f"role.{verdict}", subject=name, detail=detail) as tx:
         known = people(tx)
         _named(known, name)
         _check_admin(known, by)
+        if verdict == "revoke" and role not in known[name].roles:
+            raise UsageError(
+                f"{name} does not have the role {role}",
+                remedy=f"Roles of {name}: {', '.join(known[name].roles) or 'none'}.",
+            )
         if verdict == "revoke" and role == ADMIN and [i.name for i in known.values() if i.is_admin] == [name]:
             raise Refusal(f"{name} is the last administrator", remedy="Make someone else one first.")
         tx.add_grant(sign_grant(name, role, by, now, verdict=verdict))

@@ -15,7 +15,7 @@ from typing import Any
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import Refusal
 from charter.core.io.files import write_atomic
-from charter.govern.audit import BEGINNING, GENESIS, Anchor, Fault, append, extends, head, verify
+from charter.govern.audit import BEGINNING, GENESIS, Anchor, Fault, append, extends, head, sound, verify
 from charter.registry.io.records import Records
 from charter.registry.types import AuditEvent
 
@@ -64,7 +64,7 @@ class Trail:
         ``with trail.recording(at=now, actor="eva", action="approve", subject="v3") as tx: tx.add_approval(approval)``
         """
         with self._records.transaction() as tx:
-            self._refuse_tampered(tx)
+            self._refuse_tampered(tx, whole=True)
             yield tx
             tx.append_event(
                 lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=detail)
@@ -126,7 +126,8 @@ class Trail:
         self.append(at=at, actor=actor, action="audit.adopted", subject=head(last))
         return self.anchor() or last
 
-    def _refuse_tampered(self, tx: Records) -> None:
+    def _refuse_tampered(self, tx: Records, *, whole: bool = False) -> None:
+        """Look at the entries since the anchor; where persons decide, at the whole trail."""
         anchor = self.anchor()
         if anchor is None:
             if tx.last_event() is not None:
@@ -138,7 +139,8 @@ class Trail:
             return
         anchored = tx.event(anchor.sequence) if anchor.sequence else None
         there = anchored.digest if anchored else GENESIS
-        if there != anchor.digest or not extends(anchor, _after(tx, anchor)):
+        fits = there == anchor.digest and extends(anchor, _after(tx, anchor))
+        if not fits or (whole and not sound(tx.events(), anchor)):
             raise _refusal(verify(tx.events(), anchor))
 
 
