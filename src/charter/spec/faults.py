@@ -12,13 +12,13 @@ from charter.spec.shape import choices, homes_of, model_at
 
 _KINDS = {
     "string_type": ("text", ""),
-    "int_type": ("a whole number", "write 5"),
-    "int_from_float": ("a whole number", "write 5"),
-    "float_type": ("a number", "write 0.5"),
+    "int_type": ("a whole number", "for example 5"),
+    "int_from_float": ("a whole number", "for example 5"),
+    "float_type": ("a number", "for example 0.5"),
     "bool_type": ("true or false", ""),
-    "date_type": ("a date", "write 2011-03-01"),
-    "date_parsing": ("a date", "write 2011-03-01"),
-    "date_from_datetime_parsing": ("a date", "write 2011-03-01"),
+    "date_type": ("a date", "for example 2011-03-01"),
+    "date_parsing": ("a date", "for example 2011-03-01"),
+    "date_from_datetime_parsing": ("a date", "for example 2011-03-01"),
     "tuple_type": ("a list", "write [a, b]"),
     "dict_type": ("a mapping of keys to values", "write {key: value}"),
     "model_type": ("a mapping of keys to values", "write {key: value}"),
@@ -64,7 +64,12 @@ def faults(errors: Sequence[Mapping[str, Any]], data: Any) -> list[Fault]:
     by_place: dict[Path, list[Mapping[str, Any]]] = {}
     for error in errors:
         by_place.setdefault(_path(error, data), []).append(error)
-    return [_fault(path, group, data) for path, group in by_place.items()]
+    found = [_fault(path, group, data) for path, group in by_place.items()]
+    # A key that was only misspelt is not missing, too.
+    mended = {
+        (*fault.path[:-1], fault.repair) for fault in found if fault.at_key and fault.repair is not None
+    }
+    return [fault for fault in found if fault.path not in mended]
 
 
 def nearest(word: str, options: Sequence[str]) -> str | None:
@@ -147,7 +152,11 @@ def _kind_fault(path: Path, group: Sequence[Mapping[str, Any]]) -> Fault:
             at_key=True,
         )
     hint = _KINDS[group[0]["type"]][1]
-    if group[0]["type"] == "string_type" and isinstance(value, int | float):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if group[0]["type"] == "string_type" and number and _is_requirement(path):
+        names = ["a requirement"]
+        hint = f'with an operator, in quotes: ">= {_shown(value)}" or "<= {_shown(value)}"'
+    elif group[0]["type"] == "string_type" and isinstance(value, int | float):
         hint = f"in quotes it is text: {_quoted(value)}"
     elif isinstance(value, str) and len(group) == 1 and _unquoted(value, group[0]["type"]):
         hint = f"without quotes: {value}"
@@ -161,6 +170,11 @@ def _kind_fault(path: Path, group: Sequence[Mapping[str, Any]]) -> Fault:
         hint,
         at_key=isinstance(value, dict | list),
     )
+
+
+def _is_requirement(path: Path) -> bool:
+    above = path[-2] if len(path) > 1 else ""
+    return path[-1] == "require" or above in ("require", "subject_to", "fairness")
 
 
 def _text_fault(path: Path, error: Mapping[str, Any]) -> Fault:

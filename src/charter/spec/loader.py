@@ -58,7 +58,8 @@ def load(path: File) -> Loaded:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        problem = Problem((), f"the file is not UTF-8 (byte {error.start})", "save it as UTF-8", line, 1)
+        hint = "is it a text file?" if b"\0" in data else "save it as UTF-8"
+        problem = Problem((), f"the file is not UTF-8 (byte {error.start})", hint, line, 1)
         raise SpecError([problem], file=str(path)) from None
     return loads(text, str(path))
 

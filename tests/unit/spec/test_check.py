@@ -427,7 +427,7 @@ ENTITY_CASES = [
         "serve: {fallback",
         "serve: {factors: {alarms: x}, fallback",
         "serve.factors.alarms",
-        "alarms is a window, not a feature",
+        "is a window, not a feature",
     ),
     (
         "{kind: time, train_until: 2020-08-31, test_from: 2020-10-01}",

@@ -28,7 +28,8 @@ class Examiner:
         self.faults: list[Fault] = []
 
     def fault(self, path: Path, message: str, hint: str = "", *, at_key: bool = False) -> None:
-        """Note a fault of the value (or the key) at ``path``."""
+        """Note a fault of the value (or the key) at ``path``; what the path names last need not be said again."""
+        message = message.removeprefix(f"{path[-1]} ") if path else message
         self.faults.append(Fault(path, message, hint, at_key=at_key))
 
     def parsed(self, path: Path, text: str) -> Parsed | None:

@@ -93,7 +93,10 @@ def nowhere(look: Examiner) -> str:
 def unusable(scope: Scope) -> dict[str, str]:
     """Names that no expression over observations may use, with the reason."""
     reasons = dict.fromkeys(scope.keys, "which only identifies a row")
-    return {**reasons, **dict.fromkeys(scope.label, "which is the label or made from it")}
+    return {
+        **reasons,
+        **dict.fromkeys(scope.label, "which is the label or made from it: a feature must be known before"),
+    }
 
 
 def _check_label_stays_out(look: Examiner, scope: Scope) -> None:
