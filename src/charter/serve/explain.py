@@ -157,7 +157,11 @@ def _value(value: Any, field: Input, where: str) -> Any:
     if converted is None and value == "" and field.nullable:
         return None
     if converted is None:
-        message = f"{where} is {shown(value)}; it must be {_KINDS[field.type]}"
+        large = (
+            isinstance(value, int) and not isinstance(value, bool) and field.type in ("integer", "category")
+        )
+        rule = f"{_KINDS[field.type]}{' of at most 64 bits' if large else ''}"
+        message = f"{where} is {shown(value)}; it must be {rule}"
         return Fault(where, shown(value), f"type {field.type}", message)
     if field.values is not None and field.type == "category" and converted not in field.values:
         hint = did_you_mean(converted[:200], field.values, limit=12)

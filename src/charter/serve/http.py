@@ -44,6 +44,13 @@ def request_id(scope: Scope, make: Callable[[], str]) -> str:
 def require_json(scope: Scope) -> None:
     """Refuse with 415 what does not call itself JSON."""
     given = header(scope, b"content-type")
+    packing = header(scope, b"content-encoding")
+    if packing is not None and packing.strip().lower() not in (b"", b"identity"):
+        packed = packing.decode("latin-1")
+        raise refuse(
+            415, "content encoding", f"the request is packed as {packed[:80]!r}; send it unpacked",
+            field="content-encoding", value=packed,
+        )  # fmt: skip
     media = (given or b"").split(b";")[0].strip().lower()
     if media != JSON:
         value = None if given is None else given.decode("latin-1")
