@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from charter import __version__
-from charter.cli import build, govern, run, spec
+from charter.cli import build, govern, log, run, spec
 from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal
 
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (spec, build, govern, run):
+for module in (spec, build, govern, run, log):
     module.register(app)
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import Refusal
+from charter.flow.logs import log_folder
 from charter.flow.plan import Stage
 from charter.flow.release import package_folder, trusted_keys
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.serve.policy import LogPolicy
 
 
 def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
@@ -42,10 +46,18 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
     history = {}
     if loaded.spec.data.observations.entity is not None:
         history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
-    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted)
+    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, _log_policy(folder))
     path = workspace.state / "deployment.json"
-    write_deployment(path, Deployment((served,)))
+    write_deployment(path, Deployment((served,), log_folder(workspace)))
     return path
+
+
+def _log_policy(folder: Path) -> LogPolicy:
+    """What the released specification (not the one that is being edited) says of the log."""
+    from charter.serve.policy import LogPolicy
+
+    spec = json.loads((folder / "spec.json").read_bytes())
+    return LogPolicy.from_json(spec["serve"].get("log", {}))
 
 
 def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
