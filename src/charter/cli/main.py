@@ -6,17 +6,19 @@ Exit codes: 0 yes; 1 the answer is no (a gate failed, an approval is missing); 2
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import typer
 
 from charter import __version__
-from charter.cli import build, govern, log, run, spec
+from charter.cli import build, govern, run, spec
 from charter.cli.output import show_decision
-from charter.core.errors import CharterError, Refusal
+from charter.core.errors import CharterError, Refusal, SpecError
 
 WRONG_USE: Any = typer.BadParameter.__mro__[2]
 """``ClickException`` as Typer raises it: of click, or of the copy that newer ones carry."""
@@ -30,7 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (spec, build, govern, run, log):
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+for module in (spec, build, govern, run):
     module.register(app)
 
 
@@ -59,7 +62,7 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="charter", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Abort:
         typer.echo("\nStopped by you; what was finished is kept.", err=True)
@@ -68,7 +71,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return 2
     except CharterError as error:
-        _report(error, as_json="--json" in arguments)
+        _report(error, as_json="--json" in arguments and "predict" not in arguments[:1])
         return error.exit_code
     except KeyboardInterrupt:
         typer.echo("\nStopped by you; what was finished is kept.", err=True)
@@ -77,12 +80,13 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = error.filename2 or error.filename
         typer.echo(
-            f"{where}{error.strerror or error}\n  The operating system refused; nothing half-written was kept.",
+            f"{f'{where}: ' if where else ''}{error.strerror or error}\n  {_surroundings(error)} "
+            "The operating system refused; nothing half-written was kept.",
             err=True,
         )
-        return 3
+        return 2 if where or error.errno in _FULL else 3
     except Exception as error:  # the edge of the program: a fault of ours must still be told in one line
         if os.environ.get("CHARTER_DEBUG"):
             raise
@@ -94,6 +98,14 @@ def _run(arguments: list[str]) -> int:
         return 3
 
 
+def _surroundings(error: OSError) -> str:
+    if error.errno in _FULL:
+        return "Make room on the disk and run again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Check your rights on the file and its folder."
+    return "Check the path: a folder is missing, or something else lies there."
+
+
 def _report(error: CharterError, *, as_json: bool) -> None:
     if as_json:
         detail: dict[str, object] = {
@@ -103,6 +115,9 @@ def _report(error: CharterError, *, as_json: bool) -> None:
         }
         if isinstance(error, Refusal) and error.decision is not None:
             detail["decision"] = error.decision.to_json()
+        if isinstance(error, SpecError):
+            detail["file"] = error.file
+            detail["problems"] = [{**asdict(p), "path": list(p.path)} for p in error.problems]
         typer.echo(json.dumps(detail, ensure_ascii=False))
     else:
         typer.echo(str(error), err=True)

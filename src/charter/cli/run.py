@@ -33,8 +33,8 @@ def serve(
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
-    deployment = deployment_file(workspace, loaded)
     port = free_port(host, port)
+    deployment = deployment_file(workspace, loaded)
     say(f"{loaded.spec.name}: POST /api/v1/predict/{loaded.spec.name}, documentation at /docs; Ctrl-C ends.")
     run_server(deployment, host=host, port=port, workers=workers)
 
@@ -48,7 +48,13 @@ def predict(
     from charter.flow.serving import answer
     from charter.flow.workspace import Workspace
 
-    emit(answer(Workspace.at(spec), _body(body), explain=explain))
+    from charter.serve.problem import Refused
+
+    try:
+        emit(answer(Workspace.at(spec), _body(body), explain=explain))
+    except Refused as error:
+        emit(error.to_json())
+        raise typer.Exit(2) from error
 
 
 def _body(text: str) -> bytes:

@@ -10,6 +10,7 @@ import typer
 from charter.cli.output import JSON, emit, say, table
 from charter.core import plugins
 from charter.core.errors import UsageError
+from charter.core.nearest import advice
 
 SPEC = typer.Argument(Path("model.yaml"), help="The specification.", show_default=True)
 
@@ -103,9 +104,11 @@ def schema() -> None:
 def _file(path: Path) -> Path:
     found = path / "model.yaml" if path.is_dir() else path
     if not found.is_file():
+        beside = [p.name for p in found.parent.glob("*.yaml")] if found.parent.is_dir() else []
+        near = f"{advice(found.name, beside)} " if beside else ""
         raise UsageError(
             f"{found}: there is no such file",
-            remedy="Name a specification, or make one: `charter init my-model --from "
+            remedy=f"{near}Name a specification, or make one: `charter init my-model --from "
             f"{next(iter(plugins.names('blueprints')), 'customer-churn')}`.",
         )
     return found

@@ -15,6 +15,7 @@ from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
 
 if TYPE_CHECKING:
+    from charter.registry.io.blobs import Blobs
     from charter.registry.io.records import Records
     from charter.registry.signing import Signer
 
@@ -116,7 +117,7 @@ def release(ctx: Context, done: Done) -> None:
     built = done.summary(Stage.PACKAGE)
     digest = done.output(Stage.PACKAGE)
     folder = package_folder(ctx.workspace, ctx.spec.name, digest)
-    lay_out(ctx, digest, Digest(built["signature"]), folder)
+    lay_out(ctx.blobs, digest, Digest(built["signature"]), folder)
     verify(folder, trusted_keys(ctx.workspace, ctx.records))
     now = ctx.workspace.clock.now()
     proof = evidence(ctx.records, digest)
@@ -131,14 +132,14 @@ def release(ctx: Context, done: Done) -> None:
             change.update_version(before.version, status="retired")
 
 
-def lay_out(ctx: Context, package: Digest, signature: Digest, folder: Path) -> None:
+def lay_out(blobs: Blobs, package: Digest, signature: Digest, folder: Path) -> None:
     """Unpack a package and its signature into ``folder``, which appears only when it is whole."""
     if folder.is_dir():
         return
     work = folder.with_name(f".{folder.name}")
     shutil.rmtree(work, ignore_errors=True)
-    ctx.blobs.checkout(package, work)
-    (work / "signature.json").write_bytes(ctx.blobs.get(signature))
+    blobs.checkout(package, work)
+    (work / "signature.json").write_bytes(blobs.get(signature))
     work.rename(folder)
     sync_folder(folder.parent)
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.errors import Refusal
-from charter.flow.logs import log_folder
+from charter.core.digest import Digest
+from charter.core.errors import PackageError, Refusal
 from charter.flow.plan import Stage
-from charter.flow.release import package_folder, trusted_keys
+from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
-    from charter.serve.policy import LogPolicy
+    from charter.serve.deployment import Deployment
 
 
-def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
-    """Lay out the released package for the server and return the file that names it.
+def released(workspace: Workspace, loaded: Loaded) -> Deployment:
+    """Name what is to be served: the released package, proved, and the events that it looks back on.
 
     Raises
     ------
@@ -28,9 +29,7 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
     PackageError
         When the package was altered since it was signed.
     """
-    from charter.registry.io.packages import verify
     from charter.serve.deployment import DeployedModel, Deployment
-    from charter.serve.io.loading import write_deployment
 
     blobs, name = workspace.blobs(), loaded.spec.name
     with workspace.records(name, readonly=True) as records:
@@ -41,23 +40,35 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
         features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
         snapshot = blobs.tree(features.inputs["snapshot"])
         trusted = trusted_keys(workspace, records)
+        built = next(r for r in records.results(Stage.PACKAGE) if r.output == deployment.package)
     folder = package_folder(workspace, name, deployment.package)
-    verify(folder, trusted)
+    lay_out(blobs, deployment.package, Digest(built.summary["signature"]), folder)
+    _prove(folder, trusted)
     history = {}
     if loaded.spec.data.observations.entity is not None:
         history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
-    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, _log_policy(folder))
+    return Deployment((DeployedModel(name, f"v{deployment.version}", folder, history, trusted),))
+
+
+def _prove(folder: Path, trusted: Mapping[str, str]) -> None:
+    from charter.registry.io.packages import verify
+
+    try:
+        verify(folder, trusted)
+    except PackageError as error:
+        raise PackageError(
+            error.message,
+            remedy=f"Find out who changed it, then remove {folder}: it is laid out anew from the blobs.",
+        ) from error
+
+
+def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
+    """Write down for the server what is released, and return that file; raises as `released`."""
+    from charter.serve.io.loading import write_deployment
+
     path = workspace.state / "deployment.json"
-    write_deployment(path, Deployment((served,), log_folder(workspace)))
+    write_deployment(path, released(workspace, loaded))
     return path
-
-
-def _log_policy(folder: Path) -> LogPolicy:
-    """What the released specification (not the one that is being edited) says of the log."""
-    from charter.serve.policy import LogPolicy
-
-    spec = json.loads((folder / "spec.json").read_bytes())
-    return LogPolicy.from_json(spec["serve"].get("log", {}))
 
 
 def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
@@ -68,10 +79,9 @@ def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
     RequestError
         When the request is at fault.
     """
-    from charter.serve.io.loading import load_models, read_deployment
+    from charter.serve.io.loading import load_models
 
-    path = deployment_file(workspace, workspace.load())
-    (served,) = load_models(read_deployment(path))
+    (served,) = load_models(released(workspace, workspace.load()))
     return json.loads(served.answer(body, explain=explain, request_id="cli"))
 
 
