@@ -23,6 +23,8 @@ from charter.spec.types import ModelSpec
 
 Kind = Literal["number", "truth", "category"]
 SCHEMA_VERSION = 1
+FEW_ROWS = 4096
+"""Handing so few rows to other threads costs more than it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,8 @@ def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
     for level in _levels(features.rows):
         try:
             for step in level:
-                frame = frame.with_columns(step)
+                few = frame.height <= FEW_ROWS
+                frame = frame.with_columns_seq(step) if few else frame.with_columns(step)
         except pl.exceptions.PolarsError as error:
             raise DataError(f"row features cannot be computed: {str(error).splitlines()[0]}") from error
     return frame

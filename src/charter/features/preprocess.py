@@ -29,13 +29,11 @@ from charter.features.encoders import (
     hash_codes,
     require_columns,
 )
-from charter.features.featureset import Feature, FeatureSet
+from charter.features.featureset import FEW_ROWS, Feature, FeatureSet
 from charter.spec.types import FeatureSpec
 
 Matrix = NDArray[np.float32]
 SCHEMA_VERSION = 1
-_FEW_ROWS = 4096
-"""Handing so few rows to other threads costs more than it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Preprocessor:
         matrix = np.empty((frame.height, len(self.names)), np.float32)
         if plan.expressions:
             try:
-                few = frame.height <= _FEW_ROWS
+                few = frame.height <= FEW_ROWS
                 selected = (frame.select_seq if few else frame.select)(plan.expressions)
                 values = selected.to_numpy()
             except pl.exceptions.PolarsError as error:

@@ -151,7 +151,11 @@ class Application:
                 )
             explain = flag(scope, "explain", _PARAMETERS)
             require_json(scope)
-            body = await read_body(scope, receive, self.limits.body_bytes)
+            route.batcher.coming += 1
+            try:
+                body = await read_body(scope, receive, self.limits.body_bytes)
+            finally:
+                route.batcher.coming -= 1
             request = route.served.decoder.decode(body)
             ticket = Ticket(answer_id, len(request.rows), "predict", began)
             scored, start = await route.batcher.submit(request.rows, explain=explain, ticket=ticket)

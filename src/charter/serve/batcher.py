@@ -73,6 +73,7 @@ class Batcher:
         self._waiting_rows = 0
         self._bulk_rows = 0
         self._scheduled = False
+        self.coming = 0
         self._bulk = asyncio.Semaphore(1)
 
     @property
@@ -117,8 +118,8 @@ class Batcher:
             loop.call_soon(self._flush, loop, 0, 0)
 
     def _flush(self, loop: asyncio.AbstractEventLoop, known: int, turns: int) -> None:
-        more = len(self._waiting) > known and self._waiting_rows < self._limits.batch_rows
-        if more and turns < _MOST_TURNS:
+        more = len(self._waiting) > known or self.coming > 0
+        if more and turns < _MOST_TURNS and self._waiting_rows < self._limits.batch_rows:
             loop.call_soon(self._flush, loop, len(self._waiting), turns + 1)
             return
         self._scheduled = False

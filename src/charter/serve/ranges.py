@@ -37,7 +37,7 @@ class SeenRanges:
         columns = self._columns_outside(frame) if many else self._every
         if columns:
             names = [self._numbers[c] for c in columns]
-            values = frame.select(names).to_numpy()
+            values = frame.select_seq(names).to_numpy()
             with np.errstate(invalid="ignore"):
                 outside = (values < self._low[columns]) | (values > self._high[columns])
             for row, at in np.argwhere(outside).tolist():

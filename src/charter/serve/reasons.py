@@ -39,7 +39,9 @@ class TopReasons:
         self._words = [factors.get(name, name) for name in self.names]
         self._count = count
 
-    def of(self, contributions: npt.NDArray[np.float64], features: pl.DataFrame) -> Iterator[list[Reason]]:
+    def of(
+        self, contributions: npt.NDArray[np.float64], features: pl.DataFrame, rows: npt.NDArray[np.intp]
+    ) -> Iterator[list[Reason]]:
         """Reasons of n rows.
 
         Parameters
@@ -47,12 +49,14 @@ class TopReasons:
         contributions : float64 [n, d]
             How far each column moved the score: log-odds, or units of the target.
         features
-            The features' values for the same n rows; one that is missing here is told as missing.
+            The features' values; one that is missing here is told as missing.
+        rows
+            Where the n rows stand in ``features``.
 
         Examples
         --------
         >>> top = TopReasons(["use"], {}, count=1, factors={"use": "share of the line in use"})
-        >>> [[reason]] = top.of(np.array([[0.5]]), pl.DataFrame({"use": [0.93]}))
+        >>> [[reason]] = top.of(np.array([[0.5]]), pl.DataFrame({"use": [0.93]}), np.array([0]))
         >>> reason.text
         'share of the line in use = 0.93 raises the score'
         """
@@ -64,21 +68,22 @@ class TopReasons:
         best = np.argsort(-np.abs(totals), axis=1, kind="stable")[:, : self._count]
         moved = np.take_along_axis(totals, best, axis=1)
         values: dict[int, list[Scalar]] = {}
+        places_of_rows = pl.Series(rows, dtype=pl.UInt32)
         for row, (places, shifts) in enumerate(zip(best.tolist(), moved.tolist(), strict=True)):
             reasons = []
             for at, shift in zip(places, shifts, strict=True):
                 if shift == 0 or shift - shift != 0:  # nothing, or not finite
                     continue
                 if at not in values:
-                    values[at] = _values(features, self.names[at])
+                    values[at] = _values(features, self.names[at], places_of_rows)
                 reasons.append(_reason(self.names[at], self._words[at], values[at][row], shift))
             yield reasons
 
 
-def _values(features: pl.DataFrame, name: str) -> list[Scalar]:
+def _values(features: pl.DataFrame, name: str, rows: pl.Series) -> list[Scalar]:
     if name not in features.columns:
-        return [None] * features.height
-    return [_scalar(value) for value in features[name].to_list()]
+        return [None] * len(rows)
+    return [_scalar(value) for value in features.get_column(name).gather(rows).to_list()]
 
 
 def _scalar(value: object) -> Scalar:

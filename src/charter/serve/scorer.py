@@ -296,7 +296,7 @@ class Scorer:
         features, best = numbers.features, numbers.best
         parts = self._contributor.contributions(numbers.X[chosen])
         matrix = parts[np.arange(len(chosen)), best[chosen]] if best is not None else parts[:, 0]
-        yield from zip(chosen.tolist(), self._top.of(matrix, features[chosen]), strict=True)
+        yield from zip(chosen.tolist(), self._top.of(matrix, features, chosen), strict=True)
 
     def _fallback(self, inputs: pl.DataFrame, why: str, warnings: list[list[str]]) -> Scored:
         fallback = self.rules.fallback or {}

@@ -84,7 +84,7 @@ def test_reasons_add_up_the_columns_of_a_feature_and_speak_in_words():
         ["a=1", "a=2", "b", "c"], {"a=1": "a", "a=2": "a"}, count=2, factors={"a": "colour", "c": "calls"}
     )
     frame = pl.DataFrame({"a": ["red", None], "b": [1.5, float("nan")], "c": [12_000, 3]})
-    first, second = top.of(np.array([[0.5, -2.0, 0.1, 1.0], [0.0, 0.0, -3.0, 0.0]]), frame)
+    first, second = top.of(np.array([[0.5, -2.0, 0.1, 1.0], [0.0, 0.0, -3.0, 0.0]]), frame, np.array([0, 1]))
     assert [(r.feature, r.value, r.contribution) for r in first] == [("a", "red", -1.5), ("c", 12_000, 1.0)]
     assert [r.text for r in first] == ["colour = red lowers the score", "calls = 12,000 raises the score"]
     assert [(r.feature, r.value, r.text) for r in second] == [
@@ -93,8 +93,19 @@ def test_reasons_add_up_the_columns_of_a_feature_and_speak_in_words():
 
 
 def test_reasons_of_nothing():
-    assert list(TopReasons(["a"], {}, count=2, factors={}).of(np.zeros((0, 1)), pl.DataFrame())) == []
-    gone = TopReasons(["a"], {}, count=2, factors={}).of(np.array([[np.nan]]), pl.DataFrame({"b": [1]}))
+    assert (
+        list(
+            TopReasons(["a"], {}, count=2, factors={}).of(
+                np.zeros((0, 1)), pl.DataFrame(), np.zeros(0, np.intp)
+            )
+        )
+        == []
+    )
+    gone = TopReasons(["a"], {}, count=2, factors={}).of(
+        np.array([[np.nan]]), pl.DataFrame({"b": [1]}), np.array([0])
+    )
     assert list(gone) == [[]]
-    missing = TopReasons(["a"], {}, count=1, factors={}).of(np.array([[2.0]]), pl.DataFrame({"b": [1]}))
+    missing = TopReasons(["a"], {}, count=1, factors={}).of(
+        np.array([[2.0]]), pl.DataFrame({"b": [1]}), np.array([0])
+    )
     assert [r.text for [r] in missing] == ["a is missing, which raises the score"]
