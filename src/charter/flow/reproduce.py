@@ -7,16 +7,21 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
-from charter.core.errors import UsageError
+from charter.core.errors import DataError, UsageError
 from charter.core.progress import Progress
 from charter.flow.context import Context, Done, Output
 from charter.flow.plan import RECORDED, Stage
 from charter.flow.views import trained_result, version_number
 from charter.flow.workspace import Workspace
+from charter.registry.package import MANIFEST
 from charter.spec.loader import Loaded, loads
+from charter.spec.types import ModelSpec
+
+if TYPE_CHECKING:
+    from charter.registry.types import StageResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Reproduction:
     rows
         Where the rows came from: read again from the sources, or kept in the snapshot.
     environment
-        Distribution to (then, now), where versions differ.
+        What is installed, the interpreter, the machine and Charter's code: name to (then, now), where they differ.
     """
 
     version: str
@@ -58,6 +63,8 @@ class Reproduction:
         found = [f"{head} built again from {self.rows}: {self.rebuilt[:16]}, not the same."]
         found += [f"  {name}: {word}" for name, word in self.differences.items()]
         found += [f"  {name} {then} then, {now} now" for name, (then, now) in self.environment.items()]
+        if self.differences.keys() == {MANIFEST}:
+            found.append("  Model and evaluation are identical; the manifest names another environment.")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -79,8 +86,6 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
 
     The sources are read again where they are still what they were; otherwise the rows of the snapshot are used.
     """
-    from charter.data.io.sources import fingerprints
-
     blobs = workspace.blobs()
     with workspace.records(loaded.spec.name, readonly=True) as records:
         found = records.version(version_number(version))
@@ -97,8 +102,7 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
             f"the specification of {found.name} is not recorded", remedy="See `charter history`."
         )
     then = loads(text.decode(), file=f"{found.name}.json")
-    now = fingerprints(then.spec.data.sources, workspace.root, workspace.settings)
-    same = all(snapshot.inputs.get(f"source {name}") == digest for name, digest in now.items())
+    same = _sources_unchanged(then.spec, snapshot, workspace)
     with tempfile.TemporaryDirectory(prefix="charter-reproduce-") as folder:
         settings = replace(workspace.settings, records_url=None, blobs_url=None)
         again = replace(workspace, settings=settings, state=Path(folder) / "state")
@@ -122,10 +126,10 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
                 if new.get(name) != old.get(name)
             }
             environment: dict[str, tuple[str, str]] = {}
-            if "manifest.json" in differences:
-                environment = _environment(
-                    json.loads(blobs.get(old["manifest.json"])),
-                    json.loads(ctx.blobs.get(new["manifest.json"])),
+            if MANIFEST in differences:
+                environment = environment_changes(
+                    json.loads(blobs.get(old[MANIFEST])),
+                    json.loads(ctx.blobs.get(new[MANIFEST])),
                 )
     return Reproduction(
         found.name,
@@ -152,11 +156,41 @@ def _copy_tree(blobs: Any, ctx: Context, tree: Digest, folder: Path) -> None:
     ctx.blobs.put_tree(folder / "snapshot")
 
 
-def _environment(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    before = {**then["environment"]["distributions"], "charter (code)": then["code_version"]}
-    after = {**now["environment"]["distributions"], "charter (code)": now["code_version"]}
+def environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Compare what two manifests say of the interpreter, the distributions and Charter's own code.
+
+    Returns
+    -------
+    dict
+        Name to (then, now), where they differ; ``absent`` for what is not there.
+
+    Examples
+    --------
+    >>> then = {"code_version": "0.1.0+aa", "environment": {"python": "3.11.7", "distributions": {"numpy": "2.1.0"}}}
+    >>> now = {"code_version": "0.1.0+aa", "environment": {"python": "3.11.7", "distributions": {"numpy": "2.2.0"}}}
+    >>> environment_changes(then, now)
+    {'numpy': ('2.1.0', '2.2.0')}
+    """
+    before, after = _flat(then), _flat(now)
     return {
         name: (before.get(name, "absent"), after.get(name, "absent"))
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     }
+
+
+def _flat(manifest: Mapping[str, Any]) -> dict[str, str]:
+    environment = manifest["environment"]
+    machine = {name: str(value) for name, value in environment.items() if name != "distributions"}
+    return {**environment["distributions"], **machine, "charter (code)": manifest["code_version"]}
+
+
+def _sources_unchanged(spec: ModelSpec, snapshot: StageResult, workspace: Workspace) -> bool:
+    """Whether the sources still are what the snapshot was taken of; one that is gone is not."""
+    from charter.data.io.sources import fingerprints
+
+    try:
+        now = fingerprints(spec.data.sources, workspace.root, workspace.settings)
+    except DataError:
+        return False
+    return all(snapshot.inputs.get(f"source {name}") == digest for name, digest in now.items())
