@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
 from charter.core.errors import PackageError, Refusal
+from charter.flow.logs import log_folder
 from charter.flow.plan import Stage
 from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.views import trained_result
@@ -17,6 +18,7 @@ from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.serve.deployment import Deployment
+    from charter.serve.policy import LogPolicy
 
 
 def released(workspace: Workspace, loaded: Loaded) -> Deployment:
@@ -47,7 +49,16 @@ def released(workspace: Workspace, loaded: Loaded) -> Deployment:
     history = {}
     if loaded.spec.data.observations.entity is not None:
         history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
-    return Deployment((DeployedModel(name, f"v{deployment.version}", folder, history, trusted),))
+    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, _log_policy(folder))
+    return Deployment((served,), log_folder(workspace))
+
+
+def _log_policy(folder: Path) -> LogPolicy:
+    """What the released specification (not the one that is being edited) says of the log."""
+    from charter.serve.policy import LogPolicy
+
+    spec = json.loads((folder / "spec.json").read_bytes())
+    return LogPolicy.from_json(spec["serve"].get("log", {}))
 
 
 def _prove(folder: Path, trusted: Mapping[str, str]) -> None:

@@ -614,8 +614,20 @@ class Fallback(Part):
         return self
 
 
+class LogSpec(Part):
+    """What is kept of each answer."""
+
+    mode: Literal["durable", "relaxed", "none"] = "relaxed"
+    """``durable``: on disk before the answer goes, else the answer is 503. ``relaxed``: handed to the operating system
+    within 100 ms; answers go on with a warning when it fails. ``none``: nothing."""
+    personal: Literal["drop", "hash", "keep"] = "hash"
+    """Inputs of sensitivity ``personal``: absent, a keyed hash that still tells equal from different, or kept."""
+    inputs: bool = True
+    """Whether inputs are kept."""
+
+
 class ServeSpec(Part):
-    """How answers look."""
+    """How answers look, and what is kept of them."""
 
     reasons: Annotated[int, Field(ge=0, le=20)] = 0
     """Top factors given with a decision."""
@@ -626,6 +638,7 @@ class ServeSpec(Part):
     fallback: Fallback | None = None
     factors: dict[Column, Sentence] = {}
     """Features in words, for reasons: ``utilisation: share of the credit line in use``."""
+    log: LogSpec = LogSpec()
 
 
 class ModelSpec(Part):
