@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
 from charter.core.errors import PackageError, Refusal
+from charter.flow.features import store_policy
 from charter.flow.logs import log_folder
 from charter.flow.plan import Stage
 from charter.flow.release import lay_out, package_folder, trusted_keys
@@ -49,7 +50,8 @@ def released(workspace: Workspace, loaded: Loaded) -> Deployment:
     history = {}
     if loaded.spec.data.observations.entity is not None:
         history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
-    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, _log_policy(folder))
+    log, store = _log_policy(folder), store_policy(workspace, folder)
+    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, log, store)
     return Deployment((served,), log_folder(workspace))
 
 

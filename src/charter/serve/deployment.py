@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.errors import UsageError
-from charter.serve.policy import LogPolicy
+from charter.serve.policy import LogPolicy, StorePolicy
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +30,8 @@ class DeployedModel:
         Name of a signer to public key (64 hexadecimal characters). The package must be signed by one of them.
     log
         What of each answer is kept, where the deployment names a log.
+    features
+        The store that window features are looked up in; None computes them from ``history``.
     """
 
     name: str
@@ -38,6 +40,7 @@ class DeployedModel:
     history: Mapping[str, Path] = field(default_factory=dict)
     trusted_keys: Mapping[str, str] = field(default_factory=dict)
     log: LogPolicy = field(default_factory=LogPolicy)
+    features: StorePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Deployment:
                     "history": {name: str(path.absolute()) for name, path in sorted(m.history.items())},
                     "trusted_keys": dict(sorted(m.trusted_keys.items())),
                     "log": m.log.to_json(),
+                    "features": m.features.to_json() if m.features is not None else None,
                 }
                 for m in self.models
             ],
@@ -93,6 +97,7 @@ class Deployment:
                     {str(k): base / v for k, v in m.get("history", {}).items()},
                     {str(k): str(v) for k, v in m.get("trusted_keys", {}).items()},
                     LogPolicy.from_json(m.get("log", {})),
+                    StorePolicy.from_json(m["features"]) if m.get("features") else None,
                 )
                 for m in data["models"]
             )

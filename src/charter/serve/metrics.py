@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from charter.serve.counters import Counters
@@ -42,6 +50,19 @@ class Metrics:
         )
         self._warnings = Counter(
             "charter_warned", "Rows answered with a warning", ["model", "version"], registry=r
+        )
+        self._lookups = Counter(
+            "charter_feature_lookups",
+            "Rows looked up in the feature store",
+            ["model", "version", "outcome"],
+            registry=r,
+        )
+        self._as_of = Gauge(
+            "charter_features_as_of_seconds",
+            "Unix time that the stored features look back from",
+            ["model", "version"],
+            registry=r,
+            multiprocess_mode="mostrecent",
         )
         self._batch = Histogram(
             "charter_batch_rows", "Rows scored together", ["model"], buckets=_ROWS, registry=r
@@ -91,9 +112,15 @@ class Metrics:
         fallbacks = sum(scored.fallback)
         if fallbacks:
             self._child(self._fallbacks, model, version).inc(fallbacks)
+        for outcome, rows in scored.lookups.items():
+            self._child(self._lookups, model, version, outcome).inc(rows)
         warned = sum(1 for w in scored.warnings if w)
         if warned:
             self._child(self._warnings, model, version).inc(warned)
+
+    def stored(self, model: str, version: str, as_of: datetime) -> None:
+        """Say from when the stored features look back; naive UTC."""
+        self._child(self._as_of, model, version).set(as_of.replace(tzinfo=UTC).timestamp())
 
     def logged(self, model: str, rows: int, seconds: float) -> None:
         """Count rows that were written to the prediction log."""

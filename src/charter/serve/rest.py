@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,14 @@ def rest(application: Application) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         ready = application.ready and bool(application.models)
-        body = {"ready": ready, "models": {m.name: m.version for m in application.models}}
+        body: dict[str, Any] = {"ready": ready, "models": {m.name: m.version for m in application.models}}
+        # A store that is down or stale is told, and no reason to take the server away: it answers with defaults.
+        if stores := await asyncio.to_thread(_stores, application):
+            body["features"] = stores
         return JSONResponse(body, status_code=200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
+        await asyncio.to_thread(_stores, application)
         return Response(application.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def models(_: Request) -> Response:
@@ -111,6 +115,17 @@ def _day(text: str | None, name: str) -> date | None:
         raise refuse(
             422, "date", f"{name} is {text!r}; it must be a day such as 2026-03-01", field=name, value=text
         ) from None
+
+
+def _stores(application: Application) -> dict[str, dict[str, Any]]:
+    """State of the feature stores by model and version; the metrics learn what was materialised last as well."""
+    found: dict[str, dict[str, Any]] = {}
+    for model in application.models:
+        if (lookup := model.scorer.lookup) is not None:
+            found.setdefault(model.name, {})[model.version] = lookup.state(datetime.now(UTC))
+            if (as_of := lookup.as_of) is not None:
+                application.metrics.stored(model.name, model.version, as_of)
+    return found
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +60,8 @@ class Scored:
         What was asked, typed, with ``as_of`` filled: n rows.
     features
         What the model saw (and the inputs); rows that a fallback answered are left out.
+    lookups
+        How many rows had which outcome in the feature store (see `charter.serve.online.OUTCOMES`).
     """
 
     score: npt.NDArray[np.float64]
@@ -72,6 +74,7 @@ class Scored:
     fallback: list[bool] = field(default_factory=list)
     inputs: pl.DataFrame | None = None
     features: pl.DataFrame | None = None
+    lookups: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)

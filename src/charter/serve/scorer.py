@@ -15,13 +15,14 @@ from charter.core.clock import Clock, SystemClock
 from charter.core.errors import CharterError, DataError, PackageError
 from charter.core.nearest import did_you_mean
 from charter.features.expressions import compile_expression
-from charter.features.featureset import FeatureSet, complete, histories
+from charter.features.featureset import FeatureSet, complete, compute, histories
 from charter.features.history import History
 from charter.features.preprocess import Preprocessor
 from charter.serve.bundle import Bundle, read_bundle
 from charter.serve.contributions import contributor
 from charter.serve.decide import POSITIVE, bands, decide_binary
 from charter.serve.model import OnnxModel
+from charter.serve.online import Lookup
 from charter.serve.past import Past
 from charter.serve.ranges import SeenRanges
 from charter.serve.reasons import TopReasons
@@ -46,6 +47,8 @@ class Scorer:
         What `charter.serve.bundle.read_bundle` read.
     history
         Events per source, for models of entities; frames as prepared (or histories).
+    lookup
+        Where window features are looked up instead of computed from ``history``.
     clock
         Says when "now" is, for requests without ``as_of``.
     """
@@ -55,6 +58,7 @@ class Scorer:
         bundle: Bundle,
         history: Mapping[str, pl.DataFrame | History] | None = None,
         *,
+        lookup: Lookup | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.bundle = bundle
@@ -75,8 +79,11 @@ class Scorer:
         self._schema = pl.Schema({i.name: DTYPES[i.type] for i in self.signature.inputs})
         self._clock = clock or SystemClock()
         self._fallback_rule = _compile_rule(self.rules.fallback)
-        self._events = _histories(history or {}, self._features)
-        self._past = Past(self.signature.entity, self._events) if self.signature.entity else None
+        self.lookup = lookup
+        self._events = _histories(history or {}, self._features) if lookup is None else {}
+        self._past: Past | Lookup | None = lookup
+        if lookup is None and self.signature.entity:
+            self._past = Past(self.signature.entity, self._events)
 
     @classmethod
     def load(
@@ -84,6 +91,7 @@ class Scorer:
         folder: Path,
         history: Mapping[str, pl.DataFrame | History] | None = None,
         *,
+        lookup: Lookup | None = None,
         clock: Clock | None = None,
     ) -> Scorer:
         """Load a bundle or an unpacked (and verified) package.
@@ -96,7 +104,7 @@ class Scorer:
             When a source of events that the windows need is missing.
         """
         try:
-            return cls(read_bundle(folder), history, clock=clock)
+            return cls(read_bundle(folder), history, lookup=lookup, clock=clock)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PackageError(
                 f"{folder.name}: the bundle cannot be understood: {type(error).__name__} {error}",
@@ -146,8 +154,12 @@ class Scorer:
     ) -> Scored:
         """Like `score`, without building a frame; with ``soft`` the declared fallback answers for what fails."""
         inputs = self._inputs(frame, now)
-        scored = self._soft(inputs, decide, explain) if soft else self._run(inputs, decide, explain)
+        # Looked up once, however often what follows comes back to the features.
+        known = inputs if self.lookup is None else self.lookup.join(inputs)
+        scored = self._soft(known, decide, explain) if soft else self._run(known, decide, explain)
         scored.inputs = inputs
+        if self.lookup is not None:
+            scored.lookups = self.lookup.tally(known)
         return scored
 
     def _soft(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
@@ -233,6 +245,8 @@ class Scorer:
             raise DataError(f"{self.bundle.name}: {str(error).splitlines()[0]}") from error
 
     def _compute(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        if self.lookup is not None:
+            return compute(self.lookup.join(inputs), self._features)
         return complete(inputs, self._features, self._events)
 
     def _run(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:

@@ -626,6 +626,20 @@ class LogSpec(Part):
     """Whether inputs are kept."""
 
 
+class FeatureStoreSpec(Part):
+    """Where window features come from when a request is answered."""
+
+    store: Literal["history", "sqlite", "redis"] = "history"
+    """``history``: computed from the events of the release, exact at any moment. ``sqlite``, ``redis``: looked up as
+    ``charter features materialise`` last put them there."""
+    url: str | None = None
+    """Redis: its address, such as ``${REDIS_URL}`` from the environment. SQLite: a file relative to the specification,
+    by default in ``.charter``."""
+    fresh_within: DurationText = "1d"
+    """Stored features older than this at the moment asked for are not used: the answer is made from the windows'
+    defaults, with a warning."""
+
+
 class ServeSpec(Part):
     """How answers look, and what is kept of them."""
 
@@ -638,6 +652,7 @@ class ServeSpec(Part):
     fallback: Fallback | None = None
     factors: dict[Column, Sentence] = {}
     """Features in words, for reasons: ``utilisation: share of the credit line in use``."""
+    features: FeatureStoreSpec = FeatureStoreSpec()
     log: LogSpec = LogSpec()
 
 

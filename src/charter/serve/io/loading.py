@@ -17,6 +17,7 @@ from charter.registry.trees import tree_bytes
 from charter.serve.bundle import read_bundle
 from charter.serve.counters import Reference
 from charter.serve.deployment import DeployedModel, Deployment, parse_deployment
+from charter.serve.io.stores import open_lookup
 from charter.serve.scorer import Scorer
 from charter.serve.served import Served
 
@@ -91,11 +92,15 @@ def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str,
 
 def _load(model: DeployedModel, max_rows: int) -> Served:
     proven = verify(model.package, model.trusted_keys)
-    history = read_history(model.package, model.history.get)
+    lookup, history = None, None
+    if model.features is not None:
+        lookup = open_lookup(model.features, read_bundle(model.package))
+    else:
+        history = read_history(model.package, model.history.get)
     return Served(
         model.name,
         model.version,
-        Scorer.load(model.package, history),
+        Scorer.load(model.package, history, lookup=lookup),
         max_rows=max_rows,
         package=_tree_digest(proven),
         log=model.log,

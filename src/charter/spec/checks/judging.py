@@ -61,7 +61,9 @@ def _reweighable(path: Path, column: str, look: Examiner, scope: Scope) -> None:
     if train.task != "binary":
         look.fault(path, f"weighs groups by a binary label, and the task is {train.task}")
     elif train.imbalance not in ("none", "class_weight"):
-        look.fault(path, f"weighs rows, and imbalance: {train.imbalance} draws them", "use none or class_weight")
+        look.fault(
+            path, f"weighs rows, and imbalance: {train.imbalance} draws them", "use none or class_weight"
+        )
     else:
         _protected(path, column, look, scope)
 
@@ -252,12 +254,31 @@ def check_serving(look: Examiner, scope: Scope) -> None:
             wants="truth",
             forbidden=unusable(scope),
         )
+    _check_store(look)
     for name in spec.serve.factors:
         check_feature_name(("serve", "factors", name), name, look, scope)
     if spec.train.task != "binary" and spec.serve.reasons_for == "flagged":
         look.fault(
             ("serve", "reasons_for"), "is flagged, but only a binary task flags", "use always or asked"
         )
+
+
+def _check_store(look: Examiner) -> None:
+    declared = look.spec.serve.features
+    path: Path = ("serve", "features")
+    if declared.store == "history":
+        if declared.url is not None:
+            look.fault((*path, "url"), "is for a store, and features come from the history",
+                       "add store: redis or sqlite, or leave the url out")  # fmt: skip
+        return
+    if not look.spec.features.windows:
+        look.fault(
+            (*path, "store"),
+            f"is {declared.store}, but the model has no windows to look up",
+            "leave serve.features out",
+        )
+    if declared.store == "redis" and declared.url is None:
+        look.fault((*path, "store"), "is redis, whose address is missing", "add url: ${REDIS_URL}")
 
 
 def _check_bands(bands: Mapping[str, float], look: Examiner) -> None:
