@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -54,7 +55,9 @@ class ServerLimits:
 
 
 @dataclass(slots=True)
-class _Route:
+class Route:
+    """A model and the queue in front of it."""
+
     served: Served
     batcher: Batcher
 
@@ -70,11 +73,20 @@ class Application:
         Makes the identifiers of requests that bring none.
     observer
         Told of every batch before it is answered: the prediction log and the profile counters.
+    background
+        Runs beside the server from start to end, for example `charter.serve.io.follow.Follower.follow`.
+
+    Attributes
+    ----------
+    ready
+        Whether every model has answered its own example.
+    trouble
+        Why the deployment that is asked for does not serve; None when it does.
 
     Raises
     ------
     ValueError
-        When two models have one name.
+        When a version of a model is there twice.
     """
 
     def __init__(
@@ -85,13 +97,18 @@ class Application:
         metrics: Metrics | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
         observer: Observer | None = None,
+        background: Callable[[Application], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.metrics = metrics or Metrics()
         self.ready = False
+        self.trouble: str | None = None
+        self._background = background
+        self._beside: asyncio.Task[None] | None = None
         self._new_id = new_id
         self._observer = observer
-        self._routes: Mapping[str, _Route] = {}
+        self._routes: Mapping[str, Route] = {}
+        self._models: tuple[Served, ...] = ()
         self.replace(models)
         self._rest = rest(self)
 
@@ -102,15 +119,50 @@ class Application:
 
     @property
     def models(self) -> tuple[Served, ...]:
-        """What is served now, by name."""
-        return tuple(self._routes[name].served for name in sorted(self._routes))
+        """What is served now, by name; of several versions of a model the one that its plain route leads to first."""
+        return self._models
 
     def replace(self, models: Sequence[Served]) -> None:
-        """Serve these models from the next request on; requests under way keep the model they began with."""
-        names = [m.name for m in models]
-        if len(set(names)) != len(names):
-            raise ValueError(f"models: two have one name among {', '.join(names)}")
-        self._routes = {m.name: _Route(m, self._batcher(m)) for m in models}
+        """Serve these models from the next request on; requests under way keep the model they began with.
+
+        The first version of a name answers at ``/api/v1/predict/NAME``; every version answers at
+        ``/api/v1/predict/NAME/versions/VERSION``.
+        """
+        known = {id(route.served): route for route in self._routes.values()}
+        routes: dict[str, Route] = {}
+        for model in models:
+            path = f"{model.name}/versions/{model.version}"
+            if path in routes:
+                raise ValueError(f"models: {model.name} {model.version} is there twice")
+            route = known.get(id(model)) or Route(model, self._batcher(model))
+            routes[path] = route
+            routes.setdefault(model.name, route)
+        self._models = tuple(sorted(models, key=lambda m: m.name))
+        self._routes = routes
+
+    def route(self, name: str) -> Route:
+        """Find a model by its name, or by ``NAME/versions/VERSION``.
+
+        Raises
+        ------
+        Refused
+            404 with the nearest name.
+        """
+        route = self._routes.get(name)
+        if route is None:
+            plain, _, version = name.partition("/versions/")
+            if plain in self._routes and version:
+                there = [m.version for m in self._models if m.name == plain]
+                hint = did_you_mean(version[:200], there)
+                raise refuse(
+                    404, "version", f"{plain} is not served in version {version[:80]!r}; {hint}",
+                    field="version", value=version,
+                )  # fmt: skip
+            hint = did_you_mean(name[:200], [m.name for m in self._models])
+            raise refuse(
+                404, "model", f"no model {name[:80]!r} is served here; {hint}", field="model", value=name
+            )
+        return route
 
     def _batcher(self, served: Served) -> Batcher:
         run, limits = self._counted(served), self.limits.batch
@@ -143,8 +195,8 @@ class Application:
         name = scope["path"][len(PREDICT) :]
         label, status = "", 200
         try:
-            route = self._route(name)
-            label = name
+            route = self.route(name)
+            label = route.served.name
             if scope["method"] != "POST":
                 raise refuse(
                     405, "method", f"{scope['method']} is not allowed here; send POST", field="method"
@@ -182,15 +234,6 @@ class Application:
         finally:
             self.metrics.request(label, status, perf_counter() - began)
 
-    def _route(self, name: str) -> _Route:
-        route = self._routes.get(name)
-        if route is None:
-            hint = did_you_mean(name[:200], self._routes)
-            raise refuse(
-                404, "model", f"no model {name[:80]!r} is served here; {hint}", field="model", value=name
-            )
-        return route
-
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
@@ -203,6 +246,8 @@ class Application:
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 self.ready = True
+                if self._background is not None:
+                    self._beside = asyncio.create_task(self._background(self))
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.ready = False

@@ -45,7 +45,7 @@ class DeployedModel:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The models that one server serves; names differ.
+    """The models that one server serves; of several versions of a name the first answers at its plain route.
 
     Attributes
     ----------
@@ -106,9 +106,11 @@ class Deployment:
             raise UsageError(
                 f"deployment lacks or garbles {error}", remedy="Write it again with `charter serve`."
             ) from error
-        names = [m.name for m in models]
+        names = [f"{m.name} {m.version}" for m in models]
         if not models or len(set(names)) != len(names):
-            raise UsageError(f"a deployment needs models of different names; this one has {names}")
+            raise UsageError(
+                f"a deployment needs models of different names or versions; this one has {names}"
+            )
         return cls(models, log)
 
 

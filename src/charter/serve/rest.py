@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from charter.serve.problem import Refused, refuse
 
 if TYPE_CHECKING:
     from charter.serve.app import Application
+    from charter.serve.served import Served
 
 PATHS = (
     "/api/v1/models",
@@ -42,7 +44,9 @@ def rest(application: Application) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         ready = application.ready and bool(application.models)
-        body: dict[str, Any] = {"ready": ready, "models": {m.name: m.version for m in application.models}}
+        body: dict[str, Any] = {"ready": ready, "models": _versions(application.models)}
+        if application.trouble is not None:
+            body["trouble"] = application.trouble
         # A store that is down or stale is told, and no reason to take the server away: it answers with defaults.
         if stores := await asyncio.to_thread(_stores, application):
             body["features"] = stores
@@ -115,6 +119,11 @@ def _day(text: str | None, name: str) -> date | None:
         raise refuse(
             422, "date", f"{name} is {text!r}; it must be a day such as 2026-03-01", field=name, value=text
         ) from None
+
+
+def _versions(models: Sequence[Served]) -> dict[str, str]:
+    """Version by name; of several the one that the plain route leads to."""
+    return {m.name: m.version for m in reversed(models)}
 
 
 def _stores(application: Application) -> dict[str, dict[str, Any]]:

@@ -56,7 +56,7 @@ def verify_all(deployment: Deployment) -> None:
 
 def load_models(deployment: Deployment, *, max_rows: int = 10_000) -> list[Served]:
     """Verify and load every model of a deployment."""
-    return [_load(model, max_rows) for model in deployment.models]
+    return [load_model(model, max_rows=max_rows) for model in deployment.models]
 
 
 def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str, pl.DataFrame]:
@@ -90,7 +90,8 @@ def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str,
     return frames
 
 
-def _load(model: DeployedModel, max_rows: int) -> Served:
+def load_model(model: DeployedModel, *, max_rows: int = 10_000) -> Served:
+    """Verify a package, then load it."""
     proven = verify(model.package, model.trusted_keys)
     lookup, history = None, None
     if model.features is not None:

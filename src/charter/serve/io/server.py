@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -23,21 +25,45 @@ if TYPE_CHECKING:
 
 DEPLOYMENT = "CHARTER_DEPLOYMENT"
 """Environment variable that tells workers which deployment file to load."""
+STATE = "CHARTER_SERVER_STATE"
+"""Environment variable that tells workers the folder which they share with their parent."""
+_STARTED, _FAILED = "started", "failed"
 DRAIN_SECONDS = 30
+RESPAWN_SECONDS = 0.5
+"""A worker that dies is replaced after so long; the others go on answering."""
 
 
 def application() -> Application:
-    """Build the application of the deployment that ``CHARTER_DEPLOYMENT`` names; each worker calls it once."""
+    """Build the application of the deployment that ``CHARTER_DEPLOYMENT`` names; each worker calls it once.
+
+    A worker that cannot start although none could before ends the server: a deployment that does not load must be
+    told at once. Once one has started, a worker that fails is replaced and what serves goes on serving.
+    """
+    state = Path(os.environ[STATE])
+    try:
+        built = _application()
+    except Exception as error:  # whatever it was, the parent must learn of it; the worker raises it again
+        if not (state / _STARTED).exists():
+            (state / _FAILED).write_text(str(error), encoding="utf-8")
+            os.kill(os.getppid(), signal.SIGTERM)
+        raise
+    (state / _STARTED).touch()
+    return built
+
+
+def _application() -> Application:
     from charter.serve.app import Application, ServerLimits
-    from charter.serve.io.loading import load_models, read_deployment
+    from charter.serve.io.follow import Follower
+    from charter.serve.io.loading import load_model
     from charter.serve.io.recorder import Recorder
     from charter.serve.metrics import Metrics
 
     limits, metrics = ServerLimits(), Metrics()
-    deployment = read_deployment(Path(os.environ[DEPLOYMENT]))
+    follower = Follower(Path(os.environ[DEPLOYMENT]), partial(load_model, max_rows=limits.rows))
+    deployment = follower.deployment
     observer = Recorder(deployment.log, metrics) if deployment.log is not None else None
-    models = load_models(deployment, max_rows=limits.rows)
-    return Application(models, limits=limits, metrics=metrics, observer=observer)
+    models = follower.models(deployment)
+    return Application(models, limits=limits, metrics=metrics, observer=observer, background=follower.follow)
 
 
 def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:
@@ -66,10 +92,15 @@ def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers:
     os.environ[DEPLOYMENT] = str(deployment.absolute())
     # Workers share the processors; a pool per worker as large as the machine only gets in its own way.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-    with tempfile.TemporaryDirectory(prefix="charter-metrics-") as shared:
+    with tempfile.TemporaryDirectory(prefix="charter-server-") as state:
+        os.environ[STATE] = state
         if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+            (Path(state) / "metrics").mkdir()
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(state) / "metrics")
         _serve(host, port, workers)
+        failed = Path(state) / _FAILED
+        if failed.exists():
+            raise UsageError(f"the server could not start: {failed.read_text(encoding='utf-8')}")
 
 
 def _serve(host: str, port: int, workers: int) -> None:
@@ -88,6 +119,8 @@ def _serve(host: str, port: int, workers: int) -> None:
         websockets=False,
         log_level=LogLevels.warning,
         workers_kill_timeout=DRAIN_SECONDS,
+        respawn_failed_workers=True,
+        respawn_interval=RESPAWN_SECONDS,
     )
     server.serve()
 

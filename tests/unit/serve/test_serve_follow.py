@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from serve_models import GOOD, call
+
+from charter.core.errors import PackageError, UsageError
+from charter.registry.io.packages import build, sign
+from charter.registry.signing import Signer
+from charter.serve.app import Application
+from charter.serve.deployment import DeployedModel, Deployment
+from charter.serve.io.follow import Follower, mark
+from charter.serve.io.loading import read_deployment, write_deployment
+from charter.serve.io.server import main, start
+from charter.serve.served import Served
+
+
+@pytest.fixture(scope="module")
+def package(credit, tmp_path_factory) -> DeployedModel:
+    folder = tmp_path_factory.mktemp("package") / "credit-test"
+    signer = Signer("ann", Ed25519PrivateKey.generate())
+    build(credit.folder, {}, folder, name="credit-test", digests={}, code_version="0", environment={})
+    sign(folder, signer)
+    return DeployedModel("credit-test", "v1", folder, {}, {"ann": signer.public_key})
+
+
+def deploy(path: Path, *models: DeployedModel) -> None:
+    write_deployment(path, Deployment(models))
+
+
+class Loader:
+    """Gives models of the same scorer under whatever name and version is asked for."""
+
+    def __init__(self, credit) -> None:
+        self.scorer, self.asked = credit.scorer(), []
+
+    def __call__(self, model: DeployedModel) -> Served:
+        self.asked.append(model.version)
+        if model.version == "v13":
+            raise PackageError("model.onnx: the checksum is wrong")
+        return Served(model.name, model.version, self.scorer)
+
+
+@pytest.fixture
+def followed(credit, package, tmp_path):
+    path = tmp_path / "deployment.json"
+    deploy(path, package)
+    loader = Loader(credit)
+    follower = Follower(path, loader)
+    application = Application(follower.models(follower.deployment))
+    return path, loader, follower, application
+
+
+def versions(application: Application) -> list[str]:
+    return [m.version for m in application.models]
+
+
+def test_a_change_of_the_file_swaps_and_keeps_what_stays(followed, package):
+    path, loader, follower, application = followed
+    asyncio.run(follower.look(application))
+    assert loader.asked == ["v1"]
+    deploy(path, replace(package, version="v2"), package)
+    asyncio.run(follower.look(application))
+    assert loader.asked == ["v1", "v2"]
+    assert versions(application) == ["v2", "v1"]
+    plain = json.loads(call(application, body=json.dumps(GOOD).encode())[2])
+    pinned = call(application, "/api/v1/predict/credit-test/versions/v1", json.dumps(GOOD).encode())[2]
+    assert (plain["version"], json.loads(pinned)["version"]) == ("v2", "v1")
+    status, _, refused = call(application, "/api/v1/predict/credit-test/versions/v3", b"{}")
+    assert status == 404
+    assert "not served in version 'v3'; allowed: v1, v2" in json.loads(refused)["error"]["message"]
+
+
+def test_a_model_that_does_not_prove_itself_changes_nothing(followed, package, monkeypatch):
+    path, loader, follower, application = followed
+    deploy(path, replace(package, version="v13"))
+    asyncio.run(follower.look(application))
+    assert versions(application) == ["v1"]
+    assert application.trouble == "model.onnx: the checksum is wrong"
+    application.ready = True
+    status, _, body = call(application, "/readyz", method="GET")
+    assert (status, json.loads(body)["trouble"]) == (200, application.trouble)
+    asyncio.run(follower.look(application))
+    assert loader.asked == ["v1", "v13"]
+    monkeypatch.setattr("charter.serve.io.follow.time.monotonic", lambda: time.time() + 1e9)
+    asyncio.run(follower.look(application))
+    assert loader.asked == ["v1", "v13", "v13"]
+    path.write_text("{")
+    asyncio.run(follower.look(application))
+    assert "not JSON" in application.trouble
+    deploy(path, replace(package, version="v2"))
+    asyncio.run(follower.look(application))
+    assert (versions(application), application.trouble) == (["v2"], None)
+
+
+def test_a_missing_file_is_a_change(followed):
+    path, _, follower, application = followed
+    path.unlink()
+    assert mark(path) is None
+    asyncio.run(follower.look(application))
+    assert "cannot be read" in application.trouble
+    assert versions(application) == ["v1"]
+
+
+def test_the_same_version_twice_is_refused(package, tmp_path):
+    deploy(tmp_path / "d.json", package, package)
+    with pytest.raises(UsageError, match="different names or versions"):
+        read_deployment(tmp_path / "d.json")
+
+
+def test_swaps_under_load_fail_no_request(package, tmp_path):
+    path = tmp_path / "deployment.json"
+    deploy(path, package)
+    running = start(path, workers=2, log=tmp_path / "server.log")
+    seen: list[tuple[int, str]] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=running.url, timeout=30) as client:
+            while not over.is_set():
+                answer = client.post("/api/v1/predict/credit-test", json=GOOD)
+                seen.append((answer.status_code, answer.json().get("version")))
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    try:
+        for thread in clients:
+            thread.start()
+        for version in ("v2", "v3"):
+            deploy(path, replace(package, version=version))
+            limit = time.monotonic() + 20
+            while {v for _, v in seen[-40:]} != {version} and time.monotonic() < limit:
+                time.sleep(0.05)
+        deploy(path, replace(package, version="v4", trusted_keys={"bob": "00" * 32}))
+        with httpx.Client(base_url=running.url, timeout=30) as client:
+            while "trouble" not in (body := client.get("/readyz").json()):
+                time.sleep(0.05)
+        over.set()
+    finally:
+        over.set()
+        for thread in clients:
+            thread.join()
+        running.stop()
+    assert {status for status, _ in seen} == {200}
+    assert {v for _, v in seen} == {"v1", "v2", "v3"}
+    assert body["models"] == {"credit-test": "v3"}
+    assert "signature" in body["trouble"] or "sign" in body["trouble"]
+
+
+def test_a_deployment_that_cannot_load_ends_the_server(package, churn, tmp_path, capsys):
+    folder = tmp_path / "churn-test"
+    signer = Signer("ann", Ed25519PrivateKey.generate())
+    build(churn.folder, {}, folder, name="churn-test", digests={}, code_version="0", environment={})
+    sign(folder, signer)
+    deploy(tmp_path / "d.json", DeployedModel("churn-test", "v1", folder, {}, {"ann": signer.public_key}))
+    assert main([str(tmp_path / "d.json"), "--port", "0"]) == 2
+    assert "events of source 'orders' are missing" in capsys.readouterr().err
