@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
 from charter.core.digest import digest_file, digest_json
-from charter.core.errors import DataError, Refusal, UsageError
+from charter.core.errors import Busy, DataError, Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.flow.lock import hold
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from charter.serve.batch import Counts
     from charter.serve.io.batch_job import Job
     from charter.serve.io.batch_pool import Outcome
+
+
+_FEW_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def score(
         file = Path(f"{beside}.run.json")
         write_atomic(file, json.dumps(record, indent=2, ensure_ascii=False).encode())
         remember(workspace, loaded, job, record)
-    shutil.rmtree(work)
+        shutil.rmtree(work)
     return Scored(record, file, resumed)
 
 
@@ -125,9 +128,15 @@ def _working(workspace: Workspace, work: Path, request: ScoreRequest) -> Iterato
         raise UsageError(
             f"{work.parent} cannot be written: {error.strerror}", remedy="Name a target in a folder of yours."
         ) from error
-    actor = workspace.settings.actor
-    with hold(work / "lock", doing=f"charter score {request.source}", actor=actor, clock=workspace.clock):
-        yield
+    actor, lock = workspace.settings.actor, work / "lock"
+    with hold(lock, doing=f"charter score {request.source}", actor=actor, clock=workspace.clock):
+        if not lock.exists():  # its holder finished between our opening the file and our locking it
+            raise Busy("another process has just finished this job", remedy="See what it wrote.")
+        try:
+            yield
+        finally:
+            if work.exists() and not any((work / name).exists() for name in ("job.json", "source.json")):
+                shutil.rmtree(work)
 
 
 # ------------------------------------------------------------------------------------------------------- work
@@ -163,7 +172,9 @@ def _outcomes(
 ) -> Generator[Outcome, None, None]:
     from charter.serve.io.batch_pool import cores, run_here, run_workers
 
-    workers = min(request.workers or cores(), max(len(todo), 1))
+    # A process of its own takes as long to start as some chunks take to score.
+    few = len(todo) <= _FEW_CHUNKS and not request.explain
+    workers = min(request.workers or (1 if few else cores()), max(len(todo), 1))
     if request.engine == "ray":
         from charter.flow.score_ray import run_on_ray
 

@@ -194,7 +194,7 @@ class Contract:
         """Write a reason in words; a personal value is not shown."""
         if rule.kind == "missing":
             return pl.lit(f"{rule.column} is missing")
-        must = f"must be {'a ' if rule.kind == 'type' else ''}{rule.text}"
+        must = f"must be {'of type ' if rule.kind == 'type' else ''}{rule.text}"
         if rule.column in self._personal:
             return pl.lit(f"{rule.column} {must}")
         value = pl.col(rule.column).cast(pl.String, strict=False).str.slice(0, _SHOWN).fill_null("null")
