@@ -117,15 +117,15 @@ def count(
     """
     words = pl.Series(decisions, dtype=pl.String).fill_null("none").value_counts()
     by_model = ~pl.Series(fallback, dtype=pl.Boolean)
-    seen = features if features is not None else _no_rows(reference)
-    outside, unseen = _strange(seen, reference.features)
+    outside, unseen = ({}, {}) if features is None else _strange(features, reference.features)
+    seen = empty_like(reference.features) if features is None else profile(features, reference.features)
     own = score.filter(by_model).alias("score").to_frame()
     return Counters(
         rows=len(score),
         fallbacks=len(score) - int(by_model.sum()),
         warned=sum(1 for w in warnings if w),
         decisions={str(word): int(n) for word, n in words.iter_rows()},
-        features=profile(seen, reference.features),
+        features=seen,
         score=profile(own, reference.score) if reference.score.columns else Profile(own.height, {}),
         outside=outside,
         unseen=unseen,
@@ -150,14 +150,6 @@ def combine(a: Counters, b: Counters) -> Counters:
         _sum(a.outside, b.outside),
         _sum(a.unseen, b.unseen),
     )
-
-
-def _no_rows(reference: Reference) -> pl.DataFrame:
-    texts = {
-        n: pl.String() if c.kind == "categorical" else pl.Float64()
-        for n, c in reference.features.columns.items()
-    }
-    return pl.DataFrame(schema=texts)
 
 
 def _strange(frame: pl.DataFrame, reference: Profile) -> tuple[dict[str, int], dict[str, int]]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,6 +31,7 @@ from charter.serve.io.segments import COMMITS, PARTS, SEGMENTS, SUFFIX, is_open,
 CHUNK_BYTES = 128 * 1024 * 1024
 """Segments of this size together are compacted in one step; several times as much memory is used."""
 SCHEMA_VERSION = 1
+_ABANDONED_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,10 @@ def tidy(log: Path) -> None:
     for path in (log / COMMITS).glob(".*"):
         path.unlink()
     for path in (log / SEGMENTS).glob(f"*/*/.*{SUFFIX}"):
-        if not is_open(path):
-            path.unlink()
+        # A segment that is being begun exists for a moment before its writer holds it.
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS and not is_open(path):
+                path.unlink()
 
 
 def _compact(log: Path, model: str, version: str, paths: Sequence[Path]) -> tuple[Commit, int]:
