@@ -128,6 +128,8 @@ def _working(workspace: Workspace, work: Path, request: ScoreRequest) -> Iterato
         raise UsageError(
             f"{work.parent} cannot be written: {error.strerror}", remedy="Name a target in a folder of yours."
         ) from error
+    from charter.serve.io.batch_job import finished
+
     actor, lock = workspace.settings.actor, work / "lock"
     with hold(lock, doing=f"charter score {request.source}", actor=actor, clock=workspace.clock):
         if not lock.exists():  # its holder finished between our opening the file and our locking it
@@ -135,7 +137,7 @@ def _working(workspace: Workspace, work: Path, request: ScoreRequest) -> Iterato
         try:
             yield
         finally:
-            if work.exists() and not any((work / name).exists() for name in ("job.json", "source.json")):
+            if work.exists() and not finished(work):  # nothing worth going on with
                 shutil.rmtree(work)
 
 

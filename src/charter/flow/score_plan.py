@@ -46,7 +46,7 @@ def begin(
     """
     from charter.registry.io.packages import verify
     from charter.serve.batch import CHUNK_ROWS, EXPLAINED_ROWS
-    from charter.serve.io.batch_job import Job, read_job, write_job
+    from charter.serve.io.batch_job import Job, finished, read_job, write_job
 
     if request.restart:
         _clear(work)
@@ -68,6 +68,9 @@ def begin(
     there = read_job(work)
     if there is not None:
         changed = differences(there.identity, identity)
+        if changed and not finished(work):  # killed before it had done anything
+            _clear(work)
+            return begin(workspace, work, model, source, target, request)
         if changed:
             raise UsageError(
                 f"{work} holds an unfinished job that is not this one: {'; '.join(changed)}",
