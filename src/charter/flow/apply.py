@@ -107,11 +107,13 @@ def _run(ctx: Context, heard: Listener) -> Outcome:
 
 
 def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
+    from charter.flow.serving import deployment_file
     from charter.flow.stages import STAGES
 
     started = time.monotonic()
     if step.stage is Stage.RELEASE:
         release.release(ctx, Done.of(plan))
+        deployment_file(ctx.workspace, ctx.loaded)  # a server that runs follows it
         return time.monotonic() - started
     output = STAGES[step.stage](ctx, Done.of(plan))
     seconds = time.monotonic() - started
@@ -120,6 +122,7 @@ def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
 
 
 def _record(ctx: Context, step: Step, output: Output, seconds: float) -> None:
+    from charter.govern.io.trail import Trail
     from charter.registry.types import StageResult
 
     assert step.key is not None
@@ -133,12 +136,14 @@ def _record(ctx: Context, step: Step, output: Output, seconds: float) -> None:
         finished_at=ctx.workspace.clock.now(),
         inputs=dict(step.inputs),
     )
-    ctx.records.save_result(result)
-    ctx.audit(
-        f"{step.stage}.done",
-        f"{ctx.spec.name} {output.digest[:8]}",
-        {"key": step.key, "output": output.digest},
-    )
+    with Trail(ctx.records, ctx.workspace.anchor_file).recording(
+        at=result.finished_at,
+        actor=ctx.actor,
+        action=f"{step.stage}.done",
+        subject=f"{ctx.spec.name} {output.digest[:8]}",
+        detail={"key": step.key, "output": output.digest},
+    ) as change:
+        change.save_result(result)
 
 
 def _touch(ctx: Context, plan: Plan) -> None:

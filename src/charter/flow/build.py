@@ -27,6 +27,7 @@ def snapshot(ctx: Context, done: Done) -> Output:
     """Read every source, clean it, judge it by its contract, and keep the rows under their digest."""
     from charter.data.io.sources import read
     from charter.data.prepare import prepare_all
+    from charter.data.profile import profile
 
     spec, workspace, where = ctx.spec, ctx.workspace, ctx.loaded.source.where
     raw = {}
@@ -49,6 +50,9 @@ def snapshot(ctx: Context, done: Done) -> Output:
             "rows aside, and says so.",
         )
     with ctx.scratch() as folder:
+        (folder / "profile.json").write_bytes(
+            canonical_json({name: plain(profile(found.frame).to_json()) for name, found in prepared.items()})
+        )
         for name, found in prepared.items():
             found.frame.write_parquet(folder / f"{name}.parquet")
             if found.quarantine.height:
@@ -145,6 +149,7 @@ def train(ctx: Context, done: Done) -> Output:
     """Search, fit, calibrate and export; the result is a bundle that a `Scorer` loads."""
     from charter.data.split import folds
     from charter.features.featureset import FeatureSet
+    from charter.registry.environment import code_version, environment
     from charter.serve.bundle import write_bundle
     from charter.serve.signature import signature
     from charter.train.io.tracking import mlflow_tracker
@@ -153,7 +158,8 @@ def train(ctx: Context, done: Done) -> Output:
     spec, label = ctx.spec, ctx.spec.data.label.name
     tree = done.output(Stage.FEATURES)
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
-    rows = training_rows(read_frame(ctx.blobs, tree, "dataset.parquet"), label, "train")
+    dataset = read_frame(ctx.blobs, tree, "dataset.parquet")
+    rows = training_rows(dataset, label, "train")
     cut = folds(
         rows,
         spec.train.split,
@@ -163,14 +169,22 @@ def train(ctx: Context, done: Done) -> Output:
     )
     with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
         kept = tracker if ctx.tracked else None
-        trained = fit(rows, feature_set, spec, folds=cut, progress=ctx.progress, tracker=kept)
+        trained = fit(
+            rows,
+            feature_set,
+            spec,
+            folds=cut,
+            parity_rows=training_rows(dataset, label, "test"),
+            progress=ctx.progress,
+            tracker=kept,
+        )
     with ctx.scratch() as folder:
         bundle = folder / "bundle"
         write_bundle(
             bundle,
             name=spec.name,
             task=spec.train.task,
-            signature=signature(spec, rows),
+            signature=signature(spec, rows, used=trained.preprocessor.features),
             featureset=feature_set.to_json(),
             preprocessor=trained.preprocessor.to_json(),
             calibration=trained.calibration.to_json(),
@@ -181,6 +195,8 @@ def train(ctx: Context, done: Done) -> Output:
         )
         trained.oof.write_parquet(folder / "oof.parquet")
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
+        made = {"code_version": code_version(), "environment": environment()}
+        (folder / "environment.json").write_bytes(canonical_json(made))
         bundle_digest = ctx.blobs.put_tree(bundle)
         shutil.rmtree(bundle)
         output = ctx.blobs.put_tree(folder)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charter.core.digest import canonical_json, plain
+from charter.core.digest import Digest, canonical_json, plain
 from charter.core.errors import CharterError
 from charter.flow.build import snapshot_frames, training_rows
 from charter.flow.context import Context, Done, Output, read_frame, read_json
 from charter.flow.plan import Stage
+from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +45,7 @@ def evaluate(ctx: Context, done: Done) -> Output:
         )
     with ctx.scratch() as folder:
         ctx.blobs.checkout(done.summary(Stage.TRAIN)["bundle"], folder / "bundle")
+        write_rules(folder / "bundle", spec, threshold.threshold if threshold else None)
         scorer = Scorer.load(folder / "bundle", _history(ctx, done))
         ctx.progress.start(f"scoring {rows.height:,} held-out rows")
         scored = scorer.score(rows, decide=False)
@@ -102,11 +104,14 @@ def _history(ctx: Context, done: Done) -> dict[str, pl.DataFrame] | None:
 def _baselines(
     ctx: Context, rows: pl.DataFrame, known: pl.DataFrame
 ) -> dict[str, dict[str, np.ndarray | None]]:
-    """Score the held-out rows by what needs no learning: today's rule, and the mean of the training labels."""
-    from charter.train.baseline import rule, share
+    """Answer the held-out rows by what needs no learning: all alike, and by today's rule."""
+    from charter.train.baseline import constants, rule, share
 
-    spec, label = ctx.spec, ctx.spec.data.label.name
-    found = {"no model": share(known[label].to_numpy(), rows.height, task=spec.train.task)}
+    spec, y = ctx.spec, known[ctx.spec.data.label.name].to_numpy()
+    if spec.train.task == "binary":
+        found = constants(y, rows.height)
+    else:
+        found = {"no model": share(y, rows.height, task=spec.train.task)}
     today = spec.purpose.today
     if today.rule is not None:
         found["rule today"] = rule(rows, today.rule, today.score)
@@ -114,7 +119,7 @@ def _baselines(
 
 
 def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folder: Path) -> dict[str, Any]:
-    """Measure latency, memory and size of the bundle in a clean process, one row per request."""
+    """Measure latency, memory and size of what is to be packaged in a clean process, one row per request."""
     requests = rows.head(MEASURED_ROWS).select(
         f.name for f in scorer.signature.inputs if f.name in rows.columns
     )
@@ -129,7 +134,7 @@ def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folde
     if ctx.spec.data.observations.entity is not None:
         snapshot = ctx.blobs.tree(done.output(Stage.SNAPSHOT))
         for name in ctx.spec.data.sources:
-            command += ["--history", f"{name}={ctx.blobs.path(snapshot[f'{name}.parquet'])}"]
+            command += ["--history", f"{name}={local_copy(ctx, snapshot[f'{name}.parquet'], folder)}"]
     ctx.progress.start("measuring latency and memory in a clean process")
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
     ctx.progress.finish()
@@ -137,6 +142,30 @@ def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folde
         raise CharterError(f"the bundle could not be measured: {ran.stderr.strip()[-400:]}")
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
+
+
+def local_copy(ctx: Context, digest: Digest, folder: Path) -> Path:
+    """Path of a blob on this machine: where it lies, or a copy in ``folder`` when the store is elsewhere."""
+    if ctx.workspace.settings.blobs_url is None:
+        return ctx.blobs.path(digest)
+    target = folder / f"{digest}.blob"
+    target.write_bytes(ctx.blobs.get(digest))
+    return target
+
+
+def write_rules(folder: Path, spec: ModelSpec, threshold: float | None) -> None:
+    """Write ``decision.json`` beside a bundle: how scores become answers."""
+    from charter.serve.bundle import write_decision
+
+    write_decision(
+        folder,
+        threshold=threshold,
+        bands=spec.serve.bands,
+        reasons=spec.serve.reasons,
+        reasons_for=spec.serve.reasons_for,
+        factors=spec.serve.factors,
+        fallback=spec.serve.fallback.model_dump(exclude_none=True) if spec.serve.fallback else None,
+    )
 
 
 def gate(ctx: Context, done: Done) -> Output:

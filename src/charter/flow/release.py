@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from charter.core.digest import Digest, ordered_json
 from charter.core.errors import Refusal
 from charter.core.io.files import sync_folder
-from charter.flow.context import Context, Done, Output
+from charter.flow.context import Context, Done, Output, read_json
+from charter.flow.judge import write_rules
 from charter.flow.observe import evidence
 from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
@@ -25,33 +26,20 @@ BUILDER = "builder"
 
 def package(ctx: Context, done: Done) -> Output:
     """Put bundle, threshold, evaluation and specification into a package, and sign it as this workspace."""
-    from charter.registry.environment import code_version, environment
     from charter.registry.io import packages
-    from charter.serve.bundle import write_decision
 
     spec = ctx.spec
     trained, evaluated = done.summary(Stage.TRAIN), done.output(Stage.EVALUATE)
     tree = ctx.blobs.tree(evaluated)
     evaluation = ctx.blobs.get(tree["evaluation.json"])
+    made = read_json(ctx.blobs, done.output(Stage.TRAIN), "environment.json")
     document = ordered_json(spec.model_dump(mode="json"))
     with ctx.scratch() as folder:
         bundle = folder / "bundle"
         ctx.blobs.checkout(trained["bundle"], bundle)
-        write_decision(
-            folder / "rules",
-            threshold=done.summary(Stage.EVALUATE)["threshold"],
-            bands=spec.serve.bands,
-            reasons=spec.serve.reasons,
-            reasons_for=spec.serve.reasons_for,
-            factors=spec.serve.factors,
-            fallback=spec.serve.fallback.model_dump(exclude_none=True) if spec.serve.fallback else None,
-        )
+        write_rules(bundle, spec, done.summary(Stage.EVALUATE)["threshold"])
         target = folder / "package"
-        parts = {
-            "decision.json": (folder / "rules" / "decision.json").read_bytes(),
-            "evaluation.json": evaluation,
-            "spec.json": document,
-        }
+        parts = {"evaluation.json": evaluation, "spec.json": document}
         manifest = packages.build(
             bundle,
             parts,
@@ -63,8 +51,8 @@ def package(ctx: Context, done: Done) -> Output:
                 "bundle": trained["bundle"],
                 "evaluation": tree["evaluation.json"],
             },
-            code_version=code_version(),
-            environment=environment(),
+            code_version=made["code_version"],
+            environment=made["environment"],
         )
         size = sum(f.stat().st_size for f in target.iterdir())
         output = ctx.blobs.put_tree(target)

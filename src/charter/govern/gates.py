@@ -60,6 +60,7 @@ def judge(
         *_fairness(evaluation, spec, where),
         *_kpis(evaluation, spec, where),
         _baseline(evaluation, spec, where),
+        *_worth(evaluation, spec, where),
         *_budget(measurement or {}, spec, where),
         _parity(parity or {}),
     ]
@@ -132,6 +133,33 @@ def _baseline(evaluation: Json, spec: ModelSpec, where: Where) -> Check:
     if word is not None and word.better == "down":
         difference = _negated(difference)
     return _against(name, difference, text, place)
+
+
+def _worth(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    """Hold the decisions, too, against what needs no model: at the threshold they must be worth more.
+
+    A baseline that breaks the constraints under which the threshold was chosen is no alternative and does not count.
+    """
+    objective = _mapping(evaluation.get("threshold")).get("objective")
+    word = METRICS.get(objective) if isinstance(objective, str) else None
+    if word is None:
+        return
+    declared = spec.evaluate.threshold
+    limits = {n: Requirement.parse(t) for n, t in declared.subject_to.items()} if declared is not None else {}
+    rivals = {}
+    for name, metrics in _mapping(evaluation.get("baselines")).items():
+        value = _number(_mapping(_mapping(metrics).get(word.name)).get("value"))
+        kept = {n: _number(_mapping(_mapping(metrics).get(n)).get("value")) for n in limits}
+        if value is not None and all(v is not None and limits[n].met_by(v) for n, v in kept.items()):
+            rivals[name] = value
+    if not rivals:
+        return
+    sign = 1 if word.better == "up" else -1
+    best = max(rivals, key=lambda name: sign * rivals[name])
+    own = _number(_mapping(_metric(evaluation, word.name)).get("value"))
+    gain = None if own is None else sign * (own - rivals[best])
+    place = where(("evaluate", "threshold")) if declared is not None else ""
+    yield _against(f"{word.name} of the decisions over {best}", gain, "> 0", place)
 
 
 def _budget(measurement: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:

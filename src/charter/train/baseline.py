@@ -45,6 +45,28 @@ def share(y: np.ndarray, rows: int, *, task: str) -> dict[str, np.ndarray | None
     }
 
 
+def constants(y: np.ndarray, rows: int) -> dict[str, dict[str, np.ndarray | None]]:
+    """Decide every row alike, both ways; what a binary decision must be worth more than.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n,)
+        Training labels, 0/1; their mean is the score of every row.
+    rows
+        Number of rows to answer.
+
+    Examples
+    --------
+    >>> {name: found["decision"].tolist() for name, found in constants(np.array([0, 1]), 2).items()}
+    {'flag nobody': [0, 0], 'flag everybody': [1, 1]}
+    """
+    score = share(y, rows, task="binary")["score"]
+    return {
+        "flag nobody": {"score": score, "decision": np.zeros(rows, dtype=int)},
+        "flag everybody": {"score": score, "decision": np.ones(rows, dtype=int)},
+    }
+
+
 def rule(frame: pl.DataFrame, text: str, score: str | None = None) -> dict[str, np.ndarray | None]:
     """Answer by today's rule, ``purpose.today``.
 

@@ -103,7 +103,9 @@ def balance(
     if kind == "class_weight":
         return X, y, class_weights(y) if fair is None else class_weights(y) * fair
     if fair is not None:
-        raise UsageError(f"train.reweigh: imbalance {kind!r} draws rows anew", remedy="Use none or class_weight.")
+        raise UsageError(
+            f"train.reweigh: imbalance {kind!r} draws rows anew", remedy="Use none or class_weight."
+        )
     if kind in ("over_sample", "under_sample"):
         rows = _draw(y, np.random.default_rng(seed), over=kind == "over_sample")
         return np.ascontiguousarray(X[rows]), y[rows], None

@@ -18,6 +18,7 @@ from charter.features.preprocess import Preprocessor
 from charter.spec.types import ModelSpec
 from charter.spec.vocabulary import DEFAULT_METRIC
 from charter.train import baseline, calibrate
+from charter.train.calibrate import Calibration
 from charter.train.folds import Fold, make_fold
 from charter.train.imbalance import balance
 from charter.train.ports import Fitted, Learner, NoTracker, Tracker
@@ -40,6 +41,7 @@ def train(
     spec: ModelSpec,
     *,
     folds: Cut,
+    parity_rows: pl.DataFrame | None = None,
     progress: Progress | None = None,
     tracker: Tracker | None = None,
 ) -> Trained:
@@ -51,6 +53,9 @@ def train(
         Training rows only: ``__row``, the label and the candidate features; n rows.
     folds
         Row numbers into ``dataset``, from `charter.data.split.folds`.
+    parity_rows
+        Held-out rows with the candidate features, on which the exported model is compared with the trained one; nothing
+        is learned from them. None takes training rows.
 
     Raises
     ------
@@ -104,9 +109,7 @@ def train(
         dataset, y, feature_set, spec.features, plan.task, seed=plan.seed, folds=groups
     )
     growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
-    fit_X, fit_y, weight = balance(
-        X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec)
-    )
+    fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec))
     model = learner.fit(
         fit_X,
         fit_y,
@@ -117,7 +120,8 @@ def train(
         task=plan.task,
     )
     onnx = model.to_onnx(preprocessor.names)
-    parity = measure_parity(model, onnx, X, plan.task)
+    compared = X if parity_rows is None or not parity_rows.height else preprocessor.transform(parity_rows)
+    parity = measure_parity(model, onnx, compared, plan.task, calibration)
     progress.finish(
         f"{learner.name}, trained and exported differ by at most {parity['max_abs_difference']:.1e}"
     )
@@ -255,16 +259,20 @@ def monotone_columns(
     return tuple(sign.get(monotone.get(preprocessor.source_of[name], ""), 0) for name in preprocessor.names)
 
 
-def measure_parity(model: Fitted, onnx: bytes, X: np.ndarray, task: str) -> dict[str, float]:
-    """Compare the trained with the exported model on rows spread evenly over ``X``."""
+def measure_parity(
+    model: Fitted, onnx: bytes, X: np.ndarray, task: str, calibration: Calibration
+) -> dict[str, float]:
+    """Compare what the trained and the exported model answer, calibrated, on rows spread evenly over ``X``."""
     import onnxruntime
 
     sample = np.ascontiguousarray(X[np.linspace(0, len(X) - 1, min(len(X), PARITY_ROWS)).astype(np.int64)])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    exported = np.asarray(session.run(["score"], {"X": sample})[0], dtype=np.float64)
-    trained = model.predict(sample)
+    exported = calibrate.apply(
+        calibration, np.asarray(session.run(["score"], {"X": sample})[0], dtype=np.float64)
+    )
+    trained = calibrate.apply(calibration, model.predict(sample))
     scale = max(1.0, float(np.max(np.abs(trained)))) if task == "regression" else 1.0
     return {
         "max_abs_difference": float(np.max(np.abs(exported - trained))) / scale,

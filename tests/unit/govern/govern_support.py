@@ -27,8 +27,6 @@ def signer(name: str) -> Signer:
 def credit_risk(**changes: Any) -> ModelSpec:
     """Return the blueprint's specification, its sections changed."""
     raw = yaml.safe_load((files("charter.blueprints") / "credit_risk" / "model.yaml").read_text())
-    # A limit under which a threshold is chosen, so that the gate has one to hold it to.
-    raw["evaluate"]["threshold"] = {"maximise": "net_value", "subject_to": {"selection_rate": "<= 0.30"}}
     for name, value in changes.items():
         raw[name] = (
             {**raw[name], **value} if isinstance(value, dict) and isinstance(raw.get(name), dict) else value

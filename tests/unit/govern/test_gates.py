@@ -153,3 +153,31 @@ def test_a_decision_survives_json() -> None:
 )
 def test_numbers_as_people_read_them(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def decided(own: float, **rivals: tuple[float, float]) -> Check | None:
+    """The check of the decisions' worth; each rival is (net value, selection rate)."""
+    found = evaluation(
+        metrics={**evaluation()["metrics"], "net_value": estimate(own)},
+        baselines={
+            name: {"net_value": estimate(value), "selection_rate": estimate(rate)}
+            for name, (value, rate) in rivals.items()
+        },
+    )
+    return next((c for c in judged(found).checks if "of the decisions over" in c.name), None)
+
+
+def test_decisions_must_be_worth_more_than_the_best_that_needs_no_model() -> None:
+    better = decided(40.0, nobody=(-300.0, 0.0), rule=(20.0, 0.1))
+    assert better is not None
+    assert (better.name, better.verdict) == ("net_value of the decisions over rule", Verdict.PASS)
+    equal = decided(20.0, nobody=(-300.0, 0.0), rule=(20.0, 0.1))
+    assert equal is not None
+    assert equal.verdict is Verdict.FAIL
+    assert equal.where == "evaluate.threshold"
+
+
+def test_a_baseline_that_breaks_the_constraints_of_the_threshold_is_no_alternative() -> None:
+    found = decided(40.0, nobody=(-300.0, 0.0), everybody=(200.0, 1.0))
+    assert found is not None
+    assert (found.name, found.verdict) == ("net_value of the decisions over nobody", Verdict.PASS)
