@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     data = typer.Typer(help="Data sets of the catalogue.", no_args_is_help=True, rich_markup_mode=None)
     data.command("list")(data_list)
     data.command("fetch")(data_fetch)
+    data.command("report")(data_report)
     app.add_typer(data, name="data")
 
 
@@ -285,3 +286,42 @@ def data_fetch(name: str = typer.Argument(..., help="A set of the catalogue."), 
         return
     say(str(path))
     say(f"{info.title}. {info.licence}. {info.citation}")
+
+
+def data_report(
+    spec: Path = SPEC,
+    quarantined: str | None = typer.Option(
+        None, "--quarantined", help="A source whose rows set aside are written."
+    ),
+    to: Path | None = typer.Option(
+        None, "--to", help="Parquet file for them; default SOURCE.quarantine.parquet."
+    ),
+    as_json: bool = JSON,
+) -> None:
+    """Say what became of the rows that were read: kept, duplicate, out of scope, quarantined; and the rules broken."""
+    from charter.core.io.files import write_atomic
+    from charter.flow.views import data_report as view
+    from charter.flow.views import quarantined_rows
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    loaded = workspace.load()
+    if quarantined is not None:
+        target = to or Path(f"{quarantined}.quarantine.parquet")
+        write_atomic(target, quarantined_rows(workspace, loaded, quarantined))
+        say(str(target))
+        return
+    found = view(workspace, loaded)
+    if as_json:
+        emit(found.to_json())
+        return
+    table(
+        found.rows(),
+        head=("source", "read", "kept", "duplicate", "out of scope", "quarantined"),
+        right=range(1, 6),
+    )
+    if found.violations():
+        say("rules broken")
+        table(found.violations())
+    for name in found.quarantined:
+        say(f"Rows set aside, with reasons: `charter data report --quarantined {name}`.")

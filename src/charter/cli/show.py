@@ -35,7 +35,7 @@ def print_version(view: VersionView, *, only: str | None = None) -> None:
 
 def _head(view: VersionView) -> None:
     v, t = view.version, view.train
-    say(f"{v.name}  {t['learner']}  {v.status}{'  serves' if view.serving else ''}")
+    say(f"{v.name}  {t['learner']}  {view.standing}{'  serves' if view.serving else ''}")
     table(
         [
             ("bundle", v.bundle[:16]),

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from charter.core.errors import DataError
 from charter.core.progress import NoProgress, Progress
 from charter.flow import release
 from charter.flow.context import Context, Done, Output
 from charter.flow.lock import hold
-from charter.flow.observe import current_plan, remember_spec
+from charter.flow.observe import current_plan, fingerprint_sources, remember_spec
 from charter.flow.plan import Action, Plan, Stage, Step
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -89,8 +90,9 @@ def _tidy(ctx: Context) -> None:
 def _run(ctx: Context, heard: Listener) -> Outcome:
     ran: list[Stage] = []
     told: set[Stage] = set()
+    fingerprints = fingerprint_sources(ctx.workspace, ctx.loaded)
     while True:
-        plan = current_plan(ctx.workspace, ctx.loaded, ctx.records)
+        plan = current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints)
         release.follow(ctx, plan)
         for step in plan.steps:
             if step.action in (Action.KEEP, Action.REFUSED) and step.stage not in told:
@@ -103,7 +105,7 @@ def _run(ctx: Context, heard: Listener) -> Outcome:
         seconds = _carry_out(ctx, plan, due)
         ran.append(due.stage)
         told.add(due.stage)
-        heard(current_plan(ctx.workspace, ctx.loaded, ctx.records).step(due.stage), seconds)
+        heard(current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints).step(due.stage), seconds)
 
 
 def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
@@ -116,9 +118,18 @@ def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
         deployment_file(ctx.workspace, ctx.loaded)  # a server that runs follows it
         return time.monotonic() - started
     output = STAGES[step.stage](ctx, Done.of(plan))
+    if step.stage is Stage.SNAPSHOT:
+        _refuse_moved(ctx, step)
     seconds = time.monotonic() - started
     _record(ctx, step, output, seconds)
     return seconds
+
+
+def _refuse_moved(ctx: Context, step: Step) -> None:
+    """Refuse rows that changed between looking and reading: they would be recorded under the wrong key."""
+    for name, now in fingerprint_sources(ctx.workspace, ctx.loaded).items():
+        if step.inputs[f"source {name}"] != now:
+            raise DataError(f"the data of source {name} changed while it was read", remedy="Apply again.")
 
 
 def _record(ctx: Context, step: Step, output: Output, seconds: float) -> None:

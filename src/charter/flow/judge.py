@@ -183,8 +183,7 @@ def gate(ctx: Context, done: Done) -> Output:
     output = ctx.blobs.put_bytes(canonical_json(decision.to_json()))
     met = sum(c.verdict.allows for c in decision.checks)
     number = done.summary(Stage.TRAIN)["version"]
-    if not decision.allows:
-        ctx.records.update_version(number, status="refused")
+    ctx.records.update_version(number, status="candidate" if decision.allows else "refused")
     ctx.audit(
         "gate.judged",
         f"v{number}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charter import __version__
@@ -21,27 +22,43 @@ if TYPE_CHECKING:
     from charter.registry.types import StageResult
 
 
-def current_plan(workspace: Workspace, loaded: Loaded, records: Records) -> Plan:
-    """Build the plan from the specification and what is recorded."""
-    return build_plan(loaded.spec, observe(workspace, loaded, records))
+def current_plan(
+    workspace: Workspace, loaded: Loaded, records: Records, fingerprints: Mapping[str, str] | None = None
+) -> Plan:
+    """Build the plan from the specification and what is recorded.
+
+    Parameters
+    ----------
+    fingerprints
+        What the sources hold, where that was looked up already; looking may mean a query each.
+    """
+    return build_plan(loaded.spec, observe(workspace, loaded, records, fingerprints))
 
 
-def observe(workspace: Workspace, loaded: Loaded, records: Records) -> State:
-    """Read everything that a plan depends on; changes nothing."""
+def fingerprint_sources(workspace: Workspace, loaded: Loaded) -> dict[str, str]:
+    """Look up what every source holds now."""
     from charter.data.io.sources import fingerprint
     from charter.flow.context import of_source
 
-    deployment, blobs, fingerprints = records.deployment(), workspace.blobs(), {}
+    found = {}
     for name, source in loaded.spec.data.sources.items():
         with of_source(loaded, name):
-            fingerprints[name] = fingerprint(source, workspace.root, workspace.settings)
+            found[name] = fingerprint(source, workspace.root, workspace.settings)
+    return found
+
+
+def observe(
+    workspace: Workspace, loaded: Loaded, records: Records, fingerprints: Mapping[str, str] | None = None
+) -> State:
+    """Read everything that a plan depends on; changes nothing."""
+    deployment, blobs = records.deployment(), workspace.blobs()
 
     def find(stage: str, key: Digest) -> StageResult | None:
         result = records.result(stage, key)
         return result if result is not None and _kept(blobs, result) else None
 
     return State(
-        fingerprints=fingerprints,
+        fingerprints=fingerprint_sources(workspace, loaded) if fingerprints is None else fingerprints,
         find=find,
         latest=lambda stage: records.latest(stage),
         code=__version__,

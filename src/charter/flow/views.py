@@ -20,7 +20,7 @@ from charter.spec.loader import Loaded, Source
 if TYPE_CHECKING:
     from charter.registry.io.blobs import Blobs
     from charter.registry.io.records import Records
-    from charter.registry.types import ModelVersion, StageResult
+    from charter.registry.types import Deployment, ModelVersion, StageResult
 
 
 def version_number(text: str) -> int:
@@ -109,6 +109,7 @@ class VersionView:
     gate: Decision | None
     approvals: Decision | None
     serving: bool
+    standing: str
     candidates: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class VersionView:
         v = self.version
         return {
             "version": v.name,
-            "status": v.status,
+            "status": self.standing,
             "created_at": iso(v.created_at),
             "bundle": v.bundle,
             "package": v.package,
@@ -128,6 +129,17 @@ class VersionView:
             "approvals": self.approvals.to_json() if self.approvals else None,
             "candidates": self.candidates,
         }
+
+
+def standing(version: ModelVersion, deployed: Deployment | None) -> str:
+    """Say where a version stands: what serves is released, whatever was judged of it since."""
+    if deployed is not None and deployed.version == version.number:
+        return (
+            "released"
+            if version.status in ("released", "waiting", "approved")
+            else f"released, {version.status} since"
+        )
+    return version.status
 
 
 def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionView:
@@ -150,6 +162,7 @@ def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionV
             else None,
             approvals=approvals,
             serving=deployment is not None and deployment.package == found.package,
+            standing=standing(found, deployment),
             candidates=tree_json(blobs, trained.output, "candidates.json"),
         )
 
@@ -195,14 +208,92 @@ class History:
 def history(workspace: Workspace, loaded: Loaded) -> History:
     """List the versions and what was released when."""
     with workspace.records(loaded.spec.name, readonly=True) as records:
-        versions = []
+        versions, deployed = [], records.deployment()
         for v in records.versions():
             s = trained_result(records, v).summary
             quality = f"{s['metric']} {s['value']:.3f}"
             versions.append(
-                (v.name, iso(v.created_at)[:19], str(s["learner"]), quality, short(v.bundle), v.status)
+                (
+                    v.name,
+                    iso(v.created_at)[:19],
+                    str(s["learner"]),
+                    quality,
+                    short(v.bundle),
+                    standing(v, deployed),
+                )
             )
         releases = [
             (f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package)) for d in records.deployments()
         ]
     return History(tuple(versions), tuple(releases))
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What became of the rows that were read for the snapshot used last, source by source."""
+
+    snapshot: Digest
+    sources: Mapping[str, Mapping[str, Any]]
+    quarantined: tuple[str, ...]
+    """Sources of which rows were set aside."""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One line per source: read, kept, and why the others were not."""
+        counts = ("rows_read", "rows_kept", "duplicates", "filtered", "quarantined")
+        return [(name, *(f"{found[c]:,}" for c in counts)) for name, found in self.sources.items()]
+
+    def violations(self) -> list[tuple[str, ...]]:
+        """One line per broken rule."""
+        return [
+            (f"{name}.{v['column']}" if v["column"] else name, v["rule"], f"{v['count']:,} rows", v["policy"],
+             "; ".join(v["examples"]))
+            for name, found in self.sources.items()
+            for v in found["violations"]
+        ]  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for machines."""
+        return {
+            "snapshot": self.snapshot,
+            "sources": dict(self.sources),
+            "quarantined": list(self.quarantined),
+        }
+
+
+def data_report(workspace: Workspace, loaded: Loaded) -> DataReport:
+    """Read what is recorded of the snapshot used last.
+
+    Raises
+    ------
+    UsageError
+        When there is no snapshot yet.
+    """
+    blobs = workspace.blobs()
+    snapshot = _latest_snapshot(workspace, loaded)
+    sources = tree_json(blobs, snapshot, "report.json")
+    aside = tuple(name for name in sources if f"{name}.quarantine.parquet" in blobs.tree(snapshot))
+    return DataReport(snapshot, sources, aside)
+
+
+def quarantined_rows(workspace: Workspace, loaded: Loaded, source: str) -> bytes:
+    """Return the rows of a source that were set aside, as Parquet, each with its number and the reason.
+
+    Raises
+    ------
+    UsageError
+        When no row of that source was set aside.
+    """
+    found = workspace.blobs().tree(_latest_snapshot(workspace, loaded)).get(f"{source}.quarantine.parquet")
+    if found is None:
+        raise UsageError(
+            f"no row of {source!r} was quarantined", remedy="`charter data report` lists what was set aside."
+        )
+    return workspace.blobs().get(found)
+
+
+def _latest_snapshot(workspace: Workspace, loaded: Loaded) -> Digest:
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        result = records.latest(Stage.SNAPSHOT)
+    if result is None:
+        raise UsageError("there is no snapshot yet", remedy="`charter apply` makes one.")
+    return result.output
