@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,6 +89,21 @@ class TestRedis(StoreConformance):
 
     def mend_store(self) -> None:
         self.server.start()
+
+    def test_a_server_that_hangs_costs_a_fraction_of_a_second(
+        self, store: OnlineStore, server: RedisServer
+    ) -> None:
+        store.put_many(FIRST, [_chunk(3)])
+        store.get_many(["1"])
+        server.freeze()
+        try:
+            began = time.monotonic()
+            with pytest.raises(StoreDown, match="Timeout"):
+                store.get_many(["1"])
+            assert time.monotonic() - began < 0.5
+        finally:
+            server.thaw()
+        assert store.get_many(["1"]).known.all()
 
     def test_sets_go_away_in_the_end_and_leave_nothing(self, store: OnlineStore, server: RedisServer) -> None:
         import redis

@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from charter.core.errors import CharterError
+from charter.core.errors import UsageError
 
 Chunk = tuple[Sequence[str], npt.NDArray[np.float64]]
 """Entities as text, n of them, and their vectors, float64 [n, d]; NaN is missing."""
 
 
-class StoreDown(CharterError):
+class StoreDown(UsageError):
     """The store cannot be asked now: not reached, too slow, or damaged. Asking later may help."""
 
 
