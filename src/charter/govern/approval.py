@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from charter.spec.types import ApprovalPolicy, ApprovalStage
 
 PURPOSE = "charter/approval/1"
+SIGNED_AS = "signed as "
+"""How the requirement of every stage's check begins."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far ahead a signer's clock may be."""
 
@@ -83,7 +85,8 @@ def judge_approvals(
     Returns
     -------
     Decision
-        One check per stage, named by the stage. No stage at all is ``pass``: the specification says ``approve: none``.
+        One check per stage, named by the stage, and a warning for each person who signed several, where the policy
+        allows that. No stage at all is ``pass``: the specification says ``approve: none``.
     """
     if not policy.stages:
         none = Check(
@@ -91,16 +94,80 @@ def judge_approvals(
         )
         return Decision.of("approve", [none], evidence)
     people = standing(identities, grants)
-    by_stage = _once(approvals)
+    once = _once(approvals)
     valid_for = parse_duration(policy.valid_for)
-    return Decision.of(
-        "approve",
-        [
-            _judge(stage, [a for a in by_stage if a.stage == stage.stage], people, evidence, now, valid_for)
-            for stage in policy.stages
-        ],
-        evidence,
-    )
+    checks = {
+        stage.stage: _judge(
+            stage, [a for a in once if a.stage == stage.stage], people, evidence, now, valid_for
+        )
+        for stage in policy.stages
+    }
+    good = [a for a in counted(policy, once, evidence) if checks[a.stage].verdict is Verdict.PASS]
+    return Decision.of("approve", _separate(checks, good, distinct=policy.distinct_people), evidence)
+
+
+def counted(
+    policy: ApprovalPolicy, approvals: Iterable[Approval], evidence: Mapping[str, str]
+) -> list[Approval]:
+    """Return the verdict that counts for each stage that has one on this evidence, in the order of signing."""
+    stages = {stage.stage for stage in policy.stages}
+    latest: dict[str, Approval] = {}
+    for approval in _once(approvals):
+        if approval.stage in stages and dict(approval.evidence) == dict(evidence):
+            latest.pop(approval.stage, None)
+            latest[approval.stage] = approval
+    return list(latest.values())
+
+
+def signatures(decision: Decision) -> str:
+    """Say in a few words how many of the signatures that are asked for count.
+
+    Examples
+    --------
+    >>> signatures(Decision.of("approve", [Check("final", "missing", "signed as cdo", Verdict.FAIL)]))
+    '0 of 1 signatures'
+    >>> signatures(Decision.of("approve", [Check("approve", "no signature", "none", Verdict.PASS)]))
+    'no signature is asked for'
+    """
+    asked = [check for check in decision.checks if check.required.startswith(SIGNED_AS)]
+    if asked:
+        return f"{sum(c.verdict.allows for c in asked)} of {len(asked)} signatures"
+    return "no signature is asked for" if decision.allows else "no signature counts"
+
+
+def _separate(checks: Mapping[str, Check], good: Sequence[Approval], *, distinct: bool) -> list[Check]:
+    """Say who signed several stages; where that is not allowed, only the first of them counts."""
+    by_person: dict[str, list[str]] = {}
+    for approval in good:
+        by_person.setdefault(approval.identity, []).append(approval.stage)
+    found, warnings = dict(checks), []
+    for name, stages in by_person.items():
+        if len(stages) == 1:
+            continue
+        for position, stage in enumerate(stages):
+            others = [other for other in stages if other != stage]
+            if not distinct:
+                note = f"{found[stage].note}; also signed {', '.join(others)}"
+                found[stage] = replace(found[stage], note=note)
+            elif position:
+                found[stage] = replace(
+                    found[stage],
+                    observed=f"signed by {name}, as was {stages[0]}",
+                    verdict=Verdict.FAIL,
+                    note="approve.distinct_people: each stage must be signed by another person; "
+                    f"somebody other than {name} must sign {stage}",
+                )
+        if not distinct:
+            warnings.append(
+                Check(
+                    "separation of duties",
+                    f"one person signed {len(stages)} stages",
+                    "another person for each stage",
+                    Verdict.WARN,
+                    note=f"{name}: {', '.join(stages)}; approve.distinct_people would refuse this",
+                )
+            )
+    return [*found.values(), *warnings]
 
 
 def _once(approvals: Iterable[Approval]) -> list[Approval]:
@@ -119,7 +186,7 @@ def _judge(
     now: datetime,
     valid_for: timedelta,
 ) -> Check:
-    required = f"signed as {stage.role}"
+    required = f"{SIGNED_AS}{stage.role}"
     current = [a for a in signed if dict(a.evidence) == dict(evidence)]
     if not current:
         if not signed:

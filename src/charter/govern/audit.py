@@ -82,6 +82,13 @@ class Fault:
     sequence: int
     harm: Harm
     message: str
+    row: str = ""
+    """Table and number of the row that is not what the trail tells; empty for a fault of the trail itself."""
+
+    @property
+    def place(self) -> str:
+        """What is at fault: a row, or an entry of the trail."""
+        return self.row or f"entry {self.sequence}"
 
     @property
     def verdict(self) -> Verdict:

@@ -14,6 +14,8 @@ from charter.core.digest import canonical_json, plain
 T = TypeVar("T")
 
 JSON_COLUMNS = frozenset({"summary", "inputs", "evidence", "detail"})
+GOVERNED = ("identities", "grants", "approvals", "deployments")
+"""Tables of which the audit trail tells every row: who may decide, what was decided, and what serves by it."""
 TIME_COLUMNS = frozenset({"finished_at", "created_at", "granted_at", "signed_at", "at"})
 
 

@@ -6,7 +6,7 @@ entry, but only where the chain extends the anchor; anything else is tampering a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +15,14 @@ from typing import Any
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import Refusal
 from charter.core.io.files import write_atomic
-from charter.govern.audit import BEGINNING, GENESIS, Anchor, Fault, append, extends, head, sound, verify
+from charter.govern.attest import RECORDED, added, attest
+from charter.govern.audit import BEGINNING, GENESIS, Anchor, Fault, Harm, append, extends, head, verify
 from charter.registry.io.records import Records
+from charter.registry.ports import Row
 from charter.registry.types import AuditEvent
+
+MOMENTS = 10
+"""How often entries and rows are read again when somebody writes meanwhile."""
 
 
 class Trail:
@@ -59,15 +64,20 @@ class Trail:
     ) -> Iterator[Records]:
         """Change the records and tell of it in one transaction; an error inside undoes both.
 
+        The entry tells in full every identity, grant, approval and deployment that is added (`attest`).
+
         Examples
         --------
         ``with trail.recording(at=now, actor="eva", action="approve", subject="v3") as tx: tx.add_approval(approval)``
         """
         with self._records.transaction() as tx:
             self._refuse_tampered(tx, whole=True)
+            before = tx.governed()
             yield tx
+            new = added(before, tx.governed())
+            told = {**(detail or {}), **({RECORDED: new} if new else {})}
             tx.append_event(
-                lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=detail)
+                lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=told)
             )
         self.heal()
 
@@ -97,11 +107,26 @@ class Trail:
             return anchor
 
     def verify(self) -> list[Fault]:
-        """Check the whole trail against its anchor; see `charter.govern.audit.verify`. Changes nothing."""
-        anchor = (
-            self.anchor()
-        )  # before the entries: one that is appended meanwhile is then merely not yet anchored
-        return verify(self._records.events(), anchor)
+        """Check the whole trail against its anchor, and the records against the trail. Changes nothing.
+
+        See `charter.govern.audit.verify` and `charter.govern.attest.attest`.
+        """
+        return self.examine()[1]
+
+    def examine(self) -> tuple[list[AuditEvent], list[Fault]]:
+        """Return the entries and what `verify` says of them."""
+        anchor = self.anchor()  # first: an entry that is appended meanwhile is then merely not yet anchored
+        events, rows = self._read()
+        return events, _faults(events, anchor, rows)
+
+    def _read(self) -> tuple[list[AuditEvent], dict[str, list[Row]]]:
+        """Entries and rows of one moment: rows are added only with an entry, so no new entry means no new row."""
+        for _ in range(MOMENTS):
+            events, rows = self._records.events(), self._records.governed()
+            last = self._records.last_event()
+            if (last.sequence if last else 0) == (events[-1].sequence if events else 0):
+                break
+        return events, rows
 
     def adopt(self, *, at: datetime, actor: str) -> Anchor:
         """Trust the records as they are: write an anchor where there is none, and say so in the trail.
@@ -119,8 +144,9 @@ class Trail:
                 raise Refusal(
                     "the audit trail has an anchor already", remedy="Check it: `charter audit verify`."
                 )
-            if not extends(BEGINNING, events):
-                raise _refusal(verify(events, None))
+            faults = _faults(events, None, tx.governed())
+            if any(f.verdict is Verdict.FAIL and f.harm is not Harm.UNANCHORED for f in faults):
+                raise _refusal([f for f in faults if f.harm is not Harm.UNANCHORED])
             last = Anchor(events[-1].sequence, events[-1].digest) if events else BEGINNING
             write_atomic(self._anchor_file, last.to_bytes())
         self.append(at=at, actor=actor, action="audit.adopted", subject=head(last))
@@ -140,8 +166,12 @@ class Trail:
         anchored = tx.event(anchor.sequence) if anchor.sequence else None
         there = anchored.digest if anchored else GENESIS
         fits = there == anchor.digest and extends(anchor, _after(tx, anchor))
-        if not fits or (whole and not sound(tx.events(), anchor)):
+        if not fits:
             raise _refusal(verify(tx.events(), anchor))
+        if whole:
+            faults = _faults(tx.events(), anchor, tx.governed())
+            if any(f.verdict is Verdict.FAIL for f in faults):
+                raise _refusal(faults)
 
 
 def _after(records: Records, anchor: Anchor) -> list[AuditEvent]:
@@ -152,12 +182,25 @@ def _after(records: Records, anchor: Anchor) -> list[AuditEvent]:
     return [event for event in found if event is not None]
 
 
+def _faults(events: list[AuditEvent], anchor: Anchor | None, rows: dict[str, list[Row]]) -> list[Fault]:
+    """Faults of the chain; of the records only where it is whole, since a broken chain proves nothing of them."""
+    faults = verify(events, anchor)
+    if any(f.verdict is Verdict.FAIL and f.harm is not Harm.UNANCHORED for f in faults):
+        return faults
+    return [*faults, *attest(events, rows)]
+
+
+def checks(faults: Iterable[Fault]) -> list[Check]:
+    """Tell faults as the checks of a decision."""
+    return [Check(f.place, f.harm.value, "whole", f.verdict, note=f.message) for f in faults]
+
+
 def _refusal(faults: list[Fault]) -> Refusal:
-    checks = [Check(f"entry {f.sequence}", f.harm.value, "whole", f.verdict, note=f.message) for f in faults]
-    decision = Decision.of("audit", checks or [Check("audit", "not whole", "whole", Verdict.FAIL)])
-    first = next((f.message for f in faults if f.verdict is Verdict.FAIL), "the chain is not whole")
+    decision = Decision.of("audit", checks(faults) or [Check("audit", "not whole", "whole", Verdict.FAIL)])
+    first = next((f for f in faults if f.verdict is Verdict.FAIL), None)
+    kind = "records were" if first and first.row else "audit trail was"
     return Refusal(
-        f"the audit trail was tampered with: {first}",
+        f"the {kind} tampered with: {first.message if first else 'the chain is not whole'}",
         decision=decision,
-        remedy="Nothing was recorded. See all of it: `charter audit verify`.",
+        remedy="Nothing was recorded. See all of it: `charter audit verify`; then restore the records from a backup.",
     )

@@ -12,8 +12,8 @@ from charter.core.digest import Digest
 from charter.core.errors import UsageError
 from charter.registry.io import schema
 from charter.registry.io.sqlite import NoStore, SqliteReader, sqlite_path
-from charter.registry.ports import Store
-from charter.registry.rows import decode, encode
+from charter.registry.ports import Row, Store
+from charter.registry.rows import GOVERNED, decode, encode
 from charter.registry.types import (
     Approval,
     AuditEvent,
@@ -298,6 +298,10 @@ class Records:
         """Return all deployments, oldest first."""
         found = self._store.rows("deployments", self._mine(), order=("sequence",))
         return [decode(Deployment, row) for row in found]
+
+    def governed(self) -> dict[str, list[Row]]:
+        """Return every identity, grant, approval and deployment of all models as it is stored, by table."""
+        return {table: self._store.rows(table, order=("sequence",)) for table in GOVERNED}
 
     # ------------------------------------------------------------------------------------------------- own
     def _mine(self, **where: Any) -> dict[str, Any]:
