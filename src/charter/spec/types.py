@@ -566,13 +566,6 @@ class ApprovalStage(Part):
     role: Slug
 
 
-class ApprovalPolicy(Part):
-    """Who must sign before release."""
-
-    stages: tuple[ApprovalStage, ...] = ()
-    valid_for: DurationText = "365d"
-
-
 SIX_STAGES = (
     ApprovalStage(stage="development", role="tech-lead"),
     ApprovalStage(stage="technical", role="ml-engineer"),
@@ -581,6 +574,15 @@ SIX_STAGES = (
     ApprovalStage(stage="deployment", role="devops-lead"),
     ApprovalStage(stage="final", role="chief-data-officer"),
 )
+
+
+class ApprovalPolicy(Part):
+    """Who must sign before release."""
+
+    stages: tuple[ApprovalStage, ...] = SIX_STAGES
+    valid_for: DurationText = "365d"
+    distinct_people: bool = False
+    """Each stage must be signed by another person."""
 
 
 def _approval(value: Any) -> Any:
