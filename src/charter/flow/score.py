@@ -88,6 +88,7 @@ def score(
         file = Path(f"{beside}.run.json")
         write_atomic(file, json.dumps(record, indent=2, ensure_ascii=False).encode())
         remember(workspace, loaded, job, record)
+        (work / "job.json").unlink()
         shutil.rmtree(work)
     return Scored(record, file, resumed)
 

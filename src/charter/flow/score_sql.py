@@ -57,11 +57,14 @@ def stage(source: Place, query: str | None, work: Path) -> tuple[Source, str]:
         )
     folder, mark = work / "source", work / "source.json"
     asked = {"source": source.shown, "query": query}
-    known = json.loads(mark.read_bytes()) if mark.exists() else None
+    # Without a job the rows may be those of one that is done, whose removal was interrupted.
+    taken = mark.exists() and (work / "job.json").exists()
+    known = json.loads(mark.read_bytes()) if taken else None
     if known is not None and known["asked"] == asked:
         return Source("parquet", tuple(sorted(folder.glob("*.parquet")))), known["fingerprint"]
     if known is not None:  # the job of the folder is another one; say so by a fingerprint that cannot fit
         return Source("parquet", tuple(sorted(folder.glob("*.parquet")))), digest_json(asked)
+    mark.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     with _connected(source) as connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,9 @@ class Job:
 
 
 def write_job(work: Path, job: Job) -> None:
-    """Begin a job in an empty folder."""
-    (work / CHUNKS).mkdir(exist_ok=True)
+    """Begin a job; chunks that an earlier one left, whose removal was interrupted, are not taken for its own."""
+    shutil.rmtree(work / CHUNKS, ignore_errors=True)
+    (work / CHUNKS).mkdir()
     write_atomic(work / JOB, canonical_json(job.to_json()))
 
 
