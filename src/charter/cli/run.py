@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from charter.cli.output import emit, say
+from charter.cli.output import JSON, emit, say
 from charter.core.errors import UsageError
 
 SPEC = typer.Option(Path(), "--in", help="The model's folder.")
@@ -16,27 +16,45 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(serve)
     app.command()(predict)
+    app.command()(rollback)
     app.command()(card)
 
 
 def serve(
     spec: Path = SPEC,
-    host: str = typer.Option("127.0.0.1", "--host"),
+    host: str = typer.Option("127.0.0.1", "--host", help="An address open to other machines asks for keys."),
     port: int = typer.Option(8000, "--port", min=0, max=65535, help="0 takes a free one."),
     workers: int = typer.Option(1, "--workers", min=1, max=64),
+    auth: bool = typer.Option(False, "--auth", help="Ask for a key on this machine's own address too."),
+    jwks: Path | None = typer.Option(
+        None, "--jwks", help="Public keys of an identity provider: accept its tokens."
+    ),
+    issuer: str | None = typer.Option(None, "--issuer", help="What tokens must claim as iss."),
+    audience: str | None = typer.Option(None, "--audience", help="What tokens must claim as aud."),
+    rate: float | None = typer.Option(None, "--rate", help="Requests a second for each caller."),
+    tls_cert: Path | None = typer.Option(None, "--tls-cert", help="Certificate, PEM."),
+    tls_key: Path | None = typer.Option(None, "--tls-key", help="Its private key, PEM."),
+    insecure: bool = typer.Option(False, "--insecure", help="Let in everybody, also from other machines."),
 ) -> None:
-    """Serve the released version over HTTP until Ctrl-C."""
+    """Serve the released version over HTTP until Ctrl-C; follows later releases and rollbacks."""
+    from charter.flow.access import keys_file
     from charter.flow.serving import deployment_file
     from charter.flow.workspace import Workspace
-    from charter.serve.io.server import free_port
+    from charter.serve.io.server import access_policy, check_access, free_port, is_loopback, tls_files
     from charter.serve.io.server import run as run_server
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
+    guarded = auth or jwks is not None or not (insecure or is_loopback(host))
+    access = access_policy(keys_file(workspace) if guarded else None, jwks, issuer, audience, rate)
+    tls = tls_files(tls_cert, tls_key)
+    check_access(host, access, insecure=insecure)
     port = free_port(host, port)
     deployment = deployment_file(workspace, loaded)
     say(f"{loaded.spec.name}: POST /api/v1/predict/{loaded.spec.name}, documentation at /docs; Ctrl-C ends.")
-    run_server(deployment, host=host, port=port, workers=workers)
+    if access is not None and tls is None and not is_loopback(host):
+        say("Keys travel in the clear: add --tls-cert and --tls-key, or put the server behind what ends TLS.")
+    run_server(deployment, host=host, port=port, workers=workers, access=access, tls=tls, insecure=insecure)
 
 
 def predict(
@@ -47,7 +65,6 @@ def predict(
     """Answer a request with the released version, in this process; prints what the server would answer."""
     from charter.flow.serving import answer
     from charter.flow.workspace import Workspace
-
     from charter.serve.problem import Refused
 
     try:
@@ -55,6 +72,26 @@ def predict(
     except Refused as error:
         emit(error.to_json())
         raise typer.Exit(2) from error
+
+
+def rollback(
+    to: str | None = typer.Option(None, "--to", help="A version released before; default: the one before."),
+    reason: str = typer.Option("", "--reason", help="Why; kept in the audit trail."),
+    spec: Path = SPEC,
+    as_json: bool = JSON,
+) -> None:
+    """Let the release before serve again, at once; a running server follows within a second."""
+    from charter.flow.rollback import rollback as go_back
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    loaded = workspace.load()
+    done = go_back(workspace, loaded, to=to, reason=reason)
+    if as_json:
+        emit(done.to_json())
+        return
+    say(f"{loaded.spec.name}: v{done.version} serves again instead of v{done.left}.")
+    say("The specification is unchanged: `charter apply` releases what it says.")
 
 
 def _body(text: str) -> bytes:

@@ -47,9 +47,11 @@ def released(workspace: Workspace, loaded: Loaded) -> Deployment:
     folder = package_folder(workspace, name, deployment.package)
     lay_out(blobs, deployment.package, Digest(built.summary["signature"]), folder)
     _prove(folder, trusted)
+    # The data of the released specification, not of the one that is being edited.
+    data = json.loads((folder / "spec.json").read_bytes())["data"]
     history = {}
-    if loaded.spec.data.observations.entity is not None:
-        history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
+    if data["observations"].get("entity") is not None:
+        history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in data["sources"]}
     log, store = _log_policy(folder), store_policy(workspace, folder)
     served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, log, store)
     return Deployment((served,), log_folder(workspace))

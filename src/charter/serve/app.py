@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from charter.core.nearest import did_you_mean
+from charter.serve.access import Gate, scope_for
 from charter.serve.batcher import Batcher, Limits
 from charter.serve.http import (
     Disconnected,
@@ -76,6 +77,9 @@ class Application:
     background
         Runs beside the server from start to end, for example `charter.serve.io.follow.Follower.follow`.
 
+    gate
+        Whom it lets in; None lets in everybody.
+
     Attributes
     ----------
     ready
@@ -98,11 +102,13 @@ class Application:
         new_id: Callable[[], str] = lambda: uuid4().hex,
         observer: Observer | None = None,
         background: Callable[[Application], Coroutine[Any, Any, None]] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.metrics = metrics or Metrics()
         self.ready = False
         self.trouble: str | None = None
+        self.gate = gate
         self._background = background
         self._beside: asyncio.Task[None] | None = None
         self._new_id = new_id
@@ -186,7 +192,18 @@ class Application:
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._other(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = scope_for(scope["path"])
+        if self.gate is not None and wanted is not None and scope["type"] == "http":
+            try:
+                self.gate.admit(scope, wanted)
+            except Refused as error:
+                self.metrics.error("", error.faults[0].rule)
+                await respond_refused(send, error, head=scope["method"] == "HEAD")
+                return
+        await self._rest(scope, receive, send)
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
@@ -195,6 +212,8 @@ class Application:
         name = scope["path"][len(PREDICT) :]
         label, status = "", 200
         try:
+            if self.gate is not None:
+                self.gate.admit(scope, "predict")
             route = self.route(name)
             label = route.served.name
             if scope["method"] != "POST":

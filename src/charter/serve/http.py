@@ -143,7 +143,9 @@ async def respond_refused(
     send: Send, error: Refused, headers: Iterable[tuple[bytes, bytes]] = (), *, head: bool = False
 ) -> None:
     """Send a problem as JSON; 503 says when to come back."""
-    extra = [(b"retry-after", b"1")] if error.status == 503 else []
+    extra = [(b"retry-after", b"1")] if error.status in (429, 503) else []
+    if error.status == 401:
+        extra.append((b"www-authenticate", b"Bearer"))
     body = (
         b"" if head else json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
     )

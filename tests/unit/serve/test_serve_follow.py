@@ -17,9 +17,10 @@ from charter.registry.io.packages import build, sign
 from charter.registry.signing import Signer
 from charter.serve.app import Application
 from charter.serve.deployment import DeployedModel, Deployment
-from charter.serve.io.follow import Follower, mark
+from charter.serve.io.follow import Follower
 from charter.serve.io.loading import read_deployment, write_deployment
 from charter.serve.io.server import main, start
+from charter.serve.io.watch import mark
 from charter.serve.served import Served
 
 

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 from charter.core.errors import CharterError
 from charter.serve.deployment import DeployedModel, Deployment
 from charter.serve.io.loading import read_deployment
+from charter.serve.io.watch import EVERY_SECONDS, mark
 from charter.serve.served import Served
 
 if TYPE_CHECKING:
     from charter.serve.app import Application
 
-EVERY_SECONDS = 0.2
 RETRY_SECONDS = 5.0
 """A file whose models cannot be loaded is tried again: a package may still be on its way to this machine."""
 
 _log = logging.getLogger("charter.serve")
-Mark = tuple[int, int, int] | None
 
 
 class Follower:
@@ -86,12 +85,3 @@ class Follower:
             self.deployment, self._retry_at, application.trouble = deployment, None, None
             names = ", ".join(f"{m.name} {m.version}" for m in models)
             _log.warning("serving %s from now on", names)
-
-
-def mark(path: Path) -> Mark:
-    """Tell one content of a file from another without reading it; None for a missing one."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

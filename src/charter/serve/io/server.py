@@ -3,70 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from charter.core.errors import CharterError, UsageError
+from charter.serve.io.access import AccessPolicy, read_keys, read_tokens
+from charter.serve.io.worker import DEPLOYMENT, FAILED, OPTIONS, STATE, WorkerOptions
 
-if TYPE_CHECKING:
-    from charter.serve.app import Application
-
-DEPLOYMENT = "CHARTER_DEPLOYMENT"
-"""Environment variable that tells workers which deployment file to load."""
-STATE = "CHARTER_SERVER_STATE"
-"""Environment variable that tells workers the folder which they share with their parent."""
-_STARTED, _FAILED = "started", "failed"
 DRAIN_SECONDS = 30
 RESPAWN_SECONDS = 0.5
 """A worker that dies is replaced after so long; the others go on answering."""
 
 
-def application() -> Application:
-    """Build the application of the deployment that ``CHARTER_DEPLOYMENT`` names; each worker calls it once.
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificate and private key, PEM files."""
 
-    A worker that cannot start although none could before ends the server: a deployment that does not load must be
-    told at once. Once one has started, a worker that fails is replaced and what serves goes on serving.
-    """
-    state = Path(os.environ[STATE])
-    try:
-        built = _application()
-    except Exception as error:  # whatever it was, the parent must learn of it; the worker raises it again
-        if not (state / _STARTED).exists():
-            (state / _FAILED).write_text(str(error), encoding="utf-8")
-            os.kill(os.getppid(), signal.SIGTERM)
-        raise
-    (state / _STARTED).touch()
-    return built
+    certificate: Path
+    key: Path
 
 
-def _application() -> Application:
-    from charter.serve.app import Application, ServerLimits
-    from charter.serve.io.follow import Follower
-    from charter.serve.io.loading import load_model
-    from charter.serve.io.recorder import Recorder
-    from charter.serve.metrics import Metrics
-
-    limits, metrics = ServerLimits(), Metrics()
-    follower = Follower(Path(os.environ[DEPLOYMENT]), partial(load_model, max_rows=limits.rows))
-    deployment = follower.deployment
-    observer = Recorder(deployment.log, metrics) if deployment.log is not None else None
-    models = follower.models(deployment)
-    return Application(models, limits=limits, metrics=metrics, observer=observer, background=follower.follow)
-
-
-def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:
+def run(
+    deployment: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    access: AccessPolicy | None = None,
+    tls: Tls | None = None,
+    insecure: bool = False,
+) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
     Parameters
@@ -75,11 +53,16 @@ def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers:
         Deployment file; its packages are verified here, before a worker starts, and again by each worker.
     port
         0 chooses a free one.
+    access
+        Who may ask; None lets in everybody, which only this machine's own addresses allow.
+    insecure
+        Let in everybody on other addresses too.
 
     Raises
     ------
     UsageError
-        When the address is taken or not ours, or the deployment cannot be read.
+        When the address is taken or not ours, is open to others without ``access``, or the deployment, keys or
+        certificate cannot be read.
     PackageError
         When a package does not prove itself.
     """
@@ -87,9 +70,16 @@ def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers:
 
     if workers < 1:
         raise UsageError(f"--workers is {workers}; at least one is needed")
+    check_access(host, access, insecure=insecure)
+    for file in (tls.certificate, tls.key) if tls is not None else ():
+        if not file.is_file():
+            raise UsageError(
+                f"{file}: there is no such file", remedy="Give --tls-cert and --tls-key as PEM files."
+            )
     port = free_port(host, port)
     verify_all(read_deployment(deployment))
     os.environ[DEPLOYMENT] = str(deployment.absolute())
+    os.environ[OPTIONS] = json.dumps(WorkerOptions(workers, access).to_json())
     # Workers share the processors; a pool per worker as large as the machine only gets in its own way.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     with tempfile.TemporaryDirectory(prefix="charter-server-") as state:
@@ -97,20 +87,59 @@ def run(deployment: Path, *, host: str = "127.0.0.1", port: int = 8000, workers:
         if workers > 1:
             (Path(state) / "metrics").mkdir()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(state) / "metrics")
-        _serve(host, port, workers)
-        failed = Path(state) / _FAILED
+        _serve(host, port, workers, tls)
+        failed = Path(state) / FAILED
         if failed.exists():
             raise UsageError(f"the server could not start: {failed.read_text(encoding='utf-8')}")
 
 
-def _serve(host: str, port: int, workers: int) -> None:
+def check_access(host: str, access: AccessPolicy | None, *, insecure: bool) -> None:
+    """Refuse to let in everybody from everywhere by mistake, and keys that cannot work.
+
+    Raises
+    ------
+    UsageError
+        When others than this machine could ask and nobody would be asked for a key.
+    """
+    if access is None:
+        if insecure or is_loopback(host):
+            return
+        raise UsageError(
+            f"--host {host} is open to other machines, and nobody would be asked for a key",
+            remedy="Add --keys or --jwks, or --insecure where something else guards the server.",
+        )
+    read_tokens(access)
+    if access.jwks is None and not (access.keys is not None and read_keys(access.keys)):
+        raise UsageError(
+            "a key is asked for, but there is none",
+            remedy="Make one: `charter key create NAME --scope predict`.",
+        )
+    if access.rate is not None and not 0 < access.rate < float("inf"):
+        raise UsageError(f"--rate is {access.rate}; it must be above 0 requests a second")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import Interfaces, SSLProtocols
     from granian.log import LogLevels
 
-    print(_url(host, port), flush=True)  # noqa: T201 - with port 0 nobody else knows it
+    print(_url(host, port, tls), flush=True)  # noqa: T201 - with port 0 nobody else knows it
     server = Granian(
-        "charter.serve.io.server:application",
+        "charter.serve.io.worker:application",
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -121,6 +150,9 @@ def _serve(host: str, port: int, workers: int) -> None:
         workers_kill_timeout=DRAIN_SECONDS,
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_SECONDS,
+        ssl_cert=tls.certificate if tls is not None else None,
+        ssl_key=tls.key if tls is not None else None,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
     server.serve()
 
@@ -148,9 +180,10 @@ def free_port(host: str, port: int) -> int:
         ) from error
 
 
-def _url(host: str, port: int) -> str:
+def _url(host: str, port: int, tls: Tls | None = None) -> str:
+    scheme = "http" if tls is None else "https"
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address to connect to
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +211,7 @@ def start(
     workers: int = 1,
     log: Path | None = None,
     timeout_s: float = 60,
+    options: Sequence[str] = (),
 ) -> Running:
     """Start a server beside this process and wait until it is ready.
 
@@ -185,6 +219,8 @@ def start(
     ----------
     log
         File for what the server writes; None shares our stderr.
+    options
+        More options of ``python -m charter.serve.io.server``.
 
     Raises
     ------
@@ -193,11 +229,12 @@ def start(
     """
     port = free_port(host, port)
     argv = [sys.executable, "-m", "charter.serve.io.server", str(deployment)]
-    argv += ["--host", host, "--port", str(port), "--workers", str(workers)]
+    argv += ["--host", host, "--port", str(port), "--workers", str(workers), *options]
     with (log or Path(os.devnull)).open("ab") as sink:
         # A fixed argument list without a shell; the program is this very interpreter.
         process = subprocess.Popen(argv, stdout=sink, stderr=sink if log else None)  # noqa: S603
-    running = Running(process, _url(host, port))
+    secure = Tls(Path(), Path()) if "--tls-cert" in options else None
+    running = Running(process, _url(host, port, secure))
     if wait_until_ready(running, timeout_s):
         return running
     code = running.stop() if process.poll() is None else process.wait()
@@ -207,12 +244,20 @@ def start(
     )
 
 
+def _own() -> ssl.SSLContext:
+    """Trust whatever certificate our own server shows us: it is only asked whether it is there."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def wait_until_ready(running: Running, timeout_s: float) -> bool:
     """Poll ``/readyz``; False when the process ends or the time is over."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and running.process.poll() is None:
         try:
-            with urlopen(f"{running.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own address
+            with urlopen(f"{running.url}/readyz", timeout=5, context=_own()) as answer:  # noqa: S310 - our own address
                 if answer.status == 200:
                     return True
         except (URLError, OSError):
@@ -227,13 +272,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1)
+    for name in ("--keys", "--jwks", "--tls-cert", "--tls-key"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--issuer")
+    parser.add_argument("--audience")
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--insecure", action="store_true")
     given = parser.parse_args(argv)
     try:
-        run(given.deployment, host=given.host, port=given.port, workers=given.workers)
+        run(
+            given.deployment,
+            host=given.host,
+            port=given.port,
+            workers=given.workers,
+            access=access_policy(given.keys, given.jwks, given.issuer, given.audience, given.rate),
+            tls=tls_files(given.tls_cert, given.tls_key),
+            insecure=given.insecure,
+        )
     except CharterError as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return error.exit_code
     return 0
+
+
+def access_policy(
+    keys: Path | None, jwks: Path | None, issuer: str | None, audience: str | None, rate: float | None
+) -> AccessPolicy | None:
+    """Access as the options of a command give it; None when they ask for no key.
+
+    Raises
+    ------
+    UsageError
+        When options stand alone that mean nothing alone.
+    """
+    if jwks is None and (issuer is not None or audience is not None):
+        raise UsageError("--issuer and --audience say what tokens must claim; they need --jwks")
+    if keys is None and jwks is None:
+        if rate is not None:
+            raise UsageError("--rate limits each caller; callers are told apart by --keys or --jwks")
+        return None
+    return AccessPolicy(keys, jwks, issuer, audience, rate)
+
+
+def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
+    """Certificate and key as the options of a command give them.
+
+    Raises
+    ------
+    UsageError
+        When one is there without the other.
+    """
+    if (certificate is None) != (key is None):
+        raise UsageError("--tls-cert and --tls-key belong together")
+    return None if certificate is None or key is None else Tls(certificate, key)
 
 
 if __name__ == "__main__":

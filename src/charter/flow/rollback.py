@@ -1,0 +1,137 @@
+"""Going back: what was released before serves again, at once, without building or approving anything anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from charter.core.digest import Digest
+from charter.core.errors import PackageError, Refusal
+from charter.flow.lock import hold
+from charter.flow.plan import Stage
+from charter.flow.views import version_number
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.registry.types import Deployment
+
+LEFT = "rolled_back_from"
+"""Name under which the record of a way back says which package it left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What served before and what serves now."""
+
+    left: int
+    version: int
+    package: Digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"left": f"v{self.left}", "version": f"v{self.version}", "package": self.package}
+
+
+def rollback(workspace: Workspace, loaded: Loaded, *, to: str | None = None, reason: str = "") -> Rollback:
+    """Let an earlier release serve again, and record it; a running server follows.
+
+    Parameters
+    ----------
+    to
+        A version that was released before; None goes to the release before the one that serves. Going back twice
+        goes back two releases.
+    reason
+        Kept in the audit trail.
+
+    Raises
+    ------
+    Refusal
+        When nothing else was ever released, or ``to`` was not.
+    PackageError
+        When the earlier package is damaged or nobody trusted has signed it; then what serves stays.
+    """
+    from charter.flow.serving import deployment_file
+
+    actor = workspace.settings.actor
+    with hold(
+        workspace.lock_file, doing="charter rollback", actor=actor, clock=workspace.clock, wait_seconds=30
+    ):
+        chosen = _record(workspace, loaded, to, reason)
+        deployment_file(workspace, loaded)
+    return chosen
+
+
+def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -> Rollback:
+    from charter.flow.release import lay_out, package_folder, trusted_keys
+    from charter.govern.io.trail import Trail
+    from charter.registry.io.packages import verify
+    from charter.registry.types import Deployment
+
+    name = loaded.spec.name
+    with workspace.records(name) as records:
+        deployments = records.deployments()
+        target = earlier(deployments, name, to)
+        serving = deployments[-1]
+        built = next((r for r in records.results(Stage.PACKAGE) if r.output == target.package), None)
+        if built is None:
+            raise PackageError(f"the package of v{target.version} is no longer recorded")
+        folder = package_folder(workspace, name, target.package)
+        lay_out(workspace.blobs(), target.package, Digest(built.summary["signature"]), folder)
+        verify(folder, trusted_keys(workspace, records))
+        now, actor = workspace.clock.now(), workspace.settings.actor
+        proof = {**{k: v for k, v in target.evidence.items() if k != LEFT}, LEFT: serving.package}
+        detail = {**proof, "left": f"v{serving.version}", "reason": reason}
+        with Trail(records, workspace.anchor_file).recording(
+            at=now, actor=actor, action="version.rolled_back", subject=f"v{target.version}", detail=detail
+        ) as change:
+            change.add_deployment(Deployment(target.version, target.package, actor, now, proof))
+            change.update_version(target.version, status="released")
+            if serving.version != target.version:
+                change.update_version(serving.version, status="retired")
+    return Rollback(serving.version, target.version, target.package)
+
+
+def earlier(deployments: Sequence[Deployment], name: str, to: str | None) -> Deployment:
+    """Choose where to go back to.
+
+    Raises
+    ------
+    Refusal
+        When there is nothing to go back to.
+    """
+    if not deployments:
+        raise Refusal(f"nothing of {name} is released", remedy="`charter status` says what is missing.")
+    if to is None:
+        *below, top = _standing(deployments)
+        found = next((d for d in reversed(below) if d.package != top.package), None)
+        if found is None:
+            raise Refusal(
+                f"v{top.version} is the first release of {name}: there is none before it to go back to",
+                remedy="`charter history` lists the releases.",
+            )
+        return found
+    number = version_number(to)
+    if deployments[-1].version == number:
+        raise Refusal(f"v{number} serves already", remedy="`charter history` lists the releases.")
+    found = next((d for d in reversed(deployments) if d.version == number), None)
+    if found is None:
+        listed = ", ".join(f"v{n}" for n in sorted({d.version for d in deployments}))
+        raise Refusal(
+            f"v{number} was never released, so there is no way back to it; released were {listed}",
+            remedy="Approve it, then `charter apply`.",
+        )
+    return found
+
+
+def _standing(deployments: Sequence[Deployment]) -> list[Deployment]:
+    """Releases that were not gone back from, oldest first; the last one serves."""
+    standing: list[Deployment] = []
+    for deployment in deployments:
+        if LEFT in deployment.evidence and any(d.package == deployment.package for d in standing):
+            while standing[-1].package != deployment.package:
+                standing.pop()
+        else:
+            standing.append(deployment)
+    return standing

@@ -1,0 +1,107 @@
+"""What a worker process runs: the application of the deployment file, built once and kept up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.serve.io.access import AccessPolicy
+
+if TYPE_CHECKING:
+    from charter.serve.app import Application
+
+DEPLOYMENT = "CHARTER_DEPLOYMENT"
+"""Environment variable that tells workers which deployment file to load."""
+STATE = "CHARTER_SERVER_STATE"
+"""Environment variable that tells workers the folder which they share with their parent."""
+OPTIONS = "CHARTER_SERVER_OPTIONS"
+"""Environment variable that holds `WorkerOptions` as JSON."""
+STARTED, FAILED = "started", "failed"
+_SWITCH_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How workers serve, besides what they serve.
+
+    Attributes
+    ----------
+    workers
+        How many there are; each grants its share of every rate.
+    access
+        Who may ask; None lets in everybody.
+    """
+
+    workers: int = 1
+    access: AccessPolicy | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "workers": self.workers,
+            "access": self.access.to_json() if self.access is not None else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WorkerOptions:
+        """Inverse of `to_json`."""
+        access = AccessPolicy.from_json(data["access"]) if data["access"] is not None else None
+        return cls(int(data["workers"]), access)
+
+
+def application() -> Application:
+    """Build the application of the deployment that ``CHARTER_DEPLOYMENT`` names; each worker calls it once.
+
+    A worker that cannot start although none could before ends the server: a deployment that does not load must be
+    told at once. Once one has started, a worker that fails is replaced and what serves goes on serving.
+    """
+    state = Path(os.environ[STATE])
+    try:
+        built = _application(WorkerOptions.from_json(json.loads(os.environ[OPTIONS])))
+    except Exception as error:  # whatever it was, the parent must learn of it; the worker raises it again
+        if not (state / STARTED).exists():
+            (state / FAILED).write_text(str(error), encoding="utf-8")
+            os.kill(os.getppid(), signal.SIGTERM)
+        raise
+    (state / STARTED).touch()
+    return built
+
+
+def _application(options: WorkerOptions) -> Application:
+    from charter.serve.app import Application, ServerLimits
+    from charter.serve.io.access import Porter
+    from charter.serve.io.follow import Follower
+    from charter.serve.io.loading import load_model
+    from charter.serve.io.recorder import Recorder
+    from charter.serve.metrics import Metrics
+
+    # A model that is loaded beside the traffic hands the interpreter back sooner.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    limits, metrics = ServerLimits(), Metrics()
+    porter = Porter(options.access, share=1 / options.workers) if options.access is not None else None
+    follower = Follower(Path(os.environ[DEPLOYMENT]), partial(load_model, max_rows=limits.rows))
+    deployment = follower.deployment
+    observer = Recorder(deployment.log, metrics) if deployment.log is not None else None
+
+    async def follow(application: Application) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follower.follow(application))
+            if porter is not None:
+                group.create_task(porter.follow())
+
+    return Application(
+        follower.models(deployment),
+        limits=limits,
+        metrics=metrics,
+        observer=observer,
+        background=follow,
+        gate=porter.gate if porter is not None else None,
+    )
