@@ -19,6 +19,17 @@ def _runs(tmp_path_factory: pytest.TempPathFactory, _own_home: None) -> Iterator
     del os.environ["MLFLOW_TRACKING_URI"]
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes that tests start compile each module once, even where the environment forbids it."""
+    before = os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
+    yield
+    del os.environ["PYTHONPYCACHEPREFIX"]
+    if before is not None:
+        os.environ["PYTHONDONTWRITEBYTECODE"] = before
+
+
 @pytest.fixture(scope="package")
 def loans_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The row model, applied once; look, do not touch."""
