@@ -78,6 +78,10 @@ class Scorer:
         self._seen = SeenRanges(self.signature.inputs)
         self._schema = pl.Schema({i.name: DTYPES[i.type] for i in self.signature.inputs})
         self._clock = clock or SystemClock()
+        self._contract = [
+            (f"the request {words}: {text}", compile_expression(text))
+            for words, text in self.signature.rules.items()
+        ]
         self._fallback_rule = _compile_rule(self.rules.fallback)
         self.lookup = lookup
         self._events = _histories(history or {}, self._features) if lookup is None else {}
@@ -287,6 +291,11 @@ class Scorer:
     def warn(self, inputs: pl.DataFrame) -> Iterator[tuple[int, str]]:
         """Where inputs leave what training saw or their past is thin: a row's place, and the warning."""
         yield from self._seen.warn(inputs)
+        if self._contract:
+            derived = self._derive(inputs)
+            for words, rule in self._contract:
+                held = derived.select(rule.cast(pl.Boolean).fill_null(False)).to_series().to_numpy()
+                yield from ((row, words) for row in np.flatnonzero(~held).tolist())
         if self._past is not None:
             yield from self._past.warn(inputs)
 

@@ -49,7 +49,7 @@ def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | Non
     features = feature_set(spec)
     observations = spec.data.observations
     source = spec.data.sources[observations.source] if observations.source is not None else None
-    columns, derive = _fallback_needs(spec, source)
+    columns = _fallback_needs(spec, source)
     names = {i.name for i in features.inputs}
     if used is not None:
         names &= {*used, *(name for row in features.rows for name in parse(row.expression).names)}
@@ -57,28 +57,62 @@ def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | Non
     inputs = (
         [_input(n, c, frame) for n, c in source.columns.items() if n in names] if source is not None else []
     )
-    if features.entity is None:
-        return Signature(tuple(inputs), derive)
     known = {i.name for i in inputs}
+    rules = _checkable(source, known)
+    derive = _between(
+        source, {*_fallback_names(spec), *(n for text in rules.values() for n in parse(text).names)}
+    )
+    if features.entity is None:
+        return Signature(tuple(inputs), derive, None, rules)
     asked = [i for i in (_whom(spec, features.entity), _when(spec)) if i.name not in known]
-    return Signature((*asked, *inputs), derive, Entity(features.entity, _event_sources(spec, features)))
+    entity = Entity(features.entity, _event_sources(spec, features))
+    return Signature((*asked, *inputs), derive, entity, rules)
 
 
-def _fallback_needs(spec: ModelSpec, source: SourceSpec | None) -> tuple[set[str], dict[str, str]]:
-    """Source columns that the fallback rule reads, and the derived ones in between."""
+def _fallback_names(spec: ModelSpec) -> set[str]:
+    """Columns and features that the fallback rule reads, directly or through row features."""
     rule = spec.serve.fallback.rule if spec.serve.fallback is not None else None
-    if rule is None or source is None:
-        return set(), {}
-    wanted = set(parse(rule).names)
+    wanted = set(parse(rule).names) if rule is not None else set()
     for name in reversed(spec.features.rows):
         if name in wanted:
             wanted |= set(parse(spec.features.rows[name]).names)
-    # A derived column may rest on derived columns before it, so go through them backwards.
+    return wanted
+
+
+def _fallback_needs(spec: ModelSpec, source: SourceSpec | None) -> set[str]:
+    """Source columns that the fallback rule reads, directly or through derived ones."""
+    return _raw(source, _fallback_names(spec)) if source is not None else set()
+
+
+def _reach(source: SourceSpec, names: set[str]) -> set[str]:
+    """Names and what they are derived from; a derived column rests on those before it, so go backwards."""
+    wanted = set(names)
     for name, text in reversed(source.derive.items()):
         if name in wanted:
             wanted |= set(parse(text).names)
-    derive = {name: text for name, text in source.derive.items() if name in wanted}
-    return wanted & set(source.columns) - set(source.derive), derive
+    return wanted
+
+
+def _raw(source: SourceSpec, names: set[str]) -> set[str]:
+    return _reach(source, names) & (set(source.columns) - set(source.derive))
+
+
+def _between(source: SourceSpec | None, names: set[str]) -> dict[str, str]:
+    """Derived columns on the way from the inputs to ``names``, in order."""
+    if source is None:
+        return {}
+    wanted = _reach(source, names)
+    return {name: text for name, text in source.derive.items() if name in wanted}
+
+
+def _checkable(source: SourceSpec | None, asked: set[str]) -> dict[str, str]:
+    """The source's cross-column rules and its ``where`` that can be told from what a request holds."""
+    if source is None:
+        return {}
+    stated = {f"breaks the rule {name}": text for name, text in source.rules.items()}
+    if source.where is not None:
+        stated["is outside the rows that the model was made for"] = source.where
+    return {words: text for words, text in stated.items() if _raw(source, set(parse(text).names)) <= asked}
 
 
 def _input(name: str, column: ColumnSpec, frame: pl.DataFrame) -> Input:

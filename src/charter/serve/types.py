@@ -121,15 +121,18 @@ class Signature:
     Attributes
     ----------
     derive
-        Derived columns that the fallback rule reads, in order, each an expression over the inputs and the derived ones
-        before it. (The features' own are part of the feature set.)
+        Derived columns that the fallback rule and ``rules`` read, in order, each an expression over the inputs and the
+        derived ones before it. (The features' own are part of the feature set.)
     entity
         None for models without windows.
+    rules
+        What the contract says across columns, as far as the inputs can tell: words to an expression that is to be true.
     """
 
     inputs: tuple[Input, ...]
     derive: Mapping[str, str] = field(default_factory=dict)
     entity: Entity | None = None
+    rules: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,6 +145,7 @@ class Signature:
             "inputs": [i.to_json() for i in self.inputs],
             "derive": [[name, text] for name, text in self.derive.items()],
             "entity": self.entity.to_json() if self.entity else None,
+            "rules": dict(self.rules),
         }
 
     @classmethod
@@ -149,7 +153,7 @@ class Signature:
         """Inverse of `to_json`."""
         entity = Entity.from_json(data["entity"]) if data.get("entity") else None
         derive = dict(data.get("derive") or [])
-        return cls(tuple(Input.from_json(i) for i in data["inputs"]), derive, entity)
+        return cls(tuple(Input.from_json(i) for i in data["inputs"]), derive, entity, data.get("rules") or {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,14 @@ PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pa
 
 READ_AGAIN: dict[PartName, tuple[tuple[str, ...], ...]] = {
     # The bundle checks what it is given at serving time by the same contract.
-    "train": (("train", "task"), ("train", "seed"), ("data", "sources", ANY, "columns")),
+    "train": (
+        ("train", "task"),
+        ("train", "seed"),
+        ("data", "sources", ANY, "columns"),
+        ("data", "sources", ANY, "derive"),
+        ("data", "sources", ANY, "rules"),
+        ("data", "sources", ANY, "where"),
+    ),
 }
 """Fields that a later stage reads as well."""
 

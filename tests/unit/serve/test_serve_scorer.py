@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -29,6 +31,28 @@ def test_the_request_holds_what_features_and_fallback_need_and_nothing_else(cred
 def test_a_column_that_selection_dropped_is_not_asked_for(credit):
     names = signature(credit.spec, credit.dataset, used=["use", "grade"]).names
     assert names == ("limit", "late", "grade", "bill", "joined")  # what rows and the fallback read, and grade
+
+
+def test_what_breaks_the_contract_across_columns_is_scored_with_a_warning(credit, tmp_path):
+    source = credit.spec.data.sources["accounts"].model_copy(
+        update={"rules": {"paid": "spent <= 2 * limit", "hidden": "sex = '1'"}, "where": "late < 9"}
+    )
+    data = credit.spec.data.model_copy(update={"sources": {"accounts": source}})
+    told = signature(credit.spec.model_copy(update={"data": data}), credit.dataset)
+    assert [words.split()[-1] for words in told.rules] == [
+        "paid",
+        "for",
+    ]  # sex is not asked for, so cannot be told
+    shutil.copytree(credit.folder, tmp_path / "bundle")
+    scoring = json.loads((tmp_path / "bundle" / "scoring.json").read_bytes())
+    (tmp_path / "bundle" / "scoring.json").write_text(json.dumps(scoring | told.to_json()))
+    scorer = Scorer.load(tmp_path / "bundle")
+    sound = credit.dataset.filter((pl.col("bill") <= pl.col("limit")) & (pl.col("late") < 7)).head(2)
+    broken = sound.with_columns(bill=pl.col("limit") * 3, late=pl.lit(9, dtype=pl.Int64))
+    said = scorer.score(pl.concat([sound, broken]))["warnings"].to_list()
+    assert not any("request" in text for row in said[:2] for text in row)
+    assert all(any("breaks the rule paid" in text for text in row) for row in said[2:])
+    assert all(any("outside the rows" in text for text in row) for row in said[2:])
 
 
 def test_training_batch_and_single_rows_give_one_score(credit):

@@ -60,7 +60,7 @@ CASES = [
     (ROWS, "build: 10000", "build: 9000", {"words"}, None, "lowered from 10000 to 9000"),
     (ROWS, "max: 50000}", "max: 60000}", {"data", "train"}, "snapshot", "raised from 50000 to 60000"),
     (ROWS, "loans.csv", "loans2.csv", {"data"}, "snapshot", "changed from loans.csv to loans2.csv"),
-    (ROWS, "amount / 24", "amount / 12", {"data"}, "snapshot", "changed from amount / 24 to amount / 12"),
+    (ROWS, "amount / 24", "amount / 12", {"data", "train"}, "snapshot", "changed from amount / 24 to amount / 12"),
     (ROWS, "known_after: 90d", "known_after: 60d", {"features"}, "features", "changed from 90d to 60d"),
     (ROWS, "> 0.4", "> 0.5", {"features"}, "features", "features.rows.heavy changed"),
     (ROWS, "exclude: [gender]", "exclude: [gender, branch]", {"features"}, "features", "gained branch"),
