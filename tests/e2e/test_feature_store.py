@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import polars as pl
 import pytest
 from e2e_models import charter, done, edit, orders
 
+from charter.flow.serving import deployment_file
+from charter.flow.workspace import Workspace
+from charter.serve.io.server import start
 from charter.testing.redis import RedisServer
 
 DAY = "2025-09-01"
@@ -152,3 +157,46 @@ def test_redis_by_an_address_from_the_environment(
     redis.stop()
     assert "the feature store does not answer" in predict(clients)[0]["warnings"][0]
     assert charter("features", "materialise", "--in", clients).code == 2
+
+
+def test_a_server_starts_without_its_store_and_finds_it_later(
+    clients: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = predict(clients)[0]["score"]
+    monkeypatch.setenv("REDIS_URL", redis.url)
+    edit(clients, SERVE, SERVE + ', features: {store: redis, url: "${REDIS_URL}"}')
+    done("apply", clients)
+    done("features", "materialise", "--as-of", DAY, "--in", clients)
+    redis.stop()
+    workspace = Workspace.at(clients)
+    running = start(deployment_file(workspace, workspace.load()), workers=2)
+    try:
+        answer = _post(f"{running.url}/api/v1/predict/small-clients", {"client": 3, "as_of": DAY})
+        assert "the feature store does not answer" in answer["warnings"][0]
+        assert _get(f"{running.url}/readyz")["features"]["small-clients"].popitem()[1]["state"] == "down"
+        redis.start()
+        deadline = time.monotonic() + 5
+        while answer["warnings"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+            answer = _post(f"{running.url}/api/v1/predict/small-clients", {"client": 3, "as_of": DAY})
+        assert (answer["warnings"], answer["score"]) == ([], exact)
+        state = _get(f"{running.url}/readyz")["features"]["small-clients"]
+        assert state.popitem()[1] == {"state": "stale", "as_of": "2025-09-01T00:00:00Z", "entities": 150}
+        with urlopen(f"{running.url}/metrics", timeout=10) as told:
+            metrics = told.read().decode()
+        assert 'charter_features_as_of_seconds{model="small-clients"' in metrics
+        assert 'outcome="down"' in metrics
+        assert 'outcome="found"' in metrics
+    finally:
+        running.stop()
+
+
+def _post(url: str, body: dict) -> dict:
+    request = Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def _get(url: str) -> dict:
+    with urlopen(url, timeout=10) as answer:
+        return json.loads(answer.read())

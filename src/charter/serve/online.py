@@ -14,7 +14,7 @@ import polars as pl
 from charter.features.featureset import FeatureSet
 from charter.features.history import microseconds
 from charter.features.windows import window_names
-from charter.serve.ports import Freshness, OnlineStore, StoreDown
+from charter.serve.ports import Found, Freshness, OnlineStore, StoreDown
 from charter.serve.types import AS_OF
 from charter.serve.vectors import moment_of
 
@@ -85,10 +85,6 @@ class Lookup:
             pl.Series(_stored(), as_of),
         )
 
-    def asked(self, joined: pl.DataFrame) -> pl.DataFrame:
-        """Take off again what `join` added."""
-        return joined.drop(*self._names, OUTCOME, _stored(), strict=False)
-
     def warn(self, joined: pl.DataFrame) -> Iterator[tuple[int, str]]:
         """Warnings with the row's place, for rows whose windows are not from the store."""
         joined = self.join(joined)
@@ -141,17 +137,25 @@ class Lookup:
         vectors = np.tile(self._defaults, (rows, 1))
         keys = entity_texts(inputs[self._entity], self._dtype)
         try:
-            # Nobody has the empty name, so a missing entity is an unknown one.
-            found = self._guarded(lambda: self._store.get_many([k or "" for k in keys]))
+            found = self._guarded(lambda: self._ask(keys))
         except StoreDown:
             return vectors, outcomes, np.zeros(rows, np.int64)
         age = microseconds(inputs[AS_OF]) - found.as_of
         outcomes[:] = np.select(
-            [~found.known, age < 0, age > self._fresh_us], [_UNKNOWN, _AHEAD, _STALE], _FOUND
+            [~found.known | inputs[self._entity].is_null().to_numpy(), age < 0, age > self._fresh_us],
+            [_UNKNOWN, _AHEAD, _STALE],
+            _FOUND,
         )
         usable = outcomes == _FOUND
         vectors[usable] = found.vectors[usable]
         return vectors, outcomes, found.as_of
+
+    def _ask(self, keys: Sequence[str | None]) -> Found:
+        found = self._store.get_many([k or "" for k in keys])
+        shape = (len(keys), len(self._names))
+        if found.vectors.shape != shape:
+            raise StoreDown(f"the feature store gave numbers of shape {found.vectors.shape}, not {shape}")
+        return found
 
     def _guarded(self, ask: Callable[[], T]) -> T:
         now = self._monotonic()

@@ -69,6 +69,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error: Exception | None = error
         self.calls = 0
+        self.width = 3
 
     def put_many(self, as_of: datetime, chunks: Iterable[Chunk]) -> Freshness:
         raise AssertionError
@@ -79,7 +80,7 @@ class Broken:
             raise self.error
         n = len(entities)
         moment = int((AS_OF - datetime.fromisoformat("1970-01-01")).total_seconds() * 1e6)
-        return Found(np.full((n, 3), 7.0), np.full(n, moment), np.ones(n, bool))
+        return Found(np.full((n, self.width), 7.0), np.full(n, moment), np.ones(n, bool))
 
     def freshness(self) -> Freshness | None:
         self.calls += 1
@@ -162,6 +163,28 @@ def test_a_store_that_fails_is_left_alone_for_a_second_and_asked_again(
     assert scored.warnings == [[]]
     assert served.lookup.state(NOW)["state"] == "stale"
     assert broken.calls == 3
+
+
+def test_numbers_of_another_shape_are_no_features(churn: Example) -> None:
+    odd = Broken(RuntimeError())
+    odd.error = None
+    odd.width = 2
+    scored = scorer(churn, odd).run(asked([1, 2]))
+    assert scored.lookups == {"down": 2}
+
+
+def test_nobody_in_particular_is_unknown(churn: Example) -> None:
+    broken = Broken(RuntimeError())
+    broken.error = None
+    nobody = pl.DataFrame({"who": [None, 1], "as_of": [AS_OF] * 2}, schema_overrides={"who": pl.Int64})
+    assert scorer(churn, broken).run(nobody).lookups == {"found": 1, "unknown": 1}
+
+
+def test_a_server_comes_up_without_its_store(churn: Example) -> None:
+    served = Served("churn-test", "v1", scorer(churn, Broken(StoreDown("gone"))))
+    served.warm_up()
+    (answer,) = json.loads(served.answer(b'[{"who": 1}]'))
+    assert "does not answer" in answer["warnings"][0]
 
 
 def test_a_batch_is_one_query(churn: Example) -> None:

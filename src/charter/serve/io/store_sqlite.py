@@ -30,7 +30,8 @@ class SqliteStore:
     Parameters
     ----------
     path
-        The file; made by the first `put_many`, its folder as well.
+        The file; made by the first `put_many`, its folder as well. Readers, too, must be allowed to write in that
+        folder: SQLite keeps there what they share with the writer.
     feature_set
         Digest under which vectors are kept and found.
     width
