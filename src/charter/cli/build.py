@@ -101,13 +101,16 @@ def tell(step: Step, seconds: float, loaded: Loaded) -> None:
     from charter.flow.explain import describe
     from charter.flow.plan import Action, Stage
     from charter.flow.views import with_lines
+    from charter.govern.approval import signatures
 
     took = f"{seconds:.1f} s" if seconds >= 0.05 else "up to date"
     if step.decision is not None:
         total, open_ = len(step.decision.checks), len(step.decision.reasons)
-        word = "signatures" if step.stage is Stage.APPROVE else "requirements met"
+        met = f"{total - open_} of {total} requirements met"
         sign = "NO" if step.action is Action.REFUSED else "ok"
-        say(f"  {sign} {step.stage.value:<9} {total - open_} of {total} {word}")
+        say(
+            f"  {sign} {step.stage.value:<9} {signatures(step.decision) if step.stage is Stage.APPROVE else met}"
+        )
         if step.action is Action.REFUSED or (step.stage is Stage.GATE and seconds):
             show_decision(with_lines(step.decision, loaded.source))
     elif step.result is not None:
@@ -119,6 +122,7 @@ def tell(step: Step, seconds: float, loaded: Loaded) -> None:
 def closing(found: Plan, stopped: Step | None) -> None:
     """Print where it ended and what to do next."""
     from charter.flow.plan import Stage
+    from charter.govern.approval import asked
 
     if stopped is None:
         say(
@@ -127,7 +131,11 @@ def closing(found: Plan, stopped: Step | None) -> None:
         return
     version = found.step(Stage.TRAIN).result
     name = f"v{version.summary['version']}" if version else "VERSION"
-    if stopped.stage is Stage.APPROVE and stopped.decision is not None:
+    if stopped.stage is Stage.APPROVE and stopped.decision is not None and not asked(stopped.decision):
+        say(
+            "Stopped at approve: the records are not what was recorded. See all of it: `charter audit verify`."
+        )
+    elif stopped.stage is Stage.APPROVE and stopped.decision is not None:
         missing = stopped.decision.reasons[0].name if stopped.decision.reasons else "STAGE"
         say(
             f"Stopped at approve: nothing is released before the specification's approvers have signed {name}."

@@ -62,7 +62,7 @@ def sign(
             signer,
             verdict=verdict,
             reason=reason,
-            evidence=evidence(records, found.package),
+            evidence=evidence(loaded.spec, records, found.package),
             now=workspace.clock.now(),
         )
         return judge_approvals(workspace, loaded, records, found.package)

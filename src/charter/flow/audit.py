@@ -25,14 +25,19 @@ class AuditReport:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was altered, removed, inserted or moved."""
+        """Whether nothing was altered, removed, inserted or moved, in the trail and in the records that it tells of."""
         return not any(f.verdict is Verdict.FAIL for f in self.faults)
 
     def lines(self) -> list[str]:
         """Report for people."""
-        head = f"{self.entries} entries: " + (
-            "the chain is whole." if self.sound else "the chain is NOT whole."
-        )
+        broken = [f for f in self.faults if f.verdict is Verdict.FAIL]
+        if not broken:
+            state = "the chain is whole, and the records are what it tells."
+        elif all(f.row for f in broken):
+            state = "the chain is whole, but the records are NOT what it tells."
+        else:
+            state = "the chain is NOT whole."
+        head = f"{self.entries} entries: {state}"
         return [head, *(f"  {'NO' if f.verdict is Verdict.FAIL else ' !'} {f.message}" for f in self.faults)]
 
     def to_json(self) -> dict[str, Any]:
@@ -43,6 +48,7 @@ class AuditReport:
             "faults": [
                 {
                     "sequence": f.sequence,
+                    "row": f.row,
                     "harm": f.harm.value,
                     "verdict": f.verdict.value,
                     "message": f.message,
@@ -53,10 +59,10 @@ class AuditReport:
 
 
 def verify(workspace: Workspace) -> AuditReport:
-    """Check the chain against itself and against its anchor outside the database."""
+    """Check the chain against itself and its anchor outside the database, and the records against the chain."""
     with workspace.records("", readonly=True) as records:
-        faults = Trail(records, workspace.anchor_file).verify()
-        return AuditReport(len(records.events()), tuple(faults))
+        events, faults = Trail(records, workspace.anchor_file).examine()
+        return AuditReport(len(events), tuple(faults))
 
 
 def entries(workspace: Workspace) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from charter.core.digest import short
 from charter.core.quantity import parse_duration
 from charter.flow.plan import Action, Plan, Result, Stage, Step
+from charter.govern.approval import asked, signatures
 from charter.spec.diff import FIRST_STAGE, Change
 from charter.spec.types import ModelSpec
 
@@ -85,9 +86,10 @@ def _line(
 
 def _kept(step: Step) -> str:
     if step.decision is not None:
+        if step.stage is Stage.APPROVE:
+            return signatures(step.decision)
         total = len(step.decision.checks)
-        noun = "signatures" if step.stage is Stage.APPROVE else "requirements"
-        return f"{total} of {total} {noun}" if total else "no signature is required"
+        return f"{total} of {total} requirements"
     if step.stage is Stage.RELEASE:
         return f"package {short(step.inputs['package'])}"
     assert step.result is not None
@@ -98,8 +100,10 @@ def _refused(step: Step) -> tuple[str, str]:
     assert step.decision is not None
     total, open_ = len(step.decision.checks), len(step.decision.reasons)
     if step.stage is Stage.APPROVE:
-        missing = ", ".join(c.name for c in step.decision.reasons)
-        return f"{total - open_} of {total} signatures for this evidence", f"missing: {missing}"
+        names = ", ".join(c.name for c in step.decision.reasons)
+        if not asked(step.decision):
+            return signatures(step.decision), f"tampered with: {names}"
+        return f"{signatures(step.decision)} for this evidence", f"missing: {names}"
     return f"{total - open_} of {total} requirements met", "refused: " + ", ".join(
         c.name for c in step.decision.reasons
     )
@@ -189,5 +193,9 @@ def _closing(plan: Plan) -> str:
     if stopped is None:
         return "Nothing to do: what serves is what the specification says."
     if stopped.stage is Stage.APPROVE:
+        if stopped.decision is not None and not asked(stopped.decision):
+            return (
+                "The records are not what was recorded: `charter audit verify` names what was done to them."
+            )
         return "Waiting for signatures: `charter approve VERSION --stage STAGE --as NAME`."
     return "Stopped by the specification's own requirements: `charter show VERSION` says how far it is from each."

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charter import __version__
-from charter.core.decision import Decision
+from charter.core.decision import Decision, Verdict
 from charter.core.digest import Digest, ordered_json
 from charter.flow.plan import Plan, Stage, State, build_plan
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
-from charter.spec.parts import spec_digest
+from charter.spec.parts import part_digest, spec_digest
 from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
@@ -82,26 +82,35 @@ def _kept(blobs: Blobs, result: StageResult) -> bool:
 
 
 def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, package: Digest) -> Decision:
-    """Judge whether the signatures that the specification asks for cover exactly this package."""
-    from charter.govern.approval import judge_approvals as judge
+    """Judge whether the signatures that the specification asks for cover exactly this package.
 
+    Records that are not what the audit trail tells fail before any signature is looked at.
+    """
+    from charter.govern.approval import judge_approvals as judge
+    from charter.govern.io.trail import Trail, checks
+
+    covered = evidence(loaded.spec, records, package)
+    faults = [f for f in Trail(records, workspace.anchor_file).verify() if f.verdict is Verdict.FAIL]
+    if faults:
+        return Decision.of("approve", checks(faults), covered)
     built = package_result(records, package)
     return judge(
         loaded.spec.approve,
         records.approvals(built.summary["version"]) if built else (),
         identities=records.identities(),
         grants=records.grants(),
-        evidence=evidence(records, package),
+        evidence=covered,
         now=workspace.clock.now(),
     )
 
 
-def evidence(records: Records, package: Digest) -> dict[str, str]:
-    """Name the digests that an approval of a package covers."""
-    built = package_result(records, package)
+def evidence(spec: ModelSpec, records: Records, package: Digest) -> dict[str, str]:
+    """Name the digests that an approval of a package covers, the rules of approval among them."""
+    built, policy = package_result(records, package), part_digest(spec, "approve")
     if built is None:
-        return {"package": package}
+        return {"package": package, "policy": policy}
     return {
+        "policy": policy,
         "bundle": built.summary["bundle"],
         "evaluation": built.summary["evaluation"],
         "gate": built.inputs["gate"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from charter.core.errors import Refusal
 from charter.core.io.files import sync_folder
 from charter.flow.context import Context, Done, Output, read_json
 from charter.flow.judge import write_rules
-from charter.flow.observe import evidence
+from charter.flow.observe import evidence, judge_approvals, package_result
 from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from charter.registry.signing import Signer
 
 BUILDER = "builder"
-"""Name under which this workspace signs what it builds."""
+"""Name of the key file of a workspace; its packages are signed by ``builder-<first 8 digits of its public key>``."""
 
 
 def package(ctx: Context, done: Done) -> Output:
@@ -108,16 +109,34 @@ def release(ctx: Context, done: Done) -> None:
     lay_out(ctx.blobs, digest, Digest(built["signature"]), folder)
     verify(folder, trusted_keys(ctx.workspace, ctx.records))
     now = ctx.workspace.clock.now()
-    proof = evidence(ctx.records, digest)
+    proof = evidence(ctx.spec, ctx.records, digest)
     before = ctx.records.deployment()
+    detail = {**proof, "signed": _signed(ctx, digest)}
     trail = Trail(ctx.records, ctx.workspace.anchor_file)
     with trail.recording(
-        at=now, actor=ctx.actor, action="version.released", subject=f"v{built['version']}", detail=proof
+        at=now, actor=ctx.actor, action="version.released", subject=f"v{built['version']}", detail=detail
     ) as change:
         change.add_deployment(Deployment(built["version"], digest, ctx.actor, now, proof))
         change.update_version(built["version"], status="released")
         if before is not None and before.version != built["version"]:
             change.update_version(before.version, status="retired")
+
+
+def _signed(ctx: Context, package: Digest) -> list[dict[str, str]]:
+    """Tell the stages and signers by which a package goes out, judged once more right before it does."""
+    from charter.govern.approval import counted
+
+    decision = judge_approvals(ctx.workspace, ctx.loaded, ctx.records, package)
+    if not decision.allows:
+        raise Refusal(
+            "the approval was taken back meanwhile", decision=decision, remedy="See `charter plan`."
+        )
+    built = package_result(ctx.records, package)
+    approvals = ctx.records.approvals(built.summary["version"]) if built else []
+    return [
+        {"stage": a.stage, "role": a.role, "identity": a.identity, "signature": a.signature}
+        for a in counted(ctx.spec.approve, approvals, decision.evidence)
+    ]
 
 
 def lay_out(blobs: Blobs, package: Digest, signature: Digest, folder: Path) -> None:
@@ -138,15 +157,30 @@ def package_folder(workspace: Workspace, name: str, package: str) -> Path:
 
 
 def _builder(ctx: Context) -> Signer:
-    """Return this workspace's own key, made when it first builds; its public half stands in the audit trail."""
+    """Return this workspace's own key, made when it first builds; its public half stands in the audit trail.
+
+    Workspaces that share records have a key each, and each its own name.
+    """
     from charter.govern.io import keys
 
     home = ctx.workspace.state
     made = keys.key_file(BUILDER, home).exists()
     signer = keys.load(BUILDER, home) if made else keys.create(BUILDER, home)
-    if trusted_keys(ctx.workspace, ctx.records).get(BUILDER) != signer.public_key:
-        ctx.audit("builder.created", BUILDER, {"public_key": signer.public_key})
+    signer = replace(signer, name=builder_name(signer.public_key))
+    if trusted_keys(ctx.workspace, ctx.records).get(signer.name) != signer.public_key:
+        ctx.audit("builder.created", signer.name, {"public_key": signer.public_key})
     return signer
+
+
+def builder_name(public_key: str) -> str:
+    """Name of the builder with this key.
+
+    Examples
+    --------
+    >>> builder_name("0123456789abcdef" * 4)
+    'builder-01234567'
+    """
+    return f"{BUILDER}-{public_key[:8]}"
 
 
 def trusted_keys(workspace: Workspace, records: Records) -> dict[str, str]:
@@ -155,18 +189,27 @@ def trusted_keys(workspace: Workspace, records: Records) -> dict[str, str]:
     Raises
     ------
     Refusal
-        When the trail is not whole: then nobody is trusted.
+        When the trail is not whole, or the records are not what it tells: then nobody is trusted.
     """
-    from charter.core.decision import Verdict
-    from charter.govern.io.trail import Trail
+    from charter.core.decision import Decision, Verdict
+    from charter.govern.io.trail import Trail, checks
 
-    faults = [f for f in Trail(records, workspace.anchor_file).verify() if f.verdict is Verdict.FAIL]
+    events, found = Trail(records, workspace.anchor_file).examine()
+    faults = [f for f in found if f.verdict is Verdict.FAIL]
     if faults:
-        raise Refusal(
-            f"the audit trail is not whole: {faults[0].message}", remedy="See `charter audit verify`."
+        what = (
+            "the records are not what the audit trail tells"
+            if faults[0].row
+            else "the audit trail is not whole"
         )
-    return {
-        event.subject: str(event.detail["public_key"])
-        for event in records.events()
-        if event.action == "builder.created"
-    }
+        raise Refusal(
+            f"{what}: {faults[0].message}",
+            decision=Decision.of("audit", checks(faults)),
+            remedy="See all of it: `charter audit verify`; then restore the records from a backup.",
+        )
+    trusted: dict[str, str] = {}
+    for event in events:
+        key = str(event.detail.get("public_key", ""))
+        if event.action == "builder.created" and event.subject == builder_name(key):
+            trusted.setdefault(event.subject, key)  # a later key never takes an earlier one's name
+    return trusted

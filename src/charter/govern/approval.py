@@ -129,10 +129,15 @@ def signatures(decision: Decision) -> str:
     >>> signatures(Decision.of("approve", [Check("approve", "no signature", "none", Verdict.PASS)]))
     'no signature is asked for'
     """
-    asked = [check for check in decision.checks if check.required.startswith(SIGNED_AS)]
-    if asked:
-        return f"{sum(c.verdict.allows for c in asked)} of {len(asked)} signatures"
-    return "no signature is asked for" if decision.allows else "no signature counts"
+    stages = asked(decision)
+    if stages:
+        return f"{sum(c.verdict.allows for c in stages)} of {len(stages)} signatures"
+    return "no signature is asked for" if decision.allows else "no signature counts: the records were changed"
+
+
+def asked(decision: Decision) -> list[Check]:
+    """Return the checks of the stages; none where no signature is asked for, or where the records prove nothing."""
+    return [check for check in decision.checks if check.required.startswith(SIGNED_AS)]
 
 
 def _separate(checks: Mapping[str, Check], good: Sequence[Approval], *, distinct: bool) -> list[Check]:
