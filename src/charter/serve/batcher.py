@@ -59,7 +59,8 @@ class Batcher:
     Scoring runs on the event loop: while it runs, new requests pile up in front of the loop; when it is done, all of
     them are read and make the next batch. A batch is scored once a turn of the loop has brought no further request.
     So an idle server waits for nobody (a turn without work takes microseconds), and a busy one forms batches as large
-    as the load demands.
+    as the load demands. While the observer holds a batch back (it waits for the disk), those who come meanwhile wait as
+    well: the disk takes one group at a time anyway, and so the next group is larger.
     """
 
     def __init__(
@@ -113,9 +114,14 @@ class Batcher:
         return await item.answer
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._scheduled:
+        if not self._scheduled and not (self._held and self._waiting_rows < self._limits.batch_rows):
             self._scheduled = True
             loop.call_soon(self._flush, loop, 0, 0)
+
+    def _release(self, task: asyncio.Task[None]) -> None:
+        self._held.discard(task)
+        if self._waiting:
+            self._schedule(task.get_loop())
 
     def _flush(self, loop: asyncio.AbstractEventLoop, known: int, turns: int) -> None:
         more = len(self._waiting) > known or self.coming > 0
@@ -139,7 +145,7 @@ class Batcher:
                 else:
                     task = loop.create_task(_answer_after(held, batch, scored))
                     self._held.add(task)  # the loop itself keeps only a weak reference
-                    task.add_done_callback(self._held.discard)
+                    task.add_done_callback(self._release)
         if self._waiting:
             self._schedule(loop)
 

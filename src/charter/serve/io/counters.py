@@ -119,7 +119,7 @@ class CounterThread:
             kept = self._kept[version] = _Kept(reference.restricted(frames[0].columns))
         names = list(kept.reference.features.columns)
         found = count(
-            pl.concat([f.select(names) for f in frames], how="vertical_relaxed") if frames else None,
+            pl.concat(frames, how="vertical_relaxed").select(names).rechunk() if frames else None,
             pl.concat([pl.Series("score", s.score, nan_to_null=True) for s in scored]),
             [d for s in scored for d in s.decision],
             [f for s in scored for f in s.fallback],
