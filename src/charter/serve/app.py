@@ -22,19 +22,24 @@ from charter.serve.http import (
     flag,
     read_body,
     request_id,
-    require_json,
     respond,
     respond_refused,
 )
+from charter.serve.invocations import Invocations
 from charter.serve.metrics import Metrics
 from charter.serve.observe import Observer, Ticket
+from charter.serve.oip import OpenInference
 from charter.serve.problem import Refused, refuse
+from charter.serve.protocols import Form, Native
 from charter.serve.rest import rest
 from charter.serve.scored import Scored
 from charter.serve.served import Served
 
 PREDICT = "/api/v1/predict/"
+INVOCATIONS = "/invocations"
+OIP_MODELS, OIP_INFER = "/v2/models/", "/infer"
 _PARAMETERS = ("explain",)
+_NATIVE, _OIP, _MLFLOW = Native(), OpenInference(), Invocations()
 _log = logging.getLogger("charter.serve")
 
 
@@ -188,13 +193,26 @@ class Application:
         """Answer one ASGI connection."""
         kind = scope["type"]
         if kind == "http" and scope["path"].startswith(PREDICT):
-            await self._predict(scope, receive, send)
+            await self._predict(scope, receive, send, scope["path"][len(PREDICT) :], _NATIVE)
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         else:
             await self._other(scope, receive, send)
 
+    @property
+    def sole(self) -> str:
+        """Name of the model that an address without a name means; empty where several are served."""
+        names = {m.name for m in self._models}
+        return names.pop() if len(names) == 1 else ""
+
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if scope["type"] == "http" and path == INVOCATIONS:
+            await self._predict(scope, receive, send, self.sole, _MLFLOW)
+            return
+        if scope["type"] == "http" and path.startswith(OIP_MODELS) and path.endswith(OIP_INFER):
+            await self._predict(scope, receive, send, path[len(OIP_MODELS) : -len(OIP_INFER)], _OIP)
+            return
         wanted = scope_for(scope["path"])
         if self.gate is not None and wanted is not None and scope["type"] == "http":
             try:
@@ -205,11 +223,10 @@ class Application:
                 return
         await self._rest(scope, receive, send)
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _predict(self, scope: Scope, receive: Receive, send: Send, name: str, form: Form) -> None:
         began = perf_counter()
         answer_id = request_id(scope, self._new_id)
         echo = [(b"x-request-id", answer_id.encode())]
-        name = scope["path"][len(PREDICT) :]
         label, status = "", 200
         try:
             if self.gate is not None:
@@ -221,22 +238,23 @@ class Application:
                     405, "method", f"{scope['method']} is not allowed here; send POST", field="method"
                 )
             explain = flag(scope, "explain", _PARAMETERS)
-            require_json(scope)
             route.batcher.coming += 1
             try:
                 body = await read_body(scope, receive, self.limits.body_bytes)
             finally:
                 route.batcher.coming -= 1
-            request = route.served.decoder.decode(body)
-            ticket = Ticket(answer_id, len(request.rows), "predict", began)
-            scored, start = await route.batcher.submit(request.rows, explain=explain, ticket=ticket)
-            await respond(send, 200, route.served.encode(scored, start, request, answer_id), headers=echo)
+            asked = form.read(scope, body, route.served)
+            rows = asked.rows.rows
+            ticket = Ticket(asked.request_id or answer_id, len(rows), form.name, began)
+            scored, start = await route.batcher.submit(rows, explain=explain, ticket=ticket)
+            content, fields = form.write(route.served, scored, start, asked, answer_id)
+            await respond(send, 200, content, headers=[*fields, *echo])
         except Refused as error:
             status = error.status
             self.metrics.error(label, error.faults[0].rule)
             if status == 405:
                 echo.append((b"allow", b"POST"))
-            await respond_refused(send, error, echo, head=scope["method"] == "HEAD")
+            await respond_refused(send, error, echo, head=scope["method"] == "HEAD", body=form.refused(error))
         except Disconnected:
             status = 499
         except Exception:  # the last line of defence: the client must get an answer and the log the cause
@@ -249,7 +267,7 @@ class Application:
                 "the model could not answer and declares no fallback",
                 remedy="Ask its owner; see the log.",
             )
-            await respond_refused(send, broken, echo)
+            await respond_refused(send, broken, echo, body=form.refused(broken))
         finally:
             self.metrics.request(label, status, perf_counter() - began)
 
@@ -270,6 +288,8 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.ready = False
+                if self._beside is not None:
+                    self._beside.cancel()
                 if self._observer is not None:
                     await self._observer.drain()
                 await send({"type": "lifespan.shutdown.complete"})

@@ -130,26 +130,33 @@ async def respond(
     status: int,
     body: bytes,
     *,
-    content_type: bytes = JSON,
+    content_type: bytes | None = None,
     headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Send an answer in two messages."""
-    fields = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
+    fields = [(b"content-length", str(len(body)).encode()), *headers]
+    if content_type is not None:
+        fields.append((b"content-type", content_type))
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
 
 async def respond_refused(
-    send: Send, error: Refused, headers: Iterable[tuple[bytes, bytes]] = (), *, head: bool = False
+    send: Send,
+    error: Refused,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    *,
+    head: bool = False,
+    body: bytes | None = None,
 ) -> None:
-    """Send a problem as JSON; 503 says when to come back."""
+    """Send a problem as JSON, in our own form where ``body`` gives no other; 503 says when to come back."""
     extra = [(b"retry-after", b"1")] if error.status in (429, 503) else []
     if error.status == 401:
         extra.append((b"www-authenticate", b"Bearer"))
-    body = (
-        b"" if head else json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
-    )
-    await respond(send, error.status, body, headers=[*extra, *headers])
+    if body is None:
+        body = json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    fields = [*extra, *headers]
+    await respond(send, error.status, b"" if head else body, content_type=JSON, headers=fields)
 
 
 def _too_large(limit: int) -> Refused:

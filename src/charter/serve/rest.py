@@ -15,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from charter import __version__
 from charter.core.nearest import did_you_mean
 from charter.serve.docs import CONTENT_POLICY, docs_page
 from charter.serve.metrics import CONTENT_TYPE
+from charter.serve.oip import EXTENSIONS, model_metadata
 from charter.serve.openapi import openapi
 from charter.serve.problem import Refused, refuse
 
@@ -96,6 +98,33 @@ def rest(application: Application) -> Starlette:
             docs_page(application.models), headers={"content-security-policy": CONTENT_POLICY}
         )
 
+    async def server_metadata(_: Request) -> Response:
+        return JSONResponse({"name": "charter", "version": __version__, "extensions": list(EXTENSIONS)})
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def oip_ready(_: Request) -> Response:
+        ready = application.ready and bool(application.models)
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+    async def oip_model(request: Request) -> Response:
+        name, version = request.path_params["model"], request.path_params.get("version")
+        try:
+            served = application.route(name if version is None else f"{name}/versions/{version}").served
+        except Refused as error:
+            return JSONResponse({"error": error.message}, status_code=error.status)
+        if request.url.path.endswith("/ready"):
+            return JSONResponse({"name": served.name, "ready": application.ready})
+        versions = [m.version for m in application.models if m.name == served.name]
+        return JSONResponse(model_metadata(served, versions))
+
+    async def ping(_: Request) -> Response:
+        return Response("\n", status_code=200 if application.ready else 503, media_type="application/json")
+
+    async def version(_: Request) -> Response:
+        return Response(__version__, media_type="text/plain")
+
     async def home(_: Request) -> Response:
         return RedirectResponse("/docs", status_code=307)
 
@@ -108,6 +137,16 @@ def rest(application: Application) -> Starlette:
         Route("/api/v1/models/{model}/profile", profile),
         Route("/openapi.json", document),
         Route("/docs", docs),
+        Route("/v2", server_metadata),
+        Route("/v2/health/live", live),
+        Route("/v2/health/ready", oip_ready),
+        *(
+            Route(f"/v2/models/{{model}}{version}{ready}", oip_model)
+            for version in ("", "/versions/{version}")
+            for ready in ("", "/ready")
+        ),
+        Route("/ping", ping),
+        Route("/version", version),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _problem})
 
