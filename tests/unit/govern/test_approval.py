@@ -8,7 +8,7 @@ import pytest
 from govern_support import NOW, signer
 
 from charter.core.decision import Decision, Verdict
-from charter.govern.approval import judge_approvals, sign
+from charter.govern.approval import judge_approvals, sign, signatures
 from charter.govern.identity import ADMIN, sign_grant, standing
 from charter.registry.types import Approval, Grant, IdentityRecord
 from charter.spec.types import SIX_STAGES, ApprovalPolicy, ApprovalStage
@@ -82,7 +82,39 @@ def test_one_person_may_hold_several_roles() -> None:
     records, grants = people(eva="risk-officer")
     grants += [sign_grant("eva", s.role, ROOT, NOW) for s in SIX_STAGES]
     approvals = [signed("eva", stage=s) for s in SIX_STAGES]
-    assert judged(*approvals, policy=SIX, identities=records, grants=grants).allows
+    decision = judged(*approvals, policy=SIX, identities=records, grants=grants)
+    assert decision.allows
+    assert decision.verdict is Verdict.WARN
+    assert [(c.observed, c.verdict) for c in decision.checks[6:]] == [
+        ("one person signed 6 stages", Verdict.WARN)
+    ]
+    assert "also signed development, technical, business" in decision.checks[3].note
+    assert signatures(decision) == "6 of 6 signatures"
+
+
+def test_distinct_people_lets_each_person_sign_one_stage() -> None:
+    records, grants = people(eva="risk-officer", max="tech-lead")
+    grants += [sign_grant("eva", "tech-lead", ROOT, NOW)]
+    first, second = SIX_STAGES[0], SIX_STAGES[3]
+    policy = ApprovalPolicy(stages=(first, second), distinct_people=True)
+    both = [signed("eva", stage=second), signed("eva", stage=first)]
+    refused = judged(*both, policy=policy, identities=records, grants=grants)
+    assert not refused.allows
+    assert [(c.name, c.observed) for c in refused.reasons] == [
+        ("development", "signed by eva, as was governance")
+    ]
+    assert "somebody other than eva must sign development" in refused.reasons[0].note
+    assert signatures(refused) == "1 of 2 signatures"
+    mended = judged(*both, signed("max", stage=first), policy=policy, identities=records, grants=grants)
+    assert mended.verdict is Verdict.PASS
+
+
+def test_a_policy_without_stages_asks_for_all_six() -> None:
+    assert ApprovalPolicy(distinct_people=True).stages == SIX_STAGES
+
+
+def test_what_is_said_where_no_signature_is_asked_for() -> None:
+    assert signatures(judged(policy=ApprovalPolicy(stages=()))) == "no signature is asked for"
 
 
 @pytest.mark.parametrize("name", list(EVIDENCE))
