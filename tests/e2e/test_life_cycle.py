@@ -287,7 +287,7 @@ def test_a_tampered_package_answers_nothing(loans):
     decision.write_bytes(decision.read_bytes().replace(b"0.", b"1.", 1))
     said = charter("predict", "--json", REQUEST, "--in", loans)
     assert said.code != 0
-    assert "decision.json was changed" in said.json["message"]
+    assert "decision.json was changed" in said.err
 
 
 def test_a_tampered_trail_stops_everything(loans):

@@ -11,7 +11,7 @@ from charter.core.decision import Decision, Verdict
 from charter.core.digest import canonical_json, plain
 from charter.core.errors import DataError, Refusal
 from charter.core.quantity import parse_duration
-from charter.flow.context import Context, Done, Output, of_source, read_frame, read_json
+from charter.flow.context import Context, Done, Output, of_source, read_frame, read_json, write_frame
 from charter.flow.plan import Stage
 from charter.spec.parts import spec_digest
 from charter.spec.types import Label, ModelSpec
@@ -54,9 +54,9 @@ def snapshot(ctx: Context, done: Done) -> Output:
             canonical_json({name: plain(profile(found.frame).to_json()) for name, found in prepared.items()})
         )
         for name, found in prepared.items():
-            found.frame.write_parquet(folder / f"{name}.parquet")
+            write_frame(found.frame, folder / f"{name}.parquet")
             if found.quarantine.height:
-                found.quarantine.write_parquet(folder / f"{name}.quarantine.parquet")
+                write_frame(found.quarantine, folder / f"{name}.quarantine.parquet")
         report = {name: plain(r.to_json()) for name, r in reports.items()}
         (folder / "report.json").write_bytes(canonical_json(report))
         output = ctx.blobs.put_tree(folder)
@@ -104,7 +104,7 @@ def features(ctx: Context, done: Done) -> Output:
     if not leaks.allows:
         raise Refusal("the features know what they must not know", decision=leaks)
     with ctx.scratch() as folder:
-        dataset.write_parquet(folder / "dataset.parquet")
+        write_frame(dataset, folder / "dataset.parquet")
         (folder / "featureset.json").write_bytes(canonical_json(feature_set.to_json()))
         (folder / "leaks.json").write_bytes(canonical_json(leaks.to_json()))
         output = ctx.blobs.put_tree(folder)
@@ -193,7 +193,7 @@ def train(ctx: Context, done: Done) -> Output:
             native=trained.native,
             profile=_reference(rows, trained, feature_set),
         )
-        trained.oof.write_parquet(folder / "oof.parquet")
+        write_frame(trained.oof, folder / "oof.parquet")
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
         made = {"code_version": code_version(), "environment": environment()}
         (folder / "environment.json").write_bytes(canonical_json(made))

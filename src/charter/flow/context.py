@@ -105,6 +105,23 @@ def of_source(loaded: Loaded, name: str) -> Iterator[None]:
         raise kind(f"{place}  source {name}: {error.message}", remedy=error.remedy) from error
 
 
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a Parquet file.
+
+    Encoded in memory first: when Polars itself meets a full disk, it calls that a fault of the format.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or the folder cannot be written.
+    """
+    import io
+
+    encoded = io.BytesIO()
+    frame.write_parquet(encoded)
+    path.write_bytes(encoded.getbuffer())
+
+
 def read_frame(blobs: Blobs, tree: Digest, name: str) -> pl.DataFrame:
     """Read a Parquet file out of a tree."""
     import io

@@ -14,7 +14,7 @@ import numpy as np
 from charter.core.digest import Digest, canonical_json, plain
 from charter.core.errors import CharterError
 from charter.flow.build import snapshot_frames, training_rows
-from charter.flow.context import Context, Done, Output, read_frame, read_json
+from charter.flow.context import Context, Done, Output, read_frame, read_json, write_frame
 from charter.flow.plan import Stage
 from charter.spec.types import ModelSpec
 
@@ -123,7 +123,7 @@ def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folde
     requests = rows.head(MEASURED_ROWS).select(
         f.name for f in scorer.signature.inputs if f.name in rows.columns
     )
-    requests.write_parquet(folder / "requests.parquet")
+    write_frame(requests, folder / "requests.parquet")
     command = [
         sys.executable,
         "-m",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from charter.core.digest import Digest, digest_bytes
 from charter.core.errors import DataError
-from charter.core.io.files import sync_folder
+from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.core.settings import Settings
 from charter.data.catalogue import Address, DatasetInfo, Wheel, dataset
@@ -206,17 +205,9 @@ def _table(content: bytes, info: DatasetInfo, origin: str) -> pl.DataFrame:
 def _keep(frame: pl.DataFrame, info: DatasetInfo, settings: Settings) -> Path:
     path = _download(info, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            frame.write_parquet(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    encoded = io.BytesIO()  # when Polars itself meets a full disk, it calls that a fault of the format
+    frame.write_parquet(encoded)
+    write_atomic(path, encoded.getvalue())
     return path
 
 
