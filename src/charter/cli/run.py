@@ -34,6 +34,9 @@ def serve(
     rate: float | None = typer.Option(None, "--rate", help="Requests a second for each caller."),
     tls_cert: Path | None = typer.Option(None, "--tls-cert", help="Certificate, PEM."),
     tls_key: Path | None = typer.Option(None, "--tls-key", help="Its private key, PEM."),
+    deadline_ms: float | None = typer.Option(
+        None, "--deadline-ms", help="After so long the fallback answers for the model."
+    ),
     insecure: bool = typer.Option(False, "--insecure", help="Let in everybody, also from other machines."),
 ) -> None:
     """Serve the released version over HTTP until Ctrl-C; follows later releases and rollbacks."""
@@ -54,7 +57,16 @@ def serve(
     say(f"{loaded.spec.name}: POST /api/v1/predict/{loaded.spec.name}, documentation at /docs; Ctrl-C ends.")
     if access is not None and tls is None and not is_loopback(host):
         say("Keys travel in the clear: add --tls-cert and --tls-key, or put the server behind what ends TLS.")
-    run_server(deployment, host=host, port=port, workers=workers, access=access, tls=tls, insecure=insecure)
+    run_server(
+        deployment,
+        host=host,
+        port=port,
+        workers=workers,
+        access=access,
+        tls=tls,
+        insecure=insecure,
+        deadline_ms=deadline_ms,
+    )
 
 
 def predict(

@@ -178,8 +178,20 @@ class Application:
     def _batcher(self, served: Served) -> Batcher:
         run, limits = self._counted(served), self.limits.batch
         if self._observer is None:
-            return Batcher(run, limits)
-        return Batcher(run, limits, partial(self._observer.observe, served))
+            return Batcher(run, limits, fall_back=self._fall_back(served))
+        observe = partial(self._observer.observe, served)
+        return Batcher(run, limits, observe, self._fall_back(served))
+
+    def _fall_back(self, served: Served) -> Callable[[Any], Scored] | None:
+        if served.scorer.rules.fallback is None:
+            return None
+
+        def answer(rows: Any) -> Scored:
+            scored = served.scorer.fall_back(served.decoder.frame(rows), "the model did not answer in time")
+            self.metrics.batch(served.name, served.version, scored)
+            return scored
+
+        return answer
 
     def _counted(self, served: Served) -> Callable[[Any, Any], Scored]:
         def run(rows: Any, explain: Any) -> Scored:

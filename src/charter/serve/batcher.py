@@ -6,11 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from charter.serve.aside import Aside
 from charter.serve.observe import Ticket
 from charter.serve.problem import Refused, refuse
 from charter.serve.scored import Scored
@@ -38,6 +40,10 @@ class Limits:
     batch_rows: int = 256
     queue_rows: int = 20_000
     deadline_s: float = 5.0
+    score_s: float | None = None
+    """Seconds after which the fallback answers for a model; None scores on the event loop, which is quicker, as long
+    as no batch takes ``slow_s``: after one that does, batches are scored aside for at most ``deadline_s``."""
+    slow_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -64,8 +70,15 @@ class Batcher:
     """
 
     def __init__(
-        self, run: Run, limits: Limits | None = None, observe: Observe = lambda _t, _s: None
+        self,
+        run: Run,
+        limits: Limits | None = None,
+        observe: Observe = lambda _t, _s: None,
+        fall_back: Callable[[Sequence[tuple[Any, ...]]], Scored] | None = None,
     ) -> None:
+        self._fall_back = fall_back
+        self._aside: Aside[Scored] = Aside()
+        self._slow = False
         self._run = run
         self._observe = observe
         self._limits = limits or Limits()
@@ -133,8 +146,13 @@ class Batcher:
         if batch:
             rows = [row for item in batch for row in item.rows]
             explain = np.repeat([item.explain for item in batch], [len(item.rows) for item in batch])
+            if self._slow or self._limits.score_s is not None:
+                self._hold(loop.create_task(self._score_aside(batch, rows, explain)))
+                return
             try:
+                began = loop.time()
                 scored = self._run(rows, explain)
+                self._slow = loop.time() - began > self._limits.slow_s
                 held = self._observe([item.ticket for item in batch], scored)
             except Exception as error:  # every waiting request must get an answer, whatever broke
                 for item in batch:
@@ -143,11 +161,40 @@ class Batcher:
                 if held is None:
                     _answer(batch, scored)
                 else:
-                    task = loop.create_task(_answer_after(held, batch, scored))
-                    self._held.add(task)  # the loop itself keeps only a weak reference
-                    task.add_done_callback(self._release)
+                    self._hold(loop.create_task(_answer_after(held, batch, scored)))
         if self._waiting:
             self._schedule(loop)
+
+    def _hold(self, task: asyncio.Task[None]) -> None:
+        self._held.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._release)
+
+    async def _score_aside(
+        self, batch: list[_Waiting], rows: list[tuple[Any, ...]], explain: npt.NDArray[np.bool_]
+    ) -> None:
+        try:
+            scored = await self._in_time(rows, explain)
+            held = self._observe([item.ticket for item in batch], scored)
+            if held is not None:
+                await held
+        except Exception as error:  # as in `_flush`
+            for item in batch:
+                _fail(item, error)
+        else:
+            _answer(batch, scored)
+
+    async def _in_time(self, rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
+        seconds = self._limits.deadline_s if self._limits.score_s is None else self._limits.score_s
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            scored = await self._aside.run(partial(self._run, rows, explain), seconds)
+        except TimeoutError:
+            if self._fall_back is None:
+                raise busy("the model did not answer in time and declares no fallback") from None
+            return self._fall_back(rows)
+        self._slow = loop.time() - began > self._limits.slow_s
+        return scored
 
     def _take(self, now: float) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -164,11 +211,21 @@ class Batcher:
             size += len(item.rows)
         return batch
 
+    async def _alone_in_time(self, rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
+        # Many rows may take their time: a second for each ten thousand on top of what a few may take.
+        seconds = self._limits.deadline_s + len(rows) / 1e4
+        try:
+            return await self._aside.run(partial(self._run, rows, explain), seconds)
+        except TimeoutError:
+            if self._fall_back is None:
+                raise busy("the model did not answer in time and declares no fallback") from None
+            return self._fall_back(rows)
+
     async def _alone(self, rows: Sequence[tuple[Any, ...]], ticket: Ticket, explain: bool) -> Scored:
         self._bulk_rows += len(rows)
         try:
             async with self._bulk:
-                scored = await asyncio.to_thread(self._run, rows, np.full(len(rows), explain))
+                scored = await self._alone_in_time(rows, np.full(len(rows), explain))
             held = self._observe([ticket], scored)
             if held is not None:
                 await held

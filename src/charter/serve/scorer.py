@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.core.clock import Clock, SystemClock
-from charter.core.errors import CharterError, DataError, PackageError
+from charter.core.errors import CharterError, DataError, PackageError, UsageError
 from charter.core.nearest import did_you_mean
 from charter.features.expressions import compile_expression
 from charter.features.featureset import FeatureSet, complete, compute, histories
@@ -187,6 +187,24 @@ class Scorer:
             return stack(parts)
         return scored
 
+    def fall_back(self, frame: pl.DataFrame, why: str) -> Scored:
+        """Let the declared fallback answer for all rows, without asking the model.
+
+        Raises
+        ------
+        UsageError
+            When none is declared.
+        """
+        if self.rules.fallback is None:
+            raise UsageError(f"{self.bundle.name} declares no fallback")
+        inputs = self._inputs(frame, None)
+        warnings: list[list[str]] = [[] for _ in range(inputs.height)]
+        for row, text in self._seen.warn(inputs):
+            warnings[row].append(text)
+        scored = self._fallback(inputs, why, warnings)
+        scored.inputs = inputs
+        return scored
+
     def features(self, frame: pl.DataFrame, *, now: datetime | None = None) -> pl.DataFrame:
         """Compute the features that the model sees (and the inputs), before encoding."""
         return self._compute(self._inputs(frame, now))
@@ -221,7 +239,9 @@ class Scorer:
         with np.errstate(all="ignore"):
             X = self.preprocessor.transform(features)
             raw = self._model.predict(X) if features.height else self._nothing()
-            return X, calibrate(self._calibration, raw)
+            output = calibrate(self._calibration, raw)
+            # Calibration would make a probability even of infinity.
+            return X, output if np.isfinite(raw).all() else np.where(np.isfinite(raw), output, np.nan)
 
     def _inputs(self, frame: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
         if frame.schema != self._schema:
@@ -324,26 +344,28 @@ class Scorer:
     def _fallback(self, inputs: pl.DataFrame, why: str, warnings: list[list[str]]) -> Scored:
         fallback = self.rules.fallback or {}
         score, said = fallback.get("score"), "a fixed score"
-        scores = np.array([np.nan if score is None else float(score)])
+        rows = inputs.height
+        scores = np.full(rows, np.nan if score is None else float(score))
         prediction, decision = self._decide(scores, None)
         if self._fallback_rule is not None and self.bundle.task == "binary":
             said = "the fallback rule"
-            positive = self._rule_holds(inputs)
-            prediction, decision = decide_binary(np.array([float(positive)]), 0.5, self.bundle.classes)
-        warnings = [[*warnings[0], f"{why}; {said} answered"]]
-        return Scored(
-            scores, None, prediction, decision, bands(scores, self.rules.bands), [[]], warnings, [True]
-        )
+            positive = np.array(self._rule_holds(inputs), dtype=np.float64)
+            prediction, decision = decide_binary(positive, 0.5, self.bundle.classes)
+        warnings = [[*before, f"{why}; {said} answered"] for before in warnings]
+        none: list[list[Reason]] = [[] for _ in range(rows)]
+        band = bands(scores, self.rules.bands)
+        return Scored(scores, None, prediction, decision, band, none, warnings, [True] * rows)
 
-    def _rule_holds(self, inputs: pl.DataFrame) -> bool:
-        """Whether the fallback rule is true; on features where they can be had, else on plain inputs."""
+    def _rule_holds(self, inputs: pl.DataFrame) -> list[bool]:
+        """For which rows the fallback rule is true; on features where they can be had, else on plain inputs."""
         rule = self._fallback_rule
         for prepared in (self._compute, self._derive):
             try:
-                return rule is not None and bool(prepared(inputs).select(rule.cast(pl.Boolean)).item())
+                holds = pl.lit(False) if rule is None else rule.cast(pl.Boolean).fill_null(False)
+                return prepared(inputs).with_columns(__holds=holds)["__holds"].to_list()
             except (pl.exceptions.PolarsError, CharterError):
                 continue
-        return False
+        return [False] * inputs.height
 
     def _derive(self, inputs: pl.DataFrame) -> pl.DataFrame:
         for name, text in self.signature.derive.items():

@@ -44,6 +44,7 @@ def run(
     access: AccessPolicy | None = None,
     tls: Tls | None = None,
     insecure: bool = False,
+    deadline_ms: float | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
@@ -57,6 +58,8 @@ def run(
         Who may ask; None lets in everybody, which only this machine's own addresses allow.
     insecure
         Let in everybody on other addresses too.
+    deadline_ms
+        A model that has not answered after so long is answered for by the fallback.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def run(
 
     if workers < 1:
         raise UsageError(f"--workers is {workers}; at least one is needed")
+    if deadline_ms is not None and not 0 < deadline_ms < float("inf"):
+        raise UsageError(f"--deadline-ms is {deadline_ms}; it must be above 0")
     check_access(host, access, insecure=insecure)
     for file in (tls.certificate, tls.key) if tls is not None else ():
         if not file.is_file():
@@ -79,7 +84,7 @@ def run(
     port = free_port(host, port)
     verify_all(read_deployment(deployment))
     os.environ[DEPLOYMENT] = str(deployment.absolute())
-    os.environ[OPTIONS] = json.dumps(WorkerOptions(workers, access).to_json())
+    os.environ[OPTIONS] = json.dumps(WorkerOptions(workers, deadline_ms, access).to_json())
     # Workers share the processors; a pool per worker as large as the machine only gets in its own way.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     with tempfile.TemporaryDirectory(prefix="charter-server-") as state:
@@ -277,6 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--issuer")
     parser.add_argument("--audience")
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--deadline-ms", type=float)
     parser.add_argument("--insecure", action="store_true")
     given = parser.parse_args(argv)
     try:
@@ -288,6 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             access=access_policy(given.keys, given.jwks, given.issuer, given.audience, given.rate),
             tls=tls_files(given.tls_cert, given.tls_key),
             insecure=given.insecure,
+            deadline_ms=given.deadline_ms,
         )
     except CharterError as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is a command

@@ -36,17 +36,21 @@ class WorkerOptions:
     ----------
     workers
         How many there are; each grants its share of every rate.
+    deadline_ms
+        A model that has not answered after so long is answered for by the fallback; None leaves it five seconds.
     access
         Who may ask; None lets in everybody.
     """
 
     workers: int = 1
+    deadline_ms: float | None = None
     access: AccessPolicy | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "workers": self.workers,
+            "deadline_ms": self.deadline_ms,
             "access": self.access.to_json() if self.access is not None else None,
         }
 
@@ -54,7 +58,7 @@ class WorkerOptions:
     def from_json(cls, data: Mapping[str, Any]) -> WorkerOptions:
         """Inverse of `to_json`."""
         access = AccessPolicy.from_json(data["access"]) if data["access"] is not None else None
-        return cls(int(data["workers"]), access)
+        return cls(int(data["workers"]), data["deadline_ms"], access)
 
 
 def application() -> Application:
@@ -77,6 +81,7 @@ def application() -> Application:
 
 def _application(options: WorkerOptions) -> Application:
     from charter.serve.app import Application, ServerLimits
+    from charter.serve.batcher import Limits
     from charter.serve.io.access import Porter
     from charter.serve.io.follow import Follower
     from charter.serve.io.loading import load_model
@@ -85,7 +90,8 @@ def _application(options: WorkerOptions) -> Application:
 
     # A model that is loaded beside the traffic hands the interpreter back sooner.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    limits, metrics = ServerLimits(), Metrics()
+    seconds = None if options.deadline_ms is None else options.deadline_ms / 1000
+    limits, metrics = ServerLimits(batch=Limits(score_s=seconds)), Metrics()
     porter = Porter(options.access, share=1 / options.workers) if options.access is not None else None
     follower = Follower(Path(os.environ[DEPLOYMENT]), partial(load_model, max_rows=limits.rows))
     deployment = follower.deployment
