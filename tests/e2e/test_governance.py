@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 from e2e_models import apply, charter, done, edit
+
+from charter.govern.io.trail import Trail
+from charter.registry.io.records import Records
+from charter.registry.types import Deployment
+from charter.spec.loader import load
+from charter.spec.parts import part_digest
 
 REQUEST = json.dumps({"credit": 9000, "bill": 4000, "late": 4, "region": "north"})
 
@@ -50,6 +57,25 @@ def test_a_release_written_into_the_database_serves_nothing(unsigned):
     assert verified.code == 1
     assert [f["row"] for f in verified.json["faults"]] == ["deployments 2"]
     assert "records are NOT what it tells" in charter("audit", "verify", "--in", unsigned).out
+
+
+@pytest.mark.parametrize("rules", ["those that hold", "invented"])
+def test_a_release_forged_with_an_entry_that_continues_the_chain_serves_nothing(unsigned, rules):
+    """Digests need no key: whoever writes to the database can make the chain longer, but cannot sign."""
+    state = unsigned / ".charter"
+    policy = part_digest(load(unsigned / "model.yaml").spec, "approve") if rules != "invented" else "ab" * 32
+    with Records.open(f"sqlite:///{state / 'records.sqlite'}", model="small-loans") as records:
+        forged = Path(shutil.copy(state / "audit.head", unsigned / "forged.head"))
+        package, now = records.version(1).package, records.last_event().at
+        proof = {**records.deployment().evidence, "package": package, "policy": policy}
+        with Trail(records, forged).recording(
+            at=now, actor="eve", action="version.released", subject="v1", detail=proof
+        ) as change:
+            change.add_deployment(Deployment(1, package, "eve", now, proof))
+    assert done("audit", "verify", "--in", unsigned, "--json").json["sound"] is True
+    said = charter("predict", "--json", REQUEST, "--in", unsigned)
+    assert said.code == 1
+    assert "was never approved" in said.err + said.out
 
 
 def test_a_rejection_taken_out_of_the_database_still_stops_the_release(unsigned):

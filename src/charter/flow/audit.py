@@ -32,7 +32,7 @@ class AuditReport:
         """Report for people."""
         broken = [f for f in self.faults if f.verdict is Verdict.FAIL]
         if not broken:
-            state = "the chain is whole, and the records are what it tells."
+            state = "the records are what it tells, and the chain is whole."
         elif all(f.row for f in broken):
             state = "the chain is whole, but the records are NOT what it tells."
         else:

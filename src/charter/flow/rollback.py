@@ -64,6 +64,7 @@ def rollback(workspace: Workspace, loaded: Loaded, *, to: str | None = None, rea
 
 
 def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -> Rollback:
+    from charter.flow.proven import refuse_unapproved
     from charter.flow.release import lay_out, package_folder, trusted_keys
     from charter.govern.io.trail import Trail
     from charter.registry.io.packages import verify
@@ -80,6 +81,7 @@ def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -
         folder = package_folder(workspace, name, target.package)
         lay_out(workspace.blobs(), target.package, Digest(built.summary["signature"]), folder)
         verify(folder, trusted_keys(workspace, records))
+        refuse_unapproved(workspace, records, name, target.package)
         now, actor = workspace.clock.now(), workspace.settings.actor
         proof = {**{k: v for k, v in target.evidence.items() if k != LEFT}, LEFT: serving.package}
         detail = {**proof, "left": f"v{serving.version}", "reason": reason}

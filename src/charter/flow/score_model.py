@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from charter.core.digest import Digest
 from charter.core.errors import Refusal
 from charter.flow.plan import Stage
-from charter.flow.release import package_folder, trusted_keys
+from charter.flow.proven import refuse_unapproved
+from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -27,7 +30,10 @@ def scoring_model(workspace: Workspace, loaded: Loaded, version: int | None) -> 
     ------
     Refusal
         When the version was never released: what nobody approved decides about nobody.
+    PackageError
+        When the package was altered since it was signed.
     """
+    from charter.registry.io.packages import verify
     from charter.serve.deployment import DeployedModel
 
     blobs, name = workspace.blobs(), loaded.spec.name
@@ -43,9 +49,14 @@ def scoring_model(workspace: Workspace, loaded: Loaded, version: int | None) -> 
         features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
         snapshot = blobs.tree(features.inputs["snapshot"])
         trusted = trusted_keys(workspace, records)
+        refuse_unapproved(workspace, records, name, found.package)
+        built = next(r for r in records.results(Stage.PACKAGE) if r.output == found.package)
+    folder = package_folder(workspace, name, found.package)
+    lay_out(blobs, found.package, Digest(built.summary["signature"]), folder)
+    verify(folder, trusted)
+    # The data of the specification that was released, not of the one that is being edited.
+    data = json.loads((folder / "spec.json").read_bytes())["data"]
     history = {}
-    if loaded.spec.data.observations.entity is not None:
-        history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in loaded.spec.data.sources}
-    return DeployedModel(
-        name, f"v{found.version}", package_folder(workspace, name, found.package), history, trusted
-    )
+    if data["observations"].get("entity") is not None:
+        history = {source: blobs.path(snapshot[f"{source}.parquet"]) for source in data["sources"]}
+    return DeployedModel(name, f"v{found.version}", folder, history, trusted)

@@ -12,6 +12,7 @@ from charter.core.errors import PackageError, Refusal
 from charter.flow.features import store_policy
 from charter.flow.logs import log_folder
 from charter.flow.plan import Stage
+from charter.flow.proven import refuse_unapproved
 from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
@@ -43,6 +44,7 @@ def released(workspace: Workspace, loaded: Loaded) -> Deployment:
         features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
         snapshot = blobs.tree(features.inputs["snapshot"])
         trusted = trusted_keys(workspace, records)
+        refuse_unapproved(workspace, records, name, deployment.package)
         built = next(r for r in records.results(Stage.PACKAGE) if r.output == deployment.package)
     folder = package_folder(workspace, name, deployment.package)
     lay_out(blobs, deployment.package, Digest(built.summary["signature"]), folder)

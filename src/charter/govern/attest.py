@@ -7,7 +7,7 @@ deployments are believed only as far as an entry of the chain tells of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from charter.core.digest import short
@@ -38,6 +38,11 @@ def added(before: Rows, after: Rows) -> dict[str, list[dict[str, Any]]]:
     return {table: rows for table, rows in new.items() if rows}
 
 
+def told(events: Iterable[AuditEvent], table: str) -> list[Mapping[str, Any]]:
+    """Return the rows of a table that entries tell of, in the order in which they were recorded."""
+    return [row for event in events for name, row in _recorded(event) if name == table]
+
+
 def attest(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
     """Say where the records and the audit trail differ; an empty list means nowhere.
 
@@ -55,7 +60,7 @@ def attest(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
         not as it was recorded, ``reordered`` for an entry that tells of a row out of turn.
     """
     faults: list[Fault] = []
-    told: dict[tuple[str, Any], tuple[AuditEvent, Mapping[str, Any]]] = {}
+    open_: dict[tuple[str, Any], tuple[AuditEvent, Mapping[str, Any]]] = {}
     due: dict[str, int] = {}
     for event in events:
         for table, row in _recorded(event):
@@ -65,12 +70,12 @@ def attest(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
                 found = row.get("sequence")
                 message = f"{describe(event)} tells of row {found} of {table}, though row {number} is next"
                 faults.append(Fault(event.sequence, Harm.REORDERED, message, row=_place(table, row)))
-            told.setdefault((table, number), (event, row))
+            open_.setdefault((table, number), (event, row))
     for table, stored in rows.items():
         for row in stored:
-            match = told.pop((table, row["sequence"]), None)
+            match = open_.pop((table, row["sequence"]), None)
             faults += _compare(table, row, match)
-    for (table, _), (event, row) in told.items():
+    for (table, _), (event, row) in open_.items():
         message = f"{_name(table, row)} is gone, though {describe(event)} recorded it"
         faults.append(Fault(event.sequence, Harm.REMOVED, message, row=_place(table, row)))
     return faults
