@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,15 +147,16 @@ def _work(step: Step, spec: ModelSpec) -> str:
             return ", ".join(spec.data.sources) + took
         case Stage.FEATURES:
             windows = sum(len(w.over) for w in spec.features.windows.values())
-            return f"{len(spec.features.rows)} expressions, {windows} window aggregates{took}"
+            rows = _many(len(spec.features.rows), "expression")
+            return f"{rows}, {_many(windows, 'window aggregate')}{took}"
         case Stage.TRAIN:
-            count = len(spec.train.learners)
-            return f"{count} learner{'s' if count > 1 else ''}, {spec.train.search.trials} trials{took}"
+            learners = _many(len(spec.train.learners), "learner")
+            return f"{learners}, {_many(spec.train.search.trials, 'trial')}{took}"
         case Stage.EVALUATE:
             fair = f", fairness by {', '.join(spec.evaluate.fairness.by)}" if spec.evaluate.fairness else ""
-            return f"{len(spec.evaluate.slices)} slices{fair}{took}"
+            return f"{_many(len(spec.evaluate.slices), 'slice')}{fair}{took}"
         case Stage.GATE:
-            return f"{len(spec.evaluate.require)} requirements, {len(spec.kpis)} KPIs"
+            return f"{_many(len(spec.evaluate.require), 'requirement')}, {_many(len(spec.kpis), 'KPI')}"
         case Stage.APPROVE:
             return f"{len(spec.approve.stages)} stages, valid for {parse_duration(spec.approve.valid_for).days} days"
         case _:
@@ -176,14 +177,22 @@ def describe(stage: Stage, result: Result) -> str:
         case Stage.TRAIN:
             return f"v{s['version']} {s['learner']}, {s['metric']} {s['value']:.3f} out of fold"
         case Stage.EVALUATE:
-            m = s["primary"]
-            return (
-                f"{m['name']} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}] on {s['rows']:,} test rows"
-            )
+            return f"{_estimate(s['primary'])} on {s['rows']:,} test rows"
         case Stage.GATE:
             return f"{s['met']} of {s['total']} requirements met"
         case _:
             return f"{short(result.output)}, {s['bytes'] / 1e6:.1f} MB"
+
+
+def _estimate(found: Mapping[str, Any]) -> str:
+    if found["value"] is None:
+        return f"{found['name']} is not defined"
+    span = f" [{found['low']:.3f}, {found['high']:.3f}]" if found["low"] is not None else ""
+    return f"{found['name']} {found['value']:.3f}{span}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _closing(plan: Plan) -> str:

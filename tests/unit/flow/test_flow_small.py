@@ -1,0 +1,134 @@
+"""The lock, versions as people write them, starting from a blueprint, comparing environments."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from charter.core.clock import ManualClock
+from charter.core.errors import Busy, UsageError
+from charter.flow.init import create
+from charter.flow.lock import hold
+from charter.flow.reproduce import Reproduction, environment_changes
+from charter.flow.views import version_number
+from charter.flow.workspace import Workspace
+
+CLOCK = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def holding(path, **how):
+    return hold(path, doing="testing", actor="eva", clock=CLOCK, **how)
+
+
+def test_the_second_is_told_who_holds_it(tmp_path):
+    path = tmp_path / "state" / "lock"
+    with (
+        holding(path),
+        pytest.raises(Busy, match=r"eva on .* \(process \d+, `testing`, since 2026-03-01T00:00:00.000000Z\)"),
+        holding(path),
+    ):
+        pass
+    with holding(path):
+        pass
+
+
+def test_a_lock_whose_holder_has_not_written_its_name_yet(tmp_path):
+    path = tmp_path / "lock"
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(Busy, match="another process"), holding(path):
+            pass
+
+
+def test_waiting_for_the_holder(tmp_path):
+    path = tmp_path / "lock"
+    held, order = threading.Event(), []
+
+    def first() -> None:
+        with holding(path):
+            held.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait()
+    with holding(path, wait_seconds=10):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_the_lock_is_free_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), holding(tmp_path / "lock"):
+        _ = 1 / 0
+    with holding(tmp_path / "lock"):
+        pass
+
+
+@pytest.mark.parametrize(("text", "number"), [("v3", 3), ("12", 12)])
+def test_versions_as_people_write_them(text, number):
+    assert version_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "v0", "v-1", "three", "v1.0", "v" + "9" * 40, "٣"])
+def test_what_is_no_version(text):
+    with pytest.raises(UsageError, match="not a version"):
+        version_number(text)
+
+
+@pytest.mark.parametrize("name", ["customer-churn", "credit-risk"])
+def test_a_blueprint_becomes_a_workspace(name, tmp_path):
+    written = create(tmp_path / "new", name)
+    assert "model.yaml" in written
+    assert Workspace.at(tmp_path / "new").load().spec.name == name
+    (tmp_path / "new" / "model.yaml").write_text("mine")
+    with pytest.raises(UsageError, match="already holds"):
+        create(tmp_path / "new", name)
+    assert (tmp_path / "new" / "model.yaml").read_text() == "mine"
+
+
+def test_an_unknown_blueprint_names_those_there_are(tmp_path):
+    with pytest.raises(UsageError, match="customer-chrn"):
+        create(tmp_path / "new", "customer-chrn")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_without_a_specification(tmp_path):
+    with pytest.raises(UsageError, match="no specification"):
+        Workspace.at(tmp_path)
+
+
+def manifest(code="0.1.0+aa", python="3.11.7", **distributions):
+    return {
+        "code_version": code,
+        "environment": {"python": python, "machine": "x86_64", "distributions": distributions},
+    }
+
+
+def test_every_change_of_the_environment_is_named():
+    then = manifest(numpy="2.1.0", polars="1.0")
+    assert environment_changes(then, then) == {}
+    now = manifest(code="0.1.0+bb", python="3.12.1", numpy="2.2.0", new="1")
+    assert environment_changes(then, now) == {
+        "charter (code)": ("0.1.0+aa", "0.1.0+bb"),
+        "new": ("absent", "1"),
+        "numpy": ("2.1.0", "2.2.0"),
+        "polars": ("1.0", "absent"),
+        "python": ("3.11.7", "3.12.1"),
+    }
+
+
+def test_a_reproduction_says_what_differs():
+    same = Reproduction("v1", "package", "a" * 64, "a" * 64, {}, "its sources", {})
+    assert same.identical
+    assert "identical, byte for byte" in same.lines()[0]
+    differs = Reproduction(
+        "v1", "package", "a" * 64, "b" * 64, {"model.onnx": "changed"}, "its sources", {"numpy": ("1", "2")}
+    )
+    assert not differs.identical
+    assert [line.strip() for line in differs.lines()[1:]] == ["model.onnx: changed", "numpy 1 then, 2 now"]
