@@ -6,23 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.serve.decode import example
+from charter.serve.openapi_protocols import protocol_paths
 from charter.serve.served import Served
 from charter.serve.types import Input, Signature
 
 _ERRORS = {
     "400": "The body is no JSON, or not UTF-8",
+    "401": "No key, or none of this server's",
+    "403": "The key lacks the scope predict",
     "404": "No such model",
     "405": "Another method than POST",
     "413": "The body is too large, or has too many rows",
     "415": "Another content type than application/json",
     "422": "A field is missing, unknown, null, of another type or outside its declared limits",
+    "429": "More requests than the key's rate allows; Retry-After says when to come back",
     "503": "Too busy (Retry-After says when to come back), or the model failed and declares no fallback",
 }
 
 
 def openapi(models: Sequence[Served], max_rows: int) -> dict[str, Any]:
     """Describe the routes; one prediction path per model, each with its own schema and an example that works."""
-    paths: dict[str, Any] = {f"/api/v1/predict/{m.name}": {"post": _predict(m, max_rows)} for m in models}
+    paths: dict[str, Any] = {}
+    for model in models:
+        paths.setdefault(f"/api/v1/predict/{model.name}", {"post": _predict(model, max_rows)})
+        pinned = _predict(model, max_rows)
+        pinned["operationId"] += f"_{model.version}"
+        paths[f"/api/v1/predict/{model.name}/versions/{model.version}"] = {"post": pinned}
+    paths |= protocol_paths(models, _ERRORS)
     for path, summary, kind in (
         ("/healthz", "Whether the process lives", "application/json"),
         ("/readyz", "Whether models are loaded", "application/json"),
@@ -36,7 +46,15 @@ def openapi(models: Sequence[Served], max_rows: int) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Charter", "version": "1", "description": "Predictions of approved models."},
         "paths": paths,
-        "components": {"schemas": {"Answer": _answer(), "Reason": _reason(), "Problem": _problem()}},
+        "components": {
+            "schemas": {"Answer": _answer(), "Reason": _reason(), "Problem": _problem()},
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            },
+        },
+        # Either, or none where the server asks for none.
+        "security": [{"key": []}, {"token": []}, {}],
     }
 
 
