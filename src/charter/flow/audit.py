@@ -32,9 +32,9 @@ class AuditReport:
         """Report for people."""
         broken = [f for f in self.faults if f.verdict is Verdict.FAIL]
         if not broken:
-            state = "the records are what it tells, and the chain is whole."
+            state = "the records match the chain, and the chain is whole."
         elif all(f.row for f in broken):
-            state = "the chain is whole, but the records are NOT what it tells."
+            state = "the chain is whole, but the records do NOT match it."
         else:
             state = "the chain is NOT whole."
         head = f"{self.entries} entries: {state}"
