@@ -29,6 +29,7 @@ from charter.serve.scorer import Scorer
 
 SCHEMA_VERSION = 1
 JOB, CHUNKS = "job.json", "chunks"
+_BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,11 @@ class Runner:
         job = self._job
         raw = job.source.read(job.chunks[index], job.columns)
         done = score_chunk(self._scorer, self._contract, raw, job.options)
-        _write(scored_file(self._work, index), done.scored.write_ipc)
+        # In small batches: ranking reads slices, and a slice holds on to the whole batches that it touches.
+        _write(
+            scored_file(self._work, index),
+            lambda path: done.scored.write_ipc(path, record_batch_size=_BATCH_ROWS),
+        )
         if done.counts.rejected:
             _write(rejected_file(self._work, index), done.rejected.write_ipc)
         content = canonical_json(done.counts.to_json())
