@@ -55,6 +55,9 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("value.per_decision", "evaluate"),
     ("value.volume", "evaluate"),
     ("value.costs", "evaluate"),
+    # what an answer costs is measured with its reasons
+    ("serve.reasons", "evaluate"),
+    ("serve.reasons_for", "evaluate"),
     # gate: what is required
     ("evaluate.require", "gate"),
     ("evaluate.beat_baseline", "gate"),
@@ -93,6 +96,7 @@ READ_AGAIN: dict[PartName, tuple[tuple[str, ...], ...]] = {
         ("data", "sources", ANY, "rules"),
         ("data", "sources", ANY, "where"),
     ),
+    "serve": (("serve", "reasons"), ("serve", "reasons_for")),
 }
 """Fields that a later stage reads as well."""
 

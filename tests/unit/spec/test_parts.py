@@ -112,7 +112,7 @@ CASES = [
         "gate",
         "complaints removed",
     ),
-    (ROWS, "reasons: 3", "reasons: 2", {"serve"}, "package", "lowered from 3 to 2"),
+    (ROWS, "reasons: 3", "reasons: 2", {"evaluate", "serve"}, "evaluate", "lowered from 3 to 2"),
     (ROWS, "name: loan-default", "name: loans", {"serve"}, "package", "changed from loan-default to loans"),
     (ROWS, "valid_for: 30d", "valid_for: 60d", {"approve"}, "approve", "changed from 30d to 60d"),
     (ENTITIES, "over: 30d", "over: 60d", {"features"}, "features", "changed from 30d to 60d"),
