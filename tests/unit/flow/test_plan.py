@@ -37,7 +37,7 @@ features: {rows: {z: "FEATURE"}}
 train: {task: binary, split: {kind: random, test: 0.2}, learners: [logistic_regression], seed: SEED}
 evaluate: {require: {roc_auc: ">= REQUIRED"}, resamples: RESAMPLES}
 approve: {stages: [{stage: final, role: chief}], valid_for: 30d}
-serve: {reasons: REASONS}
+serve: {reasons: REASONS, bands: {high: BAND, low: 0}}
 """
 FIRST = {
     "SUMMARY": "One",
@@ -47,6 +47,7 @@ FIRST = {
     "REQUIRED": "0.7",
     "RESAMPLES": "200",
     "REASONS": "1",
+    "BAND": "0.7",
 }
 OTHER = {
     "SUMMARY": "Two",
@@ -56,6 +57,7 @@ OTHER = {
     "REQUIRED": "0.6",
     "RESAMPLES": "300",
     "REASONS": "2",
+    "BAND": "0.8",
 }
 INVALIDATES = {
     "SUMMARY": None,
@@ -64,7 +66,8 @@ INVALIDATES = {
     "SEED": Stage.FEATURES,  # the seed also assigns the split
     "RESAMPLES": Stage.EVALUATE,
     "REQUIRED": Stage.GATE,
-    "REASONS": Stage.PACKAGE,
+    "REASONS": Stage.EVALUATE,  # they cost time, which is measured there
+    "BAND": Stage.PACKAGE,
 }
 
 
