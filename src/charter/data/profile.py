@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,8 @@ import polars as pl
 
 BINS = 20
 KNOWN_VALUES = 50
+_LARGEST = sys.float_info.max
+_SQUARES_SAFELY = 1e140  # the squares of so many rows as there are stay below the largest float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class ColumnProfile:
     count, missing
         Rows, and rows without a value; NaN and infinities count as missing.
     low, high, mean, squares
-        Of the values; ``squares`` is the sum of squared deviations from the mean (Welford's M2).
+        Of the values; ``squares`` is the sum of squared deviations from the mean (Welford's M2), at
+        most the largest float: one value of 1e300 must not make a profile that JSON cannot hold.
     edges, counts
         Fixed bin edges, ascending, and the values in ``(-inf, e0), [e0, e1), ..., [en, inf)``: one more than edges.
     values, other
@@ -151,7 +155,7 @@ def _merge(name: str, a: ColumnProfile, b: ColumnProfile) -> ColumnProfile:
     if (a.kind, a.edges, a.values.keys()) != (b.kind, b.edges, b.values.keys()):
         raise ValueError(f"column {name}: profiles merge only when they were made with the same reference")
     n = a.present + b.present
-    step = b.mean - a.mean
+    step = _capped(b.mean - a.mean)
     share = b.present / n if n else 0.0
     return ColumnProfile(
         kind=a.kind,
@@ -160,7 +164,7 @@ def _merge(name: str, a: ColumnProfile, b: ColumnProfile) -> ColumnProfile:
         low=min((v for v in (a.low, b.low) if v is not None), default=None),
         high=max((v for v in (a.high, b.high) if v is not None), default=None),
         mean=a.mean + step * share,
-        squares=a.squares + b.squares + step * step * a.present * share,
+        squares=_capped(a.squares + b.squares + _capped(step * step) * a.present * share),
         edges=a.edges,
         counts=tuple(x + y for x, y in zip(a.counts, b.counts, strict=True)),
         values={value: count + b.values[value] for value, count in a.values.items()},
@@ -176,9 +180,9 @@ def _column(series: pl.Series, before: ColumnProfile | None) -> ColumnProfile:
     edges = before.edges if before is not None else _edges(present)
     spread: dict[str, Any] = {}
     if present.len():
-        mean = float(present.mean())  # type: ignore[arg-type]  # a Float64 series has a float mean
-        low, high = float(present.min()), float(present.max())  # type: ignore[arg-type]
-        spread = {"low": low, "high": high, "mean": mean, "squares": float(((present - mean) ** 2).sum())}
+        low, high = float(present.min()), float(present.max())  # type: ignore[arg-type]  # Float64 has floats
+        mean, squares = _moments(present, low, high)
+        spread = {"low": low, "high": high, "mean": mean, "squares": squares}
     return ColumnProfile(
         kind,
         series.len(),
@@ -187,6 +191,22 @@ def _column(series: pl.Series, before: ColumnProfile | None) -> ColumnProfile:
         counts=_histogram(present, edges),
         **spread,
     )
+
+
+def _moments(present: pl.Series, low: float, high: float) -> tuple[float, float]:
+    """Mean and sum of squared deviations; values whose squares would overflow are scaled first."""
+    scale = max(abs(low), abs(high))
+    if scale <= _SQUARES_SAFELY:
+        mean = float(present.mean())  # type: ignore[arg-type]  # a Float64 series has a float mean
+        return mean, float(((present - mean) ** 2).sum())
+    scaled = present / scale
+    mean = float(scaled.mean())  # type: ignore[arg-type]
+    squares = float(((scaled - mean) ** 2).sum())
+    return max(low, min(mean * scale, high)), _capped(squares * scale * scale)
+
+
+def _capped(value: float) -> float:
+    return max(-_LARGEST, min(value, _LARGEST))
 
 
 def _numbers(series: pl.Series) -> tuple[pl.Series | None, Literal["numeric", "moment"]]:
