@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,12 +14,30 @@ from charter.core.digest import plain
 
 JSON = typer.Option(False, "--json", help="Print one JSON document for machines.")
 _WIDEST = 72
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 SYMBOLS = {Verdict.PASS: "ok", Verdict.WARN: " !", Verdict.FAIL: "NO", Verdict.UNKNOWN: " ?"}
 
 
 def say(text: str = "") -> None:
-    """Print a line for people."""
-    typer.echo(text)
+    """Print text for people; its line breaks are ours, other control characters of quoted words are shown as such."""
+    typer.echo("\n".join(printable(line) for line in text.split("\n")))
+
+
+def printable(text: str) -> str:
+    r"""Show control characters, line breaks and marks of writing direction instead of obeying them.
+
+    A reason or a name must not forge another line of an answer, nor overwrite or hide one on a terminal.
+
+    Examples
+    --------
+    >>> printable("no\r\n  ok  final  approved \x1b[2J")
+    'no\\r\\n  ok  final  approved \\x1b[2J'
+    >>> printable("Zoë Muñoz 東京 🙂")
+    'Zoë Muñoz 東京 🙂'
+    """
+    if text.isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _OBEYED else c for c in text)
 
 
 def emit(document: Any) -> None:
@@ -30,7 +49,7 @@ def table(
     rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2, right: Iterable[int] = ()
 ) -> None:
     """Print aligned columns; the last one is not padded, and one long cell does not push all others away."""
-    body = [tuple(str(cell) for cell in row) for row in rows]
+    body = [tuple(printable(str(cell)) for cell in row) for row in rows]
     every = [tuple(head), *body] if head else body
     if not every:
         return
