@@ -77,7 +77,9 @@ def section(part: type[Part]) -> list[str]:
     meanings = descriptions()
     for name, field in part.model_fields.items():
         kind = words(ast.parse(part.__annotations__[name], mode="eval").body)
-        lines.append(f"| `{name}` | {kind} | {default(field)} | {cell(meanings.get((part.__name__, name), ''))} |")
+        lines.append(
+            f"| `{name}` | {kind} | {default(field)} | {cell(meanings.get((part.__name__, name), ''))} |"
+        )
     return [*lines, ""]
 
 

@@ -490,8 +490,8 @@ class TrainSpec(Part):
     search: Search = Search()
     imbalance: Literal["none", "class_weight", "over_sample", "under_sample", "smote"] = "none"
     reweigh: tuple[Column, ...] = ()
-    """Mitigation, binary tasks: protected columns. Training rows get weights under which the label does not depend on these
-    groups (Kamiran & Calders 2012). The model does not see the groups, neither in training nor in serving."""
+    """Mitigation, binary tasks: protected columns. Training rows get weights under which the label does not depend on
+    these groups (Kamiran & Calders 2012). The model does not see the groups, neither in training nor in serving."""
     calibrate: Literal["none", "sigmoid", "isotonic"] = "none"
     """Fitted on out-of-fold predictions."""
     monotone: dict[Column, Literal["increasing", "decreasing"]] = {}

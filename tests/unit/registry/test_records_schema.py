@@ -112,7 +112,9 @@ def test_an_empty_database_is_empty_records(file: Path, url: str) -> None:
     file.touch()
     with Records.open(url, readonly=True) as records:
         assert records.versions() == []
-    with sqlite3.connect(file) as connection:  # as a kill between the first byte and the first table leaves it
+    with sqlite3.connect(
+        file
+    ) as connection:  # as a kill between the first byte and the first table leaves it
         connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
     assert file.stat().st_size > 0

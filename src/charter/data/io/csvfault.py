@@ -7,7 +7,7 @@ import io
 
 
 def csv_fault(content: bytes) -> str | None:
-    """Name the first line that is not UTF-8 or does not fit the header; None when all do.
+    r"""Name the first line that is not UTF-8 or does not fit the header; None when all do.
 
     Examples
     --------
