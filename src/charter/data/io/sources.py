@@ -249,7 +249,8 @@ def _query(source: SourceSpec) -> pl.DataFrame:
         with engine.connect() as connection:
             frame = pl.read_database(sa.text(str(source.sql)), connection, infer_schema_length=None)
     except sa.exc.SQLAlchemyError as error:
-        safe = engine.url.render_as_string(hide_password=True)
+        # What stands after "?" may be a password too, which SQLAlchemy shows.
+        safe = engine.url.set(query={}).render_as_string(hide_password=True)
         cause = getattr(error, "orig", None) or error
         raise DataError(
             f"query on {safe} failed: {_reason(cause)}",

@@ -159,11 +159,10 @@ class Database:
             raise
 
     def _where(self) -> str:
-        return (
-            str(self._path)
-            if self._path is not None
-            else self._engine.url.render_as_string(hide_password=True)
-        )
+        if self._path is not None:
+            return str(self._path)
+        # What stands after "?" may be a password too, which SQLAlchemy shows.
+        return self._engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 class _Transaction:
