@@ -50,7 +50,9 @@ class TestPostgresql(RecordsConformance):
 
         name = f"charter_test_{uuid.uuid4().hex[:12]}"
         base, _, _ = address.rpartition("/")
-        with psycopg.connect(address, autocommit=True) as server:
+        # The driver in the address is SQLAlchemy's business; psycopg itself wants none.
+        plain = address.replace("postgresql+psycopg://", "postgresql://", 1)
+        with psycopg.connect(plain, autocommit=True) as server:
             server.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
             try:
                 yield f"{base}/{name}"
