@@ -90,6 +90,9 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:  # the edge of the program: a fault of ours must still be told in one line
         if os.environ.get("CHARTER_DEBUG"):
             raise
+        if os.strerror(errno.ENOSPC) in str(error):  # Polars and SQLAlchemy wrap it in errors of their own
+            typer.echo(f"{os.strerror(errno.ENOSPC)}\n  Make room on the disk and run again.", err=True)
+            return 2
         typer.echo(
             f"A fault in Charter: {type(error).__name__}: {error}\n"
             "  Nothing half-written was kept. Run again with CHARTER_DEBUG=1 for the details, and please report them.",

@@ -185,7 +185,7 @@ def encode_label(label: pl.Series, task: str) -> tuple[np.ndarray, tuple[str, ..
     Raises
     ------
     DataError
-        When a label is missing, or no 0/1 or finite number where the task needs one.
+        When a label is missing, is no 0/1 or finite number where the task needs one, or fewer than three classes occur.
     """
     if label.null_count():
         raise DataError(
@@ -195,6 +195,12 @@ def encode_label(label: pl.Series, task: str) -> tuple[np.ndarray, tuple[str, ..
     if task == "multiclass":
         text = label.cast(pl.String)
         classes = tuple(sorted(text.unique().to_list()))
+        if len(classes) < 3:
+            raise DataError(
+                f"label {label.name!r}: the training rows hold {len(classes)} of its classes ({', '.join(classes)}); "
+                "several classes are at least three",
+                remedy="Write `task: binary` with `positive`, or bring rows of the other classes.",
+            )
         return np.searchsorted(np.array(classes), text.to_numpy().astype(str)).astype(np.int64), classes
     y = label.cast(pl.Float64).to_numpy()
     if task == "regression":

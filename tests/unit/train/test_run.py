@@ -221,3 +221,8 @@ def test_time_folds_are_put_on_one_scale():
     by_fold = found.oof.group_by("fold").agg(pl.col("label", "score", "raw_score").mean()).sort("fold")
     assert by_fold["score"].to_list() == pytest.approx(by_fold["label"].to_list(), abs=1e-6)
     assert by_fold["raw_score"].to_list() != pytest.approx(by_fold["label"].to_list(), abs=1e-6)
+
+
+def test_several_classes_are_at_least_three():
+    with pytest.raises(DataError, match=r"hold 2 of its classes \(a, b\)"):
+        encode_label(pl.Series("kind", ["a", "b", "a"]), "multiclass")

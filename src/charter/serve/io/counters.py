@@ -146,6 +146,10 @@ class CounterThread:
                 except OSError as error:
                     _log.error("profile counters cannot be written: %s", error)
                     return
+                except (
+                    ValueError
+                ):  # a number that JSON cannot say must not end the counting of everything else
+                    _log.exception("counters of %s %s cannot be written", model, version)
                 kept.changed.discard(day)
                 if day != newest:
                     del kept.days[day]
