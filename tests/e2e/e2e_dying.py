@@ -132,8 +132,12 @@ def measured(*_arguments: Any) -> dict[str, Any]:
 def preload() -> None:
     """Import whatever an apply imports, as a child that carries one out tells it."""
     from charter.flow import judge
+    from charter.registry import environment
 
     judge._measure = measured  # type: ignore[assignment]
+    found = environment.environment()  # read once, here: thousands of small files
+    environment.environment = lambda: found
+    environment.code_version()
     with tempfile.TemporaryDirectory() as scratch:
         told = Path(scratch) / "told"
         pid = os.fork()

@@ -20,6 +20,9 @@ from charter.flow.plan import Action, Plan, Stage, Step
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
+_ABANDONED = 3600
+"""Seconds after which a half-written file of the workspace is nobody's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -82,9 +85,13 @@ def _tidy(ctx: Context) -> None:
     """Remove what an apply that was killed left unfinished; the lock of the workspace is ours."""
     if ctx.workspace.settings.blobs_url is None:  # a store that others write to as well is not ours to tidy
         ctx.blobs.tidy()
-    anchor = ctx.workspace.anchor_file
-    for left in anchor.parent.glob(f".{anchor.name}.*"):
-        left.unlink(missing_ok=True)
+    anchor = f".{ctx.workspace.anchor_file.name}."
+    for left in ctx.workspace.state.glob(".*"):
+        # The anchor is written under the lock; other files may just now be written by a process without it.
+        if left.is_file() and (
+            left.name.startswith(anchor) or left.stat().st_mtime < time.time() - _ABANDONED
+        ):
+            left.unlink(missing_ok=True)
 
 
 def _run(ctx: Context, heard: Listener) -> Outcome:
