@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from charter.core.errors import DataError
@@ -87,11 +88,11 @@ def _tidy(ctx: Context) -> None:
         ctx.blobs.tidy()
     anchor = f".{ctx.workspace.anchor_file.name}."
     for left in ctx.workspace.state.glob(".*"):
-        # The anchor is written under the lock; other files may just now be written by a process without it.
-        if left.is_file() and (
-            left.name.startswith(anchor) or left.stat().st_mtime < time.time() - _ABANDONED
-        ):
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # whoever was writing it has finished meanwhile
+            # The anchor is written under the lock; other files may just now be written by a process without it.
+            old = left.stat().st_mtime < time.time() - _ABANDONED
+            if left.is_file() and (old or left.name.startswith(anchor)):
+                left.unlink()
 
 
 def _run(ctx: Context, heard: Listener) -> Outcome:
