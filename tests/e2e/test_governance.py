@@ -123,7 +123,7 @@ def test_two_workspaces_on_shared_records_sign_as_themselves(loans, tmp_path, mo
     shutil.copytree(loans, second, ignore=shutil.ignore_patterns(".charter"))
     done("audit", "adopt", "--in", second)
     edit(second, "reasons: 2", "reasons: 3")
-    assert apply(second) == ["package", "release"]
+    assert apply(second) == ["evaluate", "gate", "package", "release"]
     built = [
         e for e in done("audit", "list", "--in", loans, "--json").json if e["action"] == "builder.created"
     ]

@@ -60,7 +60,7 @@ def test_a_second_model_joins_the_same_records(shared, tmp_path):
     # Each workspace signs what it builds with a key of its own, and each goes on trusting its own.
     assert 0 <= done("predict", "--json", REQUEST, "--in", loans).json["score"] <= 1
     edit(loans, "reasons: 2", "reasons: 3")
-    assert apply(loans) == ["package", "release"]
+    assert apply(loans) == ["evaluate", "gate", "package", "release"]
     body = '{"client": 3, "as_of": "2025-09-01"}'
     assert 0 <= done("predict", "--json", body, "--in", clients).json["score"] <= 1
 
