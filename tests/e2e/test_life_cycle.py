@@ -56,6 +56,14 @@ def test_what_apply_remembers_is_what_it_was_given(loans):
     assert "changed since" not in found
 
 
+def test_a_changed_contract_reaches_what_is_served(loans):
+    """The rows stay the same to the byte; what a request may hold does not."""
+    low = REQUEST.replace('"credit": ', '"credit": 0.') if '"credit": 0.' not in REQUEST else REQUEST
+    edit(loans, "credit: {type: float, min: 1,", "credit: {type: float, min: 0.01,")
+    assert apply(loans) == ["snapshot", "features", "train", "evaluate", "gate", "package", "release"]
+    assert done("predict", "--json", low, "--in", loans)
+
+
 def test_a_lower_requirement_is_judged_again_without_training(loans):
     edit(loans, 'roc_auc: ">= 0.7"', 'roc_auc: ">= 0.65"')
     assert due(loans) == ["gate", "package"]

@@ -199,6 +199,8 @@ def train(ctx: Context, done: Done) -> Output:
         (folder / "environment.json").write_bytes(canonical_json(made))
         bundle_digest = ctx.blobs.put_tree(bundle)
         shutil.rmtree(bundle)
+        # Later stages are keyed by this output: a bundle that differs in its contract alone must change it.
+        (folder / "bundle.json").write_bytes(canonical_json({"bundle": bundle_digest}))
         output = ctx.blobs.put_tree(folder)
     version = ctx.records.version_for(bundle_digest, spec=spec_digest(spec), now=ctx.workspace.clock.now())
     return Output(

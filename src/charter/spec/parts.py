@@ -87,6 +87,8 @@ PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pa
 """Part by pattern; of several patterns that fit a field, the longest counts."""
 
 READ_AGAIN: dict[PartName, tuple[tuple[str, ...], ...]] = {
+    # What a column is decides whether and how it becomes a feature, even where its rows stay as they were.
+    "features": (("data", "sources", ANY, "columns"), ("data", "sources", ANY, "derive")),
     # The bundle checks what it is given at serving time by the same contract.
     "train": (
         ("train", "task"),
