@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import sys
 import types as python_types
 from collections.abc import Iterator
 from functools import cache
@@ -150,9 +151,11 @@ def descriptions() -> dict[tuple[str, str], str]:
     True
     """
     found: dict[tuple[str, str], str] = {}
-    for node in ast.parse(inspect.getsource(types)).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
+    homes = {
+        getattr(types, name).__module__ for name in types.__all__ if inspect.isclass(getattr(types, name))
+    }
+    parsed = (ast.parse(inspect.getsource(sys.modules[home])) for home in sorted(homes))
+    for node in (node for tree in parsed for node in tree.body if isinstance(node, ast.ClassDef)):
         for field, below in zip(node.body, node.body[1:], strict=False):
             if (
                 isinstance(field, ast.AnnAssign)

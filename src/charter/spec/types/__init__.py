@@ -1,0 +1,73 @@
+"""The model specification as frozen types. The file is the contract; these are its words.
+
+Every type refuses unknown keys. Numbers appear once. What a field means is its docstring, which is also what the
+JSON Schema shows in an editor. ``parts.py`` says which stage each field invalidates.
+"""
+
+from charter.spec.types.data import (
+    ColumnSpec,
+    ColumnType,
+    Cutoffs,
+    DataSpec,
+    ForeignKey,
+    Label,
+    Observations,
+    Policy,
+    Population,
+    Sensitivity,
+    SourceSpec,
+)
+from charter.spec.types.evaluation import Beat, Budget, EvaluateSpec, Fairness, Threshold
+from charter.spec.types.features import Encoding, FeatureSpec, SelectSpec, WindowSpec
+from charter.spec.types.framing import (
+    Answer,
+    Costs,
+    Feasibility,
+    Kpi,
+    Need,
+    Owner,
+    PerDecision,
+    Purpose,
+    Suitability,
+    Target,
+    Today,
+    Value,
+)
+from charter.spec.types.model import ModelSpec
+from charter.spec.types.release import (
+    SIX_STAGES,
+    ApprovalPolicy,
+    ApprovalStage,
+    Approve,
+    Fallback,
+    FeatureStoreSpec,
+    LogSpec,
+    ServeSpec,
+)
+from charter.spec.types.training import Search, Split, Task, TrainSpec
+from charter.spec.types.words import (
+    SPEC_VERSION,
+    Category,
+    Column,
+    DurationText,
+    Expression,
+    Money,
+    Name,
+    Part,
+    RequirementText,
+    Sentence,
+    Share,
+    Slug,
+    VolumeText,
+    WindowText,
+)
+
+__all__ = [
+    "SIX_STAGES", "SPEC_VERSION", "Answer", "ApprovalPolicy", "ApprovalStage", "Approve", "Beat", "Budget",
+    "Category", "Column", "ColumnSpec", "ColumnType", "Costs", "Cutoffs", "DataSpec", "DurationText", "Encoding",
+    "EvaluateSpec", "Expression", "Fairness", "Fallback", "Feasibility", "FeatureSpec", "FeatureStoreSpec",
+    "ForeignKey", "Kpi", "Label", "LogSpec", "ModelSpec", "Money", "Name", "Need", "Observations", "Owner",
+    "Part", "PerDecision", "Policy", "Population", "Purpose", "RequirementText", "Search", "SelectSpec",
+    "Sensitivity", "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target",
+    "Task", "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "WindowSpec", "WindowText",
+]  # fmt: skip

@@ -1,0 +1,175 @@
+"""Where the data comes from, what one observation is, and what is predicted."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from charter.spec.types.words import Category, Column, DurationText, Expression, Name, Part, Sentence, Slug
+
+ColumnType = Literal["integer", "float", "boolean", "category", "text", "date", "datetime"]
+Sensitivity = Literal["public", "internal", "personal", "protected"]
+Policy = Literal["fail", "quarantine", "warn"]
+
+
+class ColumnSpec(Part):
+    """The contract of one column."""
+
+    type: ColumnType
+    format: str | None = None
+    """How a date or datetime is written in the source, in strptime's notation, for example ``%m/%d/%Y %H:%M``."""
+    unit: str | None = None
+    min: float | date | None = None
+    max: float | date | None = None
+    values: tuple[Category, ...] | None = None
+    """The allowed categories."""
+    nullable: bool = False
+    unique: bool = False
+    sensitivity: Sensitivity = "internal"
+    on_violation: Policy | None = None
+    """Overrides the source's policy."""
+    description: Sentence | None = None
+
+
+class ForeignKey(Part):
+    """Values of ``column`` must stand in another source's column."""
+
+    column: Column
+    references: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\..+$")]
+    """``source.column``"""
+
+
+class SourceSpec(Part):
+    """One table: where it is, how it is cleaned, and its contract.
+
+    Order: read, rename, drop duplicates, cast by contract, derive, keep the rows where ``where`` holds, check the
+    contract.
+    """
+
+    dataset: Slug | None = None
+    """A set of the catalogue (``charter data list``)."""
+    uri: str | None = None
+    """A file: local path (relative to the specification), ``s3://``, ``https://``, ..."""
+    format: Literal["csv", "parquet", "jsonl", "arrow"] | None = None
+    """Taken from the name's ending when left out."""
+    sql: str | None = None
+    """A query; needs ``url``."""
+    url: str | None = None
+    """SQLAlchemy address; ``${NAME}`` is taken from the environment, so that no secret stands in the file."""
+
+    rename: dict[Column, Name] = {}
+    duplicates: Literal["keep", "drop", "fail"] = "keep"
+    """Rows that are identical in every column."""
+    columns: dict[Column, ColumnSpec]
+    """Columns that are not named here are not read. ``derive`` adds to them."""
+    derive: dict[Name, Expression] = {}
+    """New columns, each an expression over the columns and the derived ones before it."""
+    where: Expression | None = None
+    """Rows to keep. Rows filtered here are out of scope, not in violation."""
+    rules: dict[Name, Expression] = {}
+    """Cross-column rules: each must be true for every row."""
+    key: tuple[Column, ...] = ()
+    """Columns that identify a row; checked to be unique."""
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    time: Column | None = None
+    """When the row became known; needed for windows."""
+    fresh_within: DurationText | None = None
+    """The newest row must not be older than this when the data is read."""
+    on_violation: Policy = "fail"
+    consent: Sentence | None = None
+    """The legal basis for using this source."""
+    description: Sentence | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceSpec:
+        origins = [self.dataset, self.uri, self.sql]
+        if sum(o is not None for o in origins) != 1:
+            raise ValueError("needs exactly one origin: 'dataset', 'uri', or 'sql' with 'url'")
+        if (self.sql is None) != (self.url is None):
+            raise ValueError("'sql' and 'url' go together")
+        return self
+
+
+class Cutoffs(Part):
+    """Moments at which every entity of the population is observed."""
+
+    first: date
+    last: date
+    every: Literal["day", "week", "month", "quarter"] = "month"
+
+
+class Population(Part):
+    """Which entities are observed at a cut-off: those whose events of the last ``over`` satisfy ``having``."""
+
+    source: Name
+    over: DurationText
+    where: Expression | None = None
+    """Events that count."""
+    having: Expression = "COUNT(*) > 0"
+
+
+class Observations(Part):
+    """One row per prediction: the rows of a source, or entities at cut-offs.
+
+    Rows: ``source`` and ``key``; ``time`` names the moment from which nothing may be known (optional).
+    Entities: ``entity`` (a column of the population's source), ``cutoffs`` and ``population``.
+    """
+
+    source: Name | None = None
+    key: tuple[Column, ...] = ()
+    time: Column | None = None
+    entity: Column | None = None
+    cutoffs: Cutoffs | None = None
+    population: Population | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Observations:
+        rows = self.source is not None
+        entities = [self.entity, self.cutoffs, self.population]
+        if rows and any(e is not None for e in entities):
+            raise ValueError(
+                "'source' (one row per observation) and 'entity' (entities at cut-offs) exclude each other"
+            )
+        if not rows and any(e is None for e in entities):
+            raise ValueError(
+                "needs either 'source' and 'key', or all of 'entity', 'cutoffs' and 'population'"
+            )
+        if rows and not self.key:
+            raise ValueError("needs 'key': the columns that identify a row")
+        return self
+
+
+class Label(Part):
+    """What is predicted: a column, or what happens to the entity afterwards."""
+
+    name: Name = "label"
+    column: Column | None = None
+    positive: Category | None = None
+    """Binary tasks, with ``column``: the value that counts as positive."""
+    source: Name | None = None
+    over_next: DurationText | None = None
+    positive_when: Expression | None = None
+    """With ``source``: an aggregate over the entity's events in [cut-off, cut-off + over_next), as ``COUNT(*) = 0``."""
+    where: Expression | None = None
+    """With ``source``: events that count."""
+    known_after: DurationText | None = None
+    """How long after the prediction the label is known. With ``source`` it is ``over_next`` unless stated."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Label:
+        events = [self.source, self.over_next, self.positive_when]
+        if self.column is not None and any(e is not None for e in events):
+            raise ValueError("'column' and 'source' exclude each other")
+        if self.column is None and any(e is None for e in events):
+            raise ValueError("needs either 'column', or all of 'source', 'over_next' and 'positive_when'")
+        return self
+
+
+class DataSpec(Part):
+    """Where the data comes from, what one observation is, and what is to be predicted."""
+
+    sources: dict[Name, SourceSpec] = Field(min_length=1)
+    observations: Observations
+    label: Label

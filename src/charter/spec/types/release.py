@@ -1,0 +1,108 @@
+"""Who must sign, how answers look, and what is kept of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from charter.spec.types.words import Column, DurationText, Expression, Name, Part, Sentence, Share, Slug
+
+
+class ApprovalStage(Part):
+    """One signature."""
+
+    stage: Slug
+    role: Slug
+
+
+SIX_STAGES = (
+    ApprovalStage(stage="development", role="tech-lead"),
+    ApprovalStage(stage="technical", role="ml-engineer"),
+    ApprovalStage(stage="business", role="product-manager"),
+    ApprovalStage(stage="governance", role="risk-officer"),
+    ApprovalStage(stage="deployment", role="devops-lead"),
+    ApprovalStage(stage="final", role="chief-data-officer"),
+)
+
+
+class ApprovalPolicy(Part):
+    """Who must sign before release."""
+
+    stages: tuple[ApprovalStage, ...] = SIX_STAGES
+    valid_for: DurationText = "365d"
+    distinct_people: bool = False
+    """Each stage must be signed by another person."""
+
+
+def _approval(value: Any) -> Any:
+    if value == "six-stage":
+        return ApprovalPolicy(stages=SIX_STAGES)
+    if value == "none":
+        return ApprovalPolicy(stages=())
+    if isinstance(value, str):
+        raise ValueError(
+            f"is {value!r}; it must be six-stage, none, or a mapping with 'stages' and 'valid_for'"
+        )
+    if isinstance(value, dict) and isinstance(value.get("stages"), list):
+        # Behind a function pydantic sees Python data, where strict mode wants a tuple to be one.
+        return {**value, "stages": tuple(value["stages"])}
+    return value
+
+
+Approve = Annotated[ApprovalPolicy, BeforeValidator(_approval)]
+
+
+class Fallback(Part):
+    """What answers when the model cannot."""
+
+    rule: Expression | None = None
+    score: Share | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Fallback:
+        if (self.rule is None) == (self.score is None):
+            raise ValueError("needs either 'rule' or 'score'")
+        return self
+
+
+class LogSpec(Part):
+    """What is kept of each answer."""
+
+    mode: Literal["durable", "relaxed", "none"] = "relaxed"
+    """``durable``: on disk before the answer goes, else the answer is 503. ``relaxed``: handed to the operating system
+    within 100 ms; answers go on with a warning when it fails. ``none``: nothing."""
+    personal: Literal["drop", "hash", "keep"] = "hash"
+    """Inputs of sensitivity ``personal``: absent, a keyed hash that still tells equal from different, or kept."""
+    inputs: bool = True
+    """Whether inputs are kept."""
+
+
+class FeatureStoreSpec(Part):
+    """Where window features come from when a request is answered."""
+
+    store: Literal["history", "sqlite", "redis"] = "history"
+    """``history``: computed from the events of the release, exact at any moment. ``sqlite``, ``redis``: looked up as
+    ``charter features materialise`` last put them there."""
+    url: str | None = None
+    """Redis: its address, such as ``${REDIS_URL}`` from the environment. SQLite: a file relative to the specification,
+    by default in ``.charter``."""
+    fresh_within: DurationText = "1d"
+    """Stored features older than this at the moment asked for are not used: the answer is made from the windows'
+    defaults, with a warning."""
+
+
+class ServeSpec(Part):
+    """How answers look, and what is kept of them."""
+
+    reasons: Annotated[int, Field(ge=0, le=20)] = 0
+    """Top factors given with a decision."""
+    reasons_for: Literal["always", "flagged", "asked"] = "asked"
+    """Which answers carry reasons; flagged means decided positive."""
+    bands: dict[Name, Share] = {}
+    """Lower bounds on the score, for example ``{high: 0.7, medium: 0.4, low: 0}``."""
+    fallback: Fallback | None = None
+    factors: dict[Column, Sentence] = {}
+    """Features in words, for reasons: ``utilisation: share of the credit line in use``."""
+    features: FeatureStoreSpec = FeatureStoreSpec()
+    log: LogSpec = LogSpec()

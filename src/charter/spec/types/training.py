@@ -1,0 +1,74 @@
+"""How the model is made."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from charter.spec.types.words import Column, Part
+
+Task = Literal["binary", "multiclass", "regression"]
+
+
+class Split(Part):
+    """How test rows are held out, and how folds are cut from the rest."""
+
+    kind: Literal["random", "grouped", "time"]
+    stratify: bool = False
+    test: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share held out; random and grouped."""
+    group: Column | None = None
+    train_until: date | None = None
+    """Last moment of training observations; time."""
+    test_from: date | None = None
+    test_until: date | None = None
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Split:
+        if self.kind == "time":
+            if self.train_until is None or self.test_from is None:
+                raise ValueError("a time split needs 'train_until' and 'test_from'")
+            if self.test_from <= self.train_until:
+                raise ValueError("'test_from' must be later than 'train_until'")
+            if self.test_until is not None and self.test_until < self.test_from:
+                raise ValueError("'test_until' must not be earlier than 'test_from'")
+            if self.test is not None or self.stratify:
+                raise ValueError("a time split takes neither 'test' nor 'stratify'")
+        else:
+            if self.test is None:
+                raise ValueError(f"a {self.kind} split needs 'test', the share held out")
+            if any(d is not None for d in (self.train_until, self.test_from, self.test_until)):
+                raise ValueError(f"a {self.kind} split takes no dates")
+        if (self.kind == "grouped") != (self.group is not None):
+            raise ValueError("'group' and 'kind: grouped' go together")
+        return self
+
+
+class Search(Part):
+    """Bayesian search over the learners' parameters."""
+
+    trials: Annotated[int, Field(ge=1, le=2000)] = 40
+    """Over all learners together."""
+    metric: str | None = None
+    """Default: average_precision (binary), log_loss (multiclass), root_mean_squared_error (regression)."""
+
+
+class TrainSpec(Part):
+    """How the model is made."""
+
+    task: Task
+    split: Split
+    learners: tuple[str, ...] = Field(min_length=1)
+    search: Search = Search()
+    imbalance: Literal["none", "class_weight", "over_sample", "under_sample", "smote"] = "none"
+    reweigh: tuple[Column, ...] = ()
+    """Mitigation, binary tasks: protected columns. Training rows get weights under which the label does not depend on
+    these groups (Kamiran & Calders 2012). The model does not see the groups, neither in training nor in serving."""
+    calibrate: Literal["none", "sigmoid", "isotonic"] = "none"
+    """Fitted on out-of-fold predictions."""
+    monotone: dict[Column, Literal["increasing", "decreasing"]] = {}
+    """The score may only rise (or fall) with the feature; learners that cannot promise it are refused."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
