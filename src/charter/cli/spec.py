@@ -29,11 +29,14 @@ def init(
     blueprint: str = typer.Option(
         ..., "--from", help="A reference system to start from, for example customer-churn."
     ),
+    name: str | None = typer.Option(
+        None, "--name", help="The model's name; by default the reference system's."
+    ),
 ) -> None:
     """Start a model of your own from a reference system: model.yaml, README, data note."""
     from charter.flow.init import create
 
-    written = create(folder, blueprint)
+    written = create(folder, blueprint, name=name)
     say(f"{folder}: {', '.join(written)}")
     say(f"Next: `cd {folder}` and `charter check`, `charter assess`, `charter plan`.")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from charter.core import plugins
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
+
+_SLUG = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
 
 def blueprint(name: str) -> Traversable:
@@ -22,20 +25,31 @@ def blueprint(name: str) -> Traversable:
     return folder
 
 
-def create(folder: Path, name: str) -> tuple[str, ...]:
+def create(folder: Path, start_from: str, *, name: str | None = None) -> tuple[str, ...]:
     """Write a blueprint's files into a new folder and return their names.
+
+    ``name`` becomes the model's name; without one it keeps the blueprint's.
 
     Raises
     ------
     UsageError
-        When the folder already holds a file that would be overwritten.
+        When the folder already holds a file that would be overwritten, or ``name`` cannot be a model's name.
     """
-    source = [item for item in blueprint(name).iterdir() if item.is_file() and not item.name.endswith(".py")]
+    if name is not None and not (len(name) <= 64 and re.fullmatch(_SLUG, name)):
+        raise UsageError(
+            f"--name: {name!r} cannot be a model's name", remedy="Use lower-case words joined by hyphens."
+        )
+    source = [
+        item for item in blueprint(start_from).iterdir() if item.is_file() and not item.name.endswith(".py")
+    ]
     taken = [item.name for item in source if (folder / item.name).exists()]
     if taken:
         raise UsageError(f"{folder} already holds {', '.join(sorted(taken))}", remedy="Name another folder.")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", remedy="Name another folder.")
     for item in source:
-        write_atomic(folder / item.name, item.read_bytes())
+        content = item.read_bytes()
+        if name is not None and item.name == "model.yaml":
+            content = re.sub(rb"^name: .*$", f"name: {name}".encode(), content, count=1, flags=re.MULTILINE)
+        write_atomic(folder / item.name, content)
     return tuple(sorted(item.name for item in source))

@@ -1,0 +1,28 @@
+"""A model of one's own, started from a reference system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charter.core.errors import UsageError
+from charter.flow.init import create
+from charter.spec.loader import load
+
+
+def test_the_model_bears_the_name_that_is_asked_for(tmp_path: Path) -> None:
+    create(tmp_path / "mine", "customer-churn", name="loyal-readers")
+    assert load(tmp_path / "mine" / "model.yaml").spec.name == "loyal-readers"
+
+
+def test_without_a_name_it_keeps_the_reference_systems(tmp_path: Path) -> None:
+    create(tmp_path / "mine", "customer-churn")
+    assert load(tmp_path / "mine" / "model.yaml").spec.name == "customer-churn"
+
+
+@pytest.mark.parametrize("name", ["Loyal", "a b", "x" * 65, "a\nsummary: other", "", "-a"])
+def test_what_cannot_be_a_name_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        create(tmp_path / "mine", "customer-churn", name=name)
+    assert not (tmp_path / "mine").exists()
