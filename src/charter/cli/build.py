@@ -168,9 +168,10 @@ def show(
     spec: Path = typer.Option(Path(), "--in", help="The model's folder."),
     fairness: bool = typer.Option(False, "--fairness", help="Only the fairness tables."),
     slices: bool = typer.Option(False, "--slices", help="Only the slices."),
+    features: bool = typer.Option(False, "--features", help="Only the features, all of them, by importance."),
     as_json: bool = JSON,
 ) -> None:
-    """Show a version: quality with intervals, baselines, slices, fairness, requirements, signatures."""
+    """Show a version: quality with intervals, baselines, features, slices, fairness, requirements, signatures."""
     from charter.cli.show import print_version
     from charter.flow.views import version_view
     from charter.flow.workspace import Workspace
@@ -180,7 +181,8 @@ def show(
     if as_json:
         emit(view.to_json())
     else:
-        print_version(view, only="fairness" if fairness else "slices" if slices else None)
+        only = "fairness" if fairness else "slices" if slices else "features" if features else None
+        print_version(view, only=only)
 
 
 def history(spec: Path = SPEC, as_json: bool = JSON) -> None:

@@ -8,12 +8,19 @@ from typing import Any
 from charter.cli.output import say, show_decision, table
 from charter.flow.views import VersionView
 
+MOST_FEATURES = 8
+"""Of a version shown whole."""
+
 
 def print_version(view: VersionView, *, only: str | None = None) -> None:
-    """Print a version: quality, baselines, slices, fairness, requirements, signatures."""
+    """Print a version: quality, baselines, features, slices, fairness, requirements, signatures."""
     evaluation = view.evaluation
     if only is None:
         _head(view)
+    if only in (None, "features"):
+        _features(view.candidates["importance"], most=None if only else MOST_FEATURES)
+    if only == "features":
+        return
     if evaluation is None:
         say("Not evaluated yet: `charter apply`.")
         return
@@ -52,12 +59,26 @@ def _head(view: VersionView) -> None:
         )
 
 
+def _features(importance: Mapping[str, float], *, most: int | None) -> None:
+    say(f"features by share of importance, {len(importance)} in all")
+    ranked = sorted(importance.items(), key=lambda one: (-one[1], one[0]))
+    table([(name, f"{share:.1%}") for name, share in ranked[:most]], right=(1,))
+    if most is not None and len(ranked) > most:
+        say(f"  {len(ranked) - most} more: `--features`")
+
+
 def _estimate(e: Mapping[str, Any]) -> str:
     if e["value"] is None:
         return "not defined"
     if e.get("low") is None:
-        return f"{e['value']:,.4f}"
-    return f"{e['value']:,.4f} [{e['low']:,.4f}, {e['high']:,.4f}]"
+        return _number(e["value"])
+    return f"{_number(e['value'])} [{_number(e['low'])}, {_number(e['high'])}]"
+
+
+def _number(value: float) -> str:
+    """Write money and counts without decimals that nobody reads, shares with four."""
+    decimals = 0 if abs(value) >= 1000 else 2 if abs(value) >= 10 else 4
+    return f"{value:,.{decimals}f}"
 
 
 def _quality(evaluation: Mapping[str, Any]) -> None:

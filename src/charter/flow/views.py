@@ -110,7 +110,8 @@ class VersionView:
     approvals: Decision | None
     serving: bool
     standing: str
-    candidates: list[dict[str, Any]] = field(default_factory=list)
+    candidates: Mapping[str, Any] = field(default_factory=dict)
+    """The search: metric, winner, baselines, importance of each feature, candidates."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for machines."""
@@ -127,7 +128,7 @@ class VersionView:
             "measurement": self.measurement,
             "gate": self.gate.to_json() if self.gate else None,
             "approvals": self.approvals.to_json() if self.approvals else None,
-            "candidates": self.candidates,
+            "candidates": dict(self.candidates),
         }
 
 
