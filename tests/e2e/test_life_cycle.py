@@ -92,6 +92,7 @@ def test_a_changed_feature_retrains(loans):
     assert apply(loans) == [s for s in BUILT if s != "snapshot"]
     assert [v["version"] for v in done("history", loans, "--json").json["versions"]] == ["v1", "v2"]
     assert done("status", loans, "--json").json["serving"] == "v2"
+    assert done("show", "v1", "--in", loans, "--json").json["judged_alike"] == 2
 
 
 def test_changed_words_do_nothing(loans):
@@ -227,6 +228,7 @@ def test_what_is_recorded_can_be_seen(loans, clients, tmp_path):
             assert "roc_auc" in target.read_text() or "ROC AUC" in target.read_text()
         assert done("lineage", "v1", "--in", folder, "--json").json
     assert "fairness by group" in done("show", "v1", "--fairness", "--in", loans).out
+    assert "features by share" in done("show", "v1", "--features", "--in", loans).out
 
 
 def test_the_audit_trail_exports_whole_lines(loans, tmp_path):

@@ -26,6 +26,11 @@ def print_version(view: VersionView, *, only: str | None = None) -> None:
         return
     if only is None:
         _quality(evaluation)
+        if view.judged_alike > 1:
+            say(
+                f"  {view.judged_alike} models have been judged on held-out rows of this snapshot: "
+                "the best of several looks better than it is"
+            )
     if only in (None, "slices"):
         _slices(evaluation)
     if only in (None, "fairness"):

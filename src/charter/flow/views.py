@@ -112,6 +112,8 @@ class VersionView:
     standing: str
     candidates: Mapping[str, Any] = field(default_factory=dict)
     """The search: metric, winner, baselines, importance of each feature, candidates."""
+    judged_alike: int = 1
+    """Models that were judged on held-out rows of the same snapshot, this one included."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for machines."""
@@ -129,6 +131,7 @@ class VersionView:
             "gate": self.gate.to_json() if self.gate else None,
             "approvals": self.approvals.to_json() if self.approvals else None,
             "candidates": dict(self.candidates),
+            "judged_alike": self.judged_alike,
         }
 
 
@@ -165,7 +168,20 @@ def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionV
             serving=deployment is not None and deployment.package == found.package,
             standing=standing(found, deployment),
             candidates=tree_json(blobs, trained.output, "candidates.json"),
+            judged_alike=judged_alike(records, trained),
         )
+
+
+def judged_alike(records: Records, trained: StageResult) -> int:
+    """Count the models that held-out rows of one snapshot have judged: the best of many looks better than it is."""
+    snapshot_of = {r.output: r.inputs["snapshot"] for r in records.results(Stage.FEATURES)}
+    snapshot = snapshot_of.get(trained.inputs["features"])
+    judged = {
+        r.inputs["train"]
+        for r in records.results(Stage.EVALUATE)
+        if snapshot_of.get(r.inputs["features"]) == snapshot
+    }
+    return len(judged | {trained.output})
 
 
 def trained_result(records: Records, version: ModelVersion) -> StageResult:
