@@ -12,19 +12,45 @@ from hypothesis import strategies as st
 from charter.data.contract import violations
 from charter.data.prepare import prepare
 from charter.data.profile import Profile, merge, profile
+from charter.data.sketch import merge_samples, sample
 from charter.data.split import ROW, assign_split
 from charter.data.types import ROW_NUMBER
 from charter.spec.types import ColumnSpec, SourceSpec, Split
 
 QUICK = settings(max_examples=60, deadline=None)
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([float("nan"), float("inf"), 0.0, -0.0]))
-ROWS = st.lists(st.tuples(NUMBERS, st.one_of(st.none(), st.sampled_from("abcdef"))), max_size=30)
-REFERENCE = profile(pl.DataFrame({"x": [-9.0, -1.0, 0.0, 0.5, 3.0, 1e5], "s": list("aabbcd")}))
+WORDS = st.one_of(st.none(), st.sampled_from("abcdef"), st.text(max_size=3))
+MOMENTS = st.one_of(st.none(), st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)))
+ROWS = st.lists(st.tuples(NUMBERS, WORDS, WORDS, MOMENTS), max_size=30)
+SCHEMA = {"x": pl.Float64, "s": pl.String, "t": pl.String, "m": pl.Datetime("us")}
+REFERENCE = profile(
+    pl.DataFrame(
+        {
+            "x": [-9.0, -1.0, 0.0, 0.5, 3.0, 1e5] * 50,
+            "s": list("aabbcd") * 50,
+            "t": [f"name {i}" for i in range(300)],
+            "m": [datetime(2000, 1, 1 + i % 28) for i in range(300)],
+        },
+        schema=SCHEMA,
+    )
+)
 
 
-def summary(rows: list[tuple[Any, Any]]) -> Profile:
-    frame = pl.DataFrame(rows, schema={"x": pl.Float64, "s": pl.String}, orient="row")
-    return profile(frame, REFERENCE)
+def summary(rows: list[tuple[Any, ...]]) -> Profile:
+    return profile(pl.DataFrame(rows, schema=SCHEMA, orient="row"), REFERENCE)
+
+
+LABELS = st.dictionaries(st.integers(0, 3000).map(str), st.integers(1, 9), max_size=600)
+
+
+@QUICK
+@given(LABELS, LABELS, LABELS)
+def test_samples_of_distinct_values_add_up(a: dict[str, int], b: dict[str, int], c: dict[str, int]) -> None:
+    whole = {v: a.get(v, 0) + b.get(v, 0) + c.get(v, 0) for v in {**a, **b, **c}}
+    one, two, three = sample(a), sample(b), sample(c)
+    left = merge_samples(merge_samples(one, two), three)
+    assert list(left.items()) == list(merge_samples(one, merge_samples(two, three)).items())
+    assert list(left.items()) == list(sample(whole).items())
 
 
 def exact(p: Profile) -> dict[str, Any]:
