@@ -33,7 +33,7 @@ def vectors() -> dict[str, Any]:
     )
     rules = {"plain": plain, "ramped": Assignment("checkout-2026", ramped), "full": full}
     strata = (None, "EU", "US")
-    numbered = [f"unit-{n}" for n in range(12)]
+    numbered = [f"unit-{n}" for n in range(40)]
     return {
         "rule": f"floor(u * {BUCKETS} / 2**32), u = first 4 bytes, big-endian, of SHA-256(UTF-8('<salt>:<unit>'))",
         "buckets": [[salt, unit, bucket(salt, unit)] for salt in SALTS for unit in UNITS],
@@ -43,7 +43,7 @@ def vectors() -> dict[str, Any]:
                 "assignment": rule.to_json(),
                 "cases": [
                     [unit, stratum, *rule.assign(unit, stratum)]
-                    for unit in (*UNITS, *numbered)
+                    for unit in ((*UNITS, *numbered) if rule.strata else UNITS)
                     for stratum in (strata if rule.strata else (None,))
                 ],
             }
