@@ -11,8 +11,8 @@ binary
     ``decision`` is 0 or 1.
 multiclass
     ``y`` and ``decision`` are class numbers 0..k-1, ``score`` has one column per class.
-regression
-    ``y`` is the actual and ``score`` the predicted number.
+regression, forecast
+    ``y`` is the actual and ``score`` the predicted number; ``bounds`` the prediction intervals, where there are any.
 
 Where no decision is given it is ``score >= 0.5`` (binary), the most probable class (multiclass).
 """
@@ -30,6 +30,17 @@ from charter.core import plugins
 from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_volume
+from charter.data.ratios import (
+    ADDITIVE,
+    RATIOS,
+    Bounds,
+    divide,
+    finish,
+    median_ape,
+    terms,
+    weigh,
+    why_undefined_number,
+)
 from charter.spec.vocabulary import METRICS, Direction
 
 if TYPE_CHECKING:
@@ -47,9 +58,7 @@ _CELLS = frozenset(
         "selection_rate", "net_value", "net_value_per_month",
     }
 )  # fmt: skip
-_VALUES = frozenset(
-    {"mean_absolute_error", "root_mean_squared_error", "r2", "mean_absolute_percentage_error"}
-)
+_VALUES = ADDITIVE | {"r2"}
 
 
 class Metric(Protocol):
@@ -92,7 +101,12 @@ def direction(name: str) -> Direction:
 
 
 def compute(
-    name: str, y: Array, score: Array, decision: Array | None = None, value: Value | None = None
+    name: str,
+    y: Array,
+    score: Array,
+    decision: Array | None = None,
+    value: Value | None = None,
+    bounds: Bounds | None = None,
 ) -> float:
     """Measure one metric.
 
@@ -104,6 +118,8 @@ def compute(
         Arrays of n rows (``score`` n x k for several classes); see the module's conventions.
     value
         What outcomes are worth; needed by ``net_value`` and ``net_value_per_month``.
+    bounds
+        Prediction intervals; needed by the metrics of intervals.
 
     Returns
     -------
@@ -120,11 +136,13 @@ def compute(
     >>> compute("roc_auc", np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.4, 0.8]))
     0.875
     """
-    sample = Sample(y, score, decision, value)
+    sample = Sample(y, score, decision, value, bounds)
     return float(sample.measure((name,), np.ones((1, sample.n)))[0, 0])
 
 
-def why_undefined(name: str, y: Array, score: Array, decision: Array | None = None) -> str:
+def why_undefined(
+    name: str, y: Array, score: Array, decision: Array | None = None, bounds: Bounds | None = None
+) -> str:
     """Say in words why a metric came out as NaN."""
     sample = Sample(y, score, decision)
     if sample.n == 0:
@@ -132,9 +150,7 @@ def why_undefined(name: str, y: Array, score: Array, decision: Array | None = No
     if not np.isfinite(sample.score).all():
         return "a score is missing or infinite"
     if name in _VALUES:
-        return (
-            "an actual value is 0" if name.endswith("percentage_error") else "the actual values are all equal"
-        )
+        return why_undefined_number(name, sample.y, bounds)
     if name in PROBABILITY_METRICS and not sample.is_probability:
         return "the score is not a probability"
     if np.unique(sample.y).size < 2:
@@ -158,22 +174,22 @@ def from_cells(
     total = positives + negatives
     match name:
         case "accuracy":
-            return _ratio(tp + tn, total)
+            return divide(tp + tn, total)
         case "balanced_accuracy":
-            return (_ratio(tp, positives) + _ratio(tn, negatives)) / 2
+            return (divide(tp, positives) + divide(tn, negatives)) / 2
         case "precision":
-            return _ratio(tp, flagged)
+            return divide(tp, flagged)
         case "recall":
-            return _ratio(tp, positives)
+            return divide(tp, positives)
         case "specificity":
-            return _ratio(tn, negatives)
+            return divide(tn, negatives)
         case "f1":
-            return _ratio(2 * tp, 2 * tp + fp + fn)
+            return divide(2 * tp, 2 * tp + fp + fn)
         case "selection_rate":
-            return _ratio(flagged, total)
+            return divide(flagged, total)
         case "matthews_correlation":
             spread = np.sqrt(positives) * np.sqrt(negatives) * np.sqrt(flagged) * np.sqrt(fn + tn)
-            result = np.where(spread > 0, _ratio(tp * tn - fp * fn, spread), 0.0)
+            result = np.where(spread > 0, divide(tp * tn - fp * fn, spread), 0.0)
             return np.where((positives > 0) & (negatives > 0), result, np.nan)
         case "net_value" | "net_value_per_month":
             if value is None:
@@ -183,7 +199,7 @@ def from_cells(
                 )
             worth = value.per_decision
             gained = tp * worth.true_positive + fp * worth.false_positive
-            mean = _ratio(gained + fn * worth.false_negative + tn * worth.true_negative, total)
+            mean = divide(gained + fn * worth.false_negative + tn * worth.true_negative, total)
             return mean if name == "net_value" else per_month(mean, value)
         case _:
             raise UsageError(f"metric {name!r} is not computed from decisions")
@@ -217,7 +233,7 @@ class Sample:
 
     Parameters
     ----------
-    y, score, decision, value
+    y, score, decision, value, bounds
         As in `compute`.
     """
 
@@ -227,11 +243,13 @@ class Sample:
         score: Array,
         decision: Array | None = None,
         value: Value | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self.y: Floats = np.asarray(y, dtype=np.float64)
         self.score: Floats = np.asarray(score, dtype=np.float64)
         self.n = len(self.y)
         self.value = value
+        self.bounds = bounds
         if decision is None:
             decision = self.score >= 0.5 if self.score.ndim == 1 else self.score.argmax(axis=1)
         self.decision: Floats = np.asarray(decision, dtype=np.float64)
@@ -242,7 +260,8 @@ class Sample:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Sample:
         """Return the sample of some of the rows."""
-        return Sample(self.y[rows], self.score[rows], self.decision[rows], self.value)
+        bounds = self.bounds.take(rows) if self.bounds is not None else None
+        return Sample(self.y[rows], self.score[rows], self.decision[rows], self.value, bounds)
 
     @cached_property
     def is_probability(self) -> bool:
@@ -290,8 +309,10 @@ class Sample:
                 found |= self._ranking(wanted, weights)
             if wanted & _CELLS:
                 found |= self._cells(wanted & _CELLS, weights)
-            if wanted & (PROBABILITY_METRICS | _VALUES):
+            if wanted & (PROBABILITY_METRICS | {"r2"}):
                 found |= self._means(wanted, weights)
+            if wanted & ADDITIVE:
+                found |= self._numbers(wanted & ADDITIVE, weights)
         for i, name in enumerate(names):
             out[i] = found[name] if name in found else self._outside(name, weights)
         return out
@@ -302,7 +323,7 @@ class Sample:
         if "expected_calibration_error" in wanted and self.is_probability:
             starts, gap = self.bin_starts, (self.score - self.y)[self.order]
             gaps = np.abs(np.add.reduceat(ranked * gap, starts, axis=1)).sum(axis=1)
-            found["expected_calibration_error"] = _ratio(gaps, weights.sum(axis=1))
+            found["expected_calibration_error"] = divide(gaps, weights.sum(axis=1))
         if not wanted & _RANKING:
             return found
         # Sums of whole numbers below 2**53 are exact, so the order of addition cannot change a result.
@@ -312,13 +333,13 @@ class Sample:
         more_tp = np.diff(tp, axis=1, prepend=0)
         if wanted & {"roc_auc", "gini"}:
             pairs = (np.diff(fp, axis=1, prepend=0) * (tp - more_tp / 2)).sum(axis=1)
-            found["roc_auc"] = _ratio(pairs, positives * negatives)
+            found["roc_auc"] = divide(pairs, positives * negatives)
             found["gini"] = 2 * found["roc_auc"] - 1
         if "average_precision" in wanted:
             precision = tp / np.maximum(tp + fp, 1e-300)
-            found["average_precision"] = _ratio((more_tp * precision).sum(axis=1), positives)
+            found["average_precision"] = divide((more_tp * precision).sum(axis=1), positives)
         if "ks_statistic" in wanted:
-            gap = np.abs(_ratio(tp, positives[:, None]) - _ratio(fp, negatives[:, None]))
+            gap = np.abs(divide(tp, positives[:, None]) - divide(fp, negatives[:, None]))
             found["ks_statistic"] = gap.max(axis=1)
         return found
 
@@ -330,7 +351,7 @@ class Sample:
 
     def _cells(self, wanted: set[str], weights: Floats) -> dict[str, Floats]:
         y, flagged, total = self.y, self.decision, weights.sum(axis=1)
-        tp, p, f = _dot(weights, y * flagged), _dot(weights, y), _dot(weights, flagged)
+        tp, p, f = weigh(weights, y * flagged), weigh(weights, y), weigh(weights, flagged)
         cells = (tp, f - tp, p - tp, total - p - f + tp)
         return {name: from_cells(name, *cells, value=self.value) for name in wanted}
 
@@ -339,7 +360,7 @@ class Sample:
         found: dict[str, Floats] = {}
 
         def mean(of: Floats) -> Floats:
-            return _ratio(_dot(weights, of), total)
+            return divide(weigh(weights, of), total)
 
         for name in wanted:
             match name:
@@ -348,37 +369,42 @@ class Sample:
                     found[name] = mean(-np.log(sure))
                 case "brier_score" if self.is_probability:
                     found[name] = mean(error**2)
-                case "mean_absolute_error":
-                    found[name] = mean(np.abs(error))
-                case "root_mean_squared_error":
-                    found[name] = np.sqrt(mean(error**2))
-                case "mean_absolute_percentage_error" if (self.y != 0).all():
-                    found[name] = mean(np.abs(error / self.y))
                 case "r2":
                     # Centred first: the textbook's difference of squares would cancel.
                     centred = self.y - self.y.mean()
                     spread = mean(centred**2) - mean(centred) ** 2
-                    found[name] = 1 - _ratio(mean(error**2), np.where(np.ptp(self.y) > 0, spread, 0.0))
+                    found[name] = 1 - divide(mean(error**2), np.where(np.ptp(self.y) > 0, spread, 0.0))
                 case _:
                     pass
+        return found
+
+    def _numbers(self, wanted: set[str] | frozenset[str], weights: Floats) -> dict[str, Floats]:
+        found: dict[str, Floats] = {}
+        for name in wanted & RATIOS:
+            sums = terms(name, self.y, self.score, self.bounds)
+            if sums is not None:
+                ratio = divide(weigh(weights, sums[0]), weigh(weights, sums[1]))
+                found[name] = finish(name, ratio, self.bounds)
+        if "median_ape" in wanted:
+            found["median_ape"] = median_ape(self.y, self.score, weights)
         return found
 
     def _several_classes(self, wanted: set[str], weights: Floats) -> dict[str, Floats]:
         total, classes = weights.sum(axis=1), range(self.score.shape[1])
         found: dict[str, Floats] = {}
         if "accuracy" in wanted:
-            found["accuracy"] = _ratio(_dot(weights, (self.y == self.decision).astype(np.float64)), total)
+            found["accuracy"] = divide(weigh(weights, (self.y == self.decision).astype(np.float64)), total)
         if "log_loss" in wanted and self.is_probability:
             sure = self.score[np.arange(self.n), self.y.astype(np.int64)]
-            found["log_loss"] = _ratio(_dot(weights, -np.log(_clip(sure))), total)
+            found["log_loss"] = divide(weigh(weights, -np.log(_clip(sure))), total)
         if wanted & {"macro_f1", "balanced_accuracy"}:
-            true = np.stack([_dot(weights, (self.y == c) * 1.0) for c in classes])
-            said = np.stack([_dot(weights, (self.decision == c) * 1.0) for c in classes])
-            right = np.stack([_dot(weights, ((self.y == c) & (self.decision == c)) * 1.0) for c in classes])
+            true = np.stack([weigh(weights, (self.y == c) * 1.0) for c in classes])
+            said = np.stack([weigh(weights, (self.decision == c) * 1.0) for c in classes])
+            right = np.stack([weigh(weights, ((self.y == c) & (self.decision == c)) * 1.0) for c in classes])
             several = (true > 0).sum(axis=0) > 1
             # A class that neither occurs nor is predicted says nothing; the mean is over the others.
-            found["macro_f1"] = np.where(several, _mean_of_known(_ratio(2 * right, true + said)), np.nan)
-            found["balanced_accuracy"] = np.where(several, _mean_of_known(_ratio(right, true)), np.nan)
+            found["macro_f1"] = np.where(several, _mean_of_known(divide(2 * right, true + said)), np.nan)
+            found["balanced_accuracy"] = np.where(several, _mean_of_known(divide(right, true)), np.nan)
         return found
 
     def _outside(self, name: str, weights: Floats) -> Floats:
@@ -393,17 +419,6 @@ class Sample:
         return result
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """Divide; NaN where there is nothing to divide by."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(below > 0, above / below, np.nan)
-
-
-def _dot(weights: Floats, column: Floats) -> Floats:
-    # Not `@`: the linear-algebra library adds in an order that depends on its threads; results are digested.
-    return np.asarray(np.einsum("bn,n->b", weights, column, optimize=False), dtype=np.float64)
-
-
 def _clip(probability: Floats) -> Floats:
     """Keep a logarithm finite, as scikit-learn does: at least the spacing of floats at 1."""
     eps = float(np.finfo(np.float64).eps)
@@ -412,4 +427,4 @@ def _clip(probability: Floats) -> Floats:
 
 def _mean_of_known(by_class: Floats) -> Floats:
     known = np.isfinite(by_class)
-    return _ratio(np.where(known, by_class, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
+    return divide(np.where(known, by_class, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))

@@ -14,6 +14,7 @@ How far to trust them (coverage measured by simulation in the tests):
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +137,7 @@ def estimate(
     found: dict[str, Estimate] = {}
     for name, point in points.items():
         if not np.isfinite(point):
-            why = why_undefined(name, sample.y, sample.score, sample.decision)
+            why = why_undefined(name, sample.y, sample.score, sample.decision, sample.bounds)
             found[name] = Estimate(None, None, None, "none", sample.n, why)
         elif name in ("roc_auc", "gini"):
             low, high = auc_interval(sample.y, sample.score, confidence, unit if clustered else None)
@@ -155,6 +156,9 @@ def estimate(
             )
             if name == "expected_calibration_error":
                 one = _against_chance(one, sample, draws, confidence)
+            if name in ("mape", "median_ape") and (zeros := int((sample.y == 0).sum())):
+                note = f"{zeros:,} of {sample.n:,} rows left out, whose actual is 0"
+                one = replace(one, note=f"{note}; {one.note}" if one.note else note)
             found[name] = _within_range(name, one)
     return found
 

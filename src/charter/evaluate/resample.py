@@ -2,8 +2,9 @@
 
 A resample of n rows drawn with replacement is a vector of n whole numbers: how often each row was drawn. Where an
 entity stands in several rows (a customer at several cut-offs), whole entities are drawn instead, because its rows
-are not independent. Resamples are not stratified by class: the share of positives is itself uncertain, and metrics
-such as precision and net value depend on it.
+are not independent. Metrics that are ratios of sums are then summed within entities once: a resample costs as much as
+there are entities, not rows. Resamples are not stratified by class: the share of positives is itself uncertain, and
+metrics such as precision and net value depend on it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.data.metrics import Sample
+from charter.data.ratios import ADDITIVE, Totals
 from charter.evaluate.types import Floats, Integers
 
 JACKKNIFE_GROUPS = 200
@@ -51,21 +53,27 @@ class Draws:
         names, unit = np.unique(cluster, return_inverse=True)
         return cls(unit.astype(np.int64), len(names), len(names) < n, resamples, seed)
 
-    def bootstrap(self) -> Iterator[Floats]:
-        """Yield blocks of weights, shape (b, n), ``resamples`` rows in all."""
+    def bootstrap(self, cells: int) -> Iterator[Floats]:
+        """Yield blocks of weights of the units, shape (b, units), ``resamples`` rows in all.
+
+        Parameters
+        ----------
+        cells
+            What one resample takes once its weights are spread over the rows measured; blocks are cut to fit.
+        """
         rng = np.random.default_rng(self.seed)
-        step = max(1, _BLOCK_CELLS // max(len(self.unit), 1))
+        step = max(1, _BLOCK_CELLS // max(cells, 1))
         for start in range(0, self.resamples, step):
             b = min(step, self.resamples - start)
             drawn = rng.integers(0, self.units, (b, self.units)) + np.arange(b)[:, None] * self.units
             counts = np.bincount(drawn.ravel(), minlength=b * self.units).reshape(b, self.units)
-            yield (counts if not self.clustered else counts[:, self.unit]).astype(np.float64)
+            yield counts.astype(np.float64)
 
-    def jackknife(self) -> Iterator[Floats]:
+    def jackknife(self, cells: int) -> Iterator[Floats]:
         """Yield blocks of weights, each row without one random group of units; at most `JACKKNIFE_GROUPS` in all."""
         groups = min(self.units, JACKKNIFE_GROUPS)
-        group = (np.random.default_rng((self.seed, 1)).permutation(self.units) % max(groups, 1))[self.unit]
-        step = max(1, _BLOCK_CELLS // max(len(self.unit), 1))
+        group = np.random.default_rng((self.seed, 1)).permutation(self.units) % max(groups, 1)
+        step = max(1, _BLOCK_CELLS // max(cells, 1))
         for start in range(0, groups, step):
             left_out = np.arange(start, min(start + step, groups))
             yield (group[None, :] != left_out[:, None]).astype(np.float64)
@@ -112,14 +120,28 @@ def replicate(parts: Sequence[Part], draws: Draws) -> list[Replicates]:
     >>> replicate([Part(sample, ("accuracy",))], draws)[0].boot.shape
     (1, 100)
     """
+    summed = [_totals(part, draws) for part in parts]
+    by_row = draws.clustered and not all(summed)
+    cells = len(draws.unit) if by_row else draws.units
     boot: list[list[Floats]] = [[np.empty((len(p.names), 0))] for p in parts]
     jack: list[list[Floats]] = [[np.empty((len(p.names), 0))] for p in parts]
-    for blocks, found in ((draws.bootstrap(), boot), (draws.jackknife(), jack)):
+    for blocks, found in ((draws.bootstrap(cells), boot), (draws.jackknife(cells), jack)):
         for weights in blocks:
-            for part, into in zip(parts, found, strict=True):
-                own = weights if part.rows is None else weights[:, part.rows]
-                into.append(part.sample.measure(part.names, own))
+            spread = weights[:, draws.unit] if by_row else weights
+            for part, totals, into in zip(parts, summed, found, strict=True):
+                if totals is not None:
+                    into.append(totals.measure(part.names, weights))
+                else:
+                    own = spread if part.rows is None else spread[:, part.rows]
+                    into.append(part.sample.measure(part.names, own))
     return [
         Replicates(part.names, np.concatenate(b, axis=1), np.concatenate(j, axis=1))
         for part, b, j in zip(parts, boot, jack, strict=True)
     ]
+
+
+def _totals(part: Part, draws: Draws) -> Totals | None:
+    """Sum a part within units, if units repeat and all of its metrics can be added up."""
+    if not draws.clustered or not ADDITIVE.issuperset(part.names):
+        return None
+    return Totals(part.sample, draws.unit if part.rows is None else draws.unit[part.rows], draws.units)

@@ -141,3 +141,82 @@ class Difference:
     other: float | None
     difference: Estimate
     better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ValueAdded:
+    """What a forecast adds over a simple method, on the rows that both forecast.
+
+    Attributes
+    ----------
+    difference
+        The metric of the model less that of the baseline.
+    improvement
+        ``1 - model / baseline``: share of the baseline's error that the model does away with.
+    better
+        Whether the whole interval of ``difference`` favours the model.
+    """
+
+    baseline: str
+    metric: str
+    n: int
+    model: float | None
+    other: float | None
+    difference: Estimate
+    improvement: Estimate
+    better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastPart:
+    """Some rows of a forecast, measured.
+
+    Attributes
+    ----------
+    by, value
+        ``overall`` and ``all``, ``block`` and ``1-4``, ``step`` and ``3``, ``origin`` and its moment, or a slice in
+        the specification's words and its value.
+    judged
+        False for slices with too few rows.
+    """
+
+    by: str
+    value: str
+    n: int
+    series: int
+    judged: bool
+    metrics: dict[str, Estimate]
+    added: tuple[ValueAdded, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastReport:
+    """Forecasts held against what happened on the test origins.
+
+    Attributes
+    ----------
+    metric
+        What baselines are compared on, and what the worst slice is the worst in.
+    n, unknown
+        Rows with an actual value, and rows without, which are left out.
+    level
+        Share of actuals that the intervals promise to hold; None without intervals.
+    """
+
+    metric: str
+    n: int
+    unknown: int
+    series: int
+    origins: int
+    horizon: int
+    level: float | None
+    confidence: float
+    resamples: int
+    seed: int
+    overall: ForecastPart
+    blocks: tuple[ForecastPart, ...]
+    steps: tuple[ForecastPart, ...]
+    by_origin: tuple[ForecastPart, ...]
+    slices: tuple[ForecastPart, ...]
+    worst_slice: ForecastPart | None

@@ -11,8 +11,8 @@ from typing import Literal
 
 from charter.core import plugins
 
-Direction = Literal["up", "down"]
-Needs = Literal["score", "decision", "value", "values"]
+Direction = Literal["up", "down", "zero"]
+Needs = Literal["score", "decision", "value", "values", "interval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class MetricWord:
     tasks
         Tasks it is defined for.
     better
-        ``up`` when larger is better.
+        ``up`` when larger is better, ``down`` when smaller is, ``zero`` when nothing is better than 0.
     needs
         ``score`` (probability), ``decision`` (score and threshold), ``value`` (decision and value matrix),
-        ``values`` (predicted number).
+        ``values`` (predicted number), ``interval`` (predicted number and prediction interval).
     low, high
         Range of possible values; None is unbounded.
     """
@@ -69,10 +69,23 @@ METRICS: dict[str, MetricWord] = {
         _word("net_value_per_month", "binary", "up", "value", None, None,
               "value of a month's decisions less running and training costs"),
         _word("macro_f1", "multiclass", "up", "decision", 0, 1, "mean F1 over classes"),
-        _word("mean_absolute_error", "regression", "down", "values", 0, None, "mean absolute error"),
-        _word("root_mean_squared_error", "regression", "down", "values", 0, None, "root of the mean squared error"),
-        _word("r2", "regression", "up", "values", None, 1, "share of variance explained"),
+        _word("mean_absolute_error", "regression forecast", "down", "values", 0, None, "mean absolute error"),
+        _word("root_mean_squared_error", "regression forecast", "down", "values", 0, None,
+              "root of the mean squared error"),
+        _word("r2", "regression forecast", "up", "values", None, 1, "share of variance explained"),
         _word("mean_absolute_percentage_error", "regression", "down", "values", 0, None, "mean of |error| / |actual|"),
+        _word("wmape", "forecast", "down", "values", 0, None, "sum of |error| / sum of |actual|"),
+        _word("mape", "forecast", "down", "values", 0, None, "mean of |error| / |actual| where the actual is not 0"),
+        _word("median_ape", "forecast", "down", "values", 0, None,
+              "median of |error| / |actual| where the actual is not 0"),
+        _word("bias", "forecast", "zero", "values", None, None, "sum of forecast - actual / sum of |actual|"),
+        _word("absolute_bias", "forecast", "down", "values", 0, None, "bias without its sign"),
+        _word("interval_coverage", "forecast", "up", "interval", 0, 1, "share of actuals inside the interval"),
+        _word("coverage_error", "forecast", "down", "interval", 0, 1,
+              "how far the coverage is from what the intervals promise"),
+        _word("interval_width", "forecast", "down", "interval", 0, None, "sum of widths / sum of |actual|"),
+        _word("interval_score", "forecast", "down", "interval", 0, None,
+              "Winkler score: mean width and a penalty for actuals outside"),
     )
 }  # fmt: skip
 
@@ -80,6 +93,7 @@ DEFAULT_METRIC = {
     "binary": "average_precision",
     "multiclass": "log_loss",
     "regression": "root_mean_squared_error",
+    "forecast": "wmape",
 }
 
 

@@ -18,6 +18,7 @@ from charter.data.metrics import (
     from_cells,
     why_undefined,
 )
+from charter.data.ratios import ADDITIVE, Bounds, Totals
 from charter.spec.types import Costs, PerDecision, Value
 
 VALUE = Value(
@@ -63,6 +64,10 @@ def test_binary_metrics_agree_with_the_peers(name: str, ties: bool) -> None:
         assert compute(name, y, score, decision) == pytest.approx(BINARY[name](y, score, decision), abs=1e-12)
 
 
+def _bounds(score: np.ndarray) -> Bounds:
+    return Bounds(score - 1.0, score + 1.5, 0.9)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_every_word_of_the_vocabulary_is_computed(name: str) -> None:
     rng = np.random.default_rng(1)
@@ -74,7 +79,7 @@ def test_every_word_of_the_vocabulary_is_computed(name: str) -> None:
             args = (rng.integers(0, 3, 200), score, score.argmax(axis=1))
         else:
             args = (rng.normal(3, 1, 200), rng.normal(3, 1, 200), None)
-        got = compute(name, *args, value=VALUE)
+        got = compute(name, *args, value=VALUE, bounds=_bounds(args[1]))
         word = METRICS[name]
         assert math.isfinite(got)
         assert word.low is None or got >= word.low
@@ -151,13 +156,56 @@ def test_weights_are_repetitions_for_classes_and_numbers() -> None:
     classes, score = rng.integers(0, 3, 50), rng.dirichlet([1, 1, 1], 50)
     numbers, guess = rng.normal(5, 1, 50), rng.normal(5, 1, 50)
     for name, word in METRICS.items():
-        for y, s in [(classes, score)] * ("multiclass" in word.tasks) + [(numbers, guess)] * (
-            "regression" in word.tasks
-        ):
-            got = Sample(y, s).measure((name,), weights)[0]
+        of_numbers = bool({"regression", "forecast"} & word.tasks)
+        for y, s in [(classes, score)] * ("multiclass" in word.tasks) + [(numbers, guess)] * of_numbers:
+            bounds = _bounds(guess)
+            got = Sample(y, s, bounds=bounds).measure((name,), weights)[0]
             for row, one in zip(weights, got, strict=True):
                 rows = np.repeat(np.arange(50), row.astype(int))
-                assert one == pytest.approx(compute(name, y[rows], s[rows]), abs=1e-12)
+                assert one == pytest.approx(
+                    compute(name, y[rows], s[rows], bounds=bounds.take(rows)), abs=1e-12
+                )
+
+
+def test_forecast_metrics_agree_with_the_peer_and_the_hand() -> None:
+    y, guess = np.array([10.0, 20, 0, 30, 40]), np.array([12.0, 15, 3, 30, 50])
+    assert compute("wmape", y, guess) == pytest.approx((2 + 5 + 3 + 0 + 10) / 100)
+    assert compute("bias", y, guess) == pytest.approx((2 - 5 + 3 + 0 + 10) / 100)
+    assert compute("absolute_bias", y, 2 * y - guess) == pytest.approx(0.1)
+    assert compute("bias", y, 2 * y - guess) == pytest.approx(-0.1)
+    known = y != 0
+    wanted = sk.mean_absolute_percentage_error(y[known], guess[known])
+    assert compute("mape", y, guess) == pytest.approx(wanted)
+    assert compute("median_ape", y, guess) == pytest.approx(np.median([0.2, 0.25, 0.0, 0.25]))
+    assert math.isnan(compute("wmape", 0 * y, guess))
+    for name in ("wmape", "mape", "median_ape", "bias"):
+        assert why_undefined(name, 0 * y, guess) == "every actual value is 0"
+
+
+def test_metrics_of_intervals_by_hand() -> None:
+    y, guess = np.array([10.0, 20, 0, 30]), np.array([12.0, 15, 3, 30])
+    bounds = Bounds(np.array([9.0, 10, 1, 20]), np.array([15.0, 18, 4, 30]), 0.8)
+    found = {
+        name: compute(name, y, guess, bounds=bounds)
+        for name in ("interval_coverage", "coverage_error", "interval_width", "interval_score")
+    }
+    assert found["interval_coverage"] == 0.5
+    assert found["coverage_error"] == pytest.approx(0.3)
+    assert found["interval_width"] == pytest.approx((6 + 8 + 3 + 10) / 60)
+    assert found["interval_score"] == pytest.approx((27 + 10 * (2 + 1)) / 4)
+    assert math.isnan(compute("interval_coverage", y, guess))
+    assert why_undefined("interval_coverage", y, guess) == "there are no intervals"
+
+
+def test_totals_of_units_are_the_rows_repeated() -> None:
+    rng = np.random.default_rng(8)
+    y, guess, unit = rng.poisson(2, 90) * 1.0, rng.gamma(2, 1, 90), np.repeat(np.arange(15), 6)
+    names = tuple(sorted(ADDITIVE - {"mean_absolute_percentage_error"}))
+    sample = Sample(y, guess, bounds=_bounds(guess))
+    weights = rng.integers(0, 4, (7, 15)).astype(float)
+    got = Totals(sample, unit, 15).measure(names, weights)
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, sample.measure(names, weights[:, unit]), rtol=1e-12)
 
 
 def test_undefined_is_nan_with_a_reason() -> None:

@@ -214,10 +214,11 @@ def test_the_reliability_table_adds_up_to_the_error() -> None:
 def test_resamples_depend_on_the_seed_only(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = np.array(["b", "a", "b", "c", "a", "d"])
     draws = Draws.of(6, resamples=50, seed=1, cluster=cluster)
-    whole, left = np.concatenate(list(draws.bootstrap())), np.concatenate(list(draws.jackknife()))
+    units, left_out = (np.concatenate(list(found)) for found in (draws.bootstrap(6), draws.jackknife(6)))
     monkeypatch.setattr("charter.evaluate.resample._BLOCK_CELLS", 18)
-    assert np.array_equal(np.concatenate(list(draws.bootstrap())), whole)
-    assert np.array_equal(np.concatenate(list(draws.jackknife())), left)
+    assert np.array_equal(np.concatenate(list(draws.bootstrap(6))), units)
+    assert np.array_equal(np.concatenate(list(draws.jackknife(6))), left_out)
+    whole, left = units[:, draws.unit], left_out[:, draws.unit]
     assert (whole[:, 0] == whole[:, 2]).all()
     assert (whole[:, 1] == whole[:, 4]).all()
     assert (whole[:, [0, 1, 3, 5]].sum(axis=1) == 4).all()
