@@ -1,0 +1,1 @@
+"""What happens after release: drift, outcomes, estimated quality, alerts, business value."""
