@@ -1,0 +1,152 @@
+"""Forecasts at every level: chosen on the past, coherent, with intervals that hold."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from charter.core.errors import DataError
+from charter.evaluate.levels import LevelPlan, all_levels, measure_levels, plan_levels
+
+LEVELS = {"brand": ["brand"], "store": ["store"]}
+START = datetime(2024, 1, 1)  # noqa: DTZ001
+
+
+def forecasts(
+    origins: range,
+    *,
+    seed: int = 0,
+    noise: float = 0.2,
+    common: float = 0.05,
+    base_noise: float | None = None,
+) -> pl.DataFrame:
+    """Series with a level each; a week's shock is common to all of them."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"store": s, "brand": b, "series": f"{s}/{b}", "origin": o, "step": h, "level": 20.0 + 10 * s + 5 * b}
+        for s in range(6)
+        for b in range(4)
+        for o in origins
+        for h in range(1, 4)
+    ]
+    frame = pl.DataFrame(rows)
+    week = frame["origin"].to_numpy() + frame["step"].to_numpy()
+    shocks = dict(zip(sorted(set(week)), rng.normal(0, common, 10_000), strict=False))
+    own = rng.normal(0, noise, frame.height)
+    actual = frame["level"].to_numpy() * np.exp(own + np.array([shocks[w] for w in week]))
+    columns = {"actual": actual, "forecast": frame["level"].to_numpy()}
+    if base_noise is not None:
+        columns["other"] = columns["actual"] * np.exp(rng.normal(0, base_noise, frame.height))
+    return frame.with_columns(
+        pl.Series("as_of", [START + timedelta(weeks=int(o)) for o in frame["origin"]]),
+        pl.Series("target", [START + timedelta(weeks=int(w)) for w in week]),
+        *(pl.Series(name, values) for name, values in columns.items()),
+    )
+
+
+def test_every_level_adds_up_to_the_same() -> None:
+    plan = plan_levels(forecasts(range(30)), LEVELS)
+    table = all_levels(forecasts(range(40, 43), seed=1), LevelPlan.from_json(plan.to_json()))
+    sums = table.group_by("level", "as_of", "step").agg(pl.col("forecast").sum())
+    apart = sums.group_by("as_of", "step").agg(pl.col("forecast").max() - pl.col("forecast").min())
+    assert apart["forecast"].to_numpy().max() <= 1e-6
+    assert table.filter(pl.col("level") == "brand")["store"].null_count() == 4 * 9
+    assert table["level"].unique(maintain_order=True).to_list() == ["total", "brand", "store", "series"]
+
+
+def test_intervals_of_sums_hold_their_promise() -> None:
+    """Sums of a week share its shock: their ratios are not n independent ones, so the share varies a little."""
+    plan = plan_levels(forecasts(range(120)), LEVELS, share=0.9)
+    found = measure_levels(all_levels(forecasts(range(200, 320), seed=1), plan))
+    coverage = dict(found.select("level", "coverage").iter_rows())
+    assert all(0.86 <= share <= 0.94 for share in coverage.values()), coverage
+
+
+def test_sums_of_independent_series_get_narrower_intervals() -> None:
+    spreads = plan_levels(forecasts(range(60), common=0.0), LEVELS).spreads
+    width = {level: s.high - s.low for level, s in spreads.items()}
+    assert width["total"] < width["brand"] < width["series"]
+
+
+def test_mintrace_is_chosen_when_the_base_forecasts_of_the_sums_know_more() -> None:
+    past = forecasts(range(40), noise=0.1, common=0.3, base_noise=0.01)
+    plan = plan_levels(past, LEVELS, base="other")
+    assert plan.method != "bottom_up"
+    assert plan.losses[plan.method]["total"] < 0.5 * plan.losses["bottom_up"]["total"]
+    later = forecasts(range(50, 60), seed=3, noise=0.1, common=0.3, base_noise=0.01)
+    better, plain = (
+        dict(measure_levels(all_levels(later, p)).select("level", "wmape").iter_rows())
+        for p in (LevelPlan.from_json(plan.to_json()), plan_levels(past, LEVELS))
+    )
+    assert all(better[level] <= 1.01 * plain[level] for level in plain)
+
+
+def test_the_series_stay_where_the_base_forecasts_of_the_sums_are_poor() -> None:
+    poor = np.exp(np.random.default_rng(4).normal(0.5, 1, 40 * 3 * 24))
+    past = forecasts(range(40)).with_columns(other=pl.col("forecast") * pl.Series(poor))
+    plan = plan_levels(past, LEVELS, base="other")
+    assert plan.method == "bottom_up"
+    assert plan.covariance is None
+    assert plan.base is None
+
+
+def test_few_steps_of_each_target_are_enough() -> None:
+    """Out-of-fold rows have steps drawn by chance: then a sum is over a target's forecasts whatever their step."""
+    past = forecasts(range(60))
+    drawn = past.filter(pl.Series(np.random.default_rng(0).random(past.height) < 0.4))
+    plan = plan_levels(drawn, LEVELS)
+    assert plan.spreads["total"].n >= 60
+    assert plan.spreads["total"].high < 1.3
+
+
+def test_too_few_sums_are_told() -> None:
+    plan = plan_levels(forecasts(range(3)), LEVELS)
+    assert plan.spreads["total"].n == 9
+    assert not plan.spreads["total"].exact
+    assert plan.spreads["series"].exact
+
+
+def test_a_sum_with_an_unknown_actual_is_unknown() -> None:
+    plan = plan_levels(forecasts(range(30)), LEVELS)
+    frame = forecasts(range(40, 41)).with_columns(
+        pl.when((pl.col("series") == "0/0") & (pl.col("step") == 2))
+        .then(None)
+        .otherwise("actual")
+        .alias("actual")
+    )
+    table = all_levels(frame, plan).filter(pl.col("actual").is_null())
+    assert sorted(table.select("level", "node", "step").iter_rows()) == [
+        ("brand", "0", 2),
+        ("series", "0/0", 2),
+        ("store", "0", 2),
+        ("total", "total", 2),
+    ]
+
+
+def test_a_series_keeps_the_interval_it_came_with() -> None:
+    plan = plan_levels(forecasts(range(30)), LEVELS)
+    frame = forecasts(range(40, 41)).with_columns(
+        lower=pl.col("forecast") * 0.5, upper=pl.col("forecast") * 3
+    )
+    series = all_levels(frame, plan).filter(pl.col("level") == "series")
+    np.testing.assert_allclose((series["upper"] / series["lower"]).to_numpy(), 6.0)
+
+
+def test_a_new_store_takes_part() -> None:
+    past = forecasts(range(40), noise=0.1, common=0.3, base_noise=0.01)
+    plan = plan_levels(past.filter(pl.col("store") != 5), LEVELS, base="other")
+    assert plan.covariance is not None
+    table = all_levels(past.filter(pl.col("origin") == 39), plan)
+    fifth = table.filter((pl.col("level") == "store") & (pl.col("node") == "5"))
+    assert (fifth["forecast"] > 0).all()
+
+
+def test_what_is_refused() -> None:
+    past = forecasts(range(5))
+    with pytest.raises(DataError, match="known actual"):
+        plan_levels(past.with_columns(actual=pl.lit(None, dtype=pl.Float64)), LEVELS)
+    with pytest.raises(DataError, match="two forecasts"):
+        all_levels(pl.concat([past, past]), plan_levels(past, LEVELS))
