@@ -8,6 +8,7 @@ from charter.spec.types.data import DataSpec
 from charter.spec.types.evaluation import Budget, EvaluateSpec
 from charter.spec.types.features import FeatureSpec
 from charter.spec.types.framing import Feasibility, Kpi, Owner, Purpose, Suitability, Value
+from charter.spec.types.monitoring import MonitorSpec
 from charter.spec.types.release import SIX_STAGES, ApprovalPolicy, Approve, ServeSpec
 from charter.spec.types.training import TrainSpec
 from charter.spec.types.words import Name, Part, Sentence, Slug
@@ -34,3 +35,4 @@ class ModelSpec(Part):
     budget: Budget = Budget()
     approve: Approve = ApprovalPolicy(stages=SIX_STAGES)
     serve: ServeSpec = ServeSpec()
+    monitor: MonitorSpec = MonitorSpec()
