@@ -28,6 +28,7 @@ WORDS = {
     "Slug": "slug",
     "Expression": "[expression](#expressions)",
     "RequirementText": "requirement",
+    "AlertText": "[rule](monitoring.md#rules)",
     "DurationText": "duration",
     "WindowText": "duration or `all`",
     "VolumeText": "volume",
@@ -52,7 +53,7 @@ Schema.
 |---|---|
 | name | letters, digits, underscores; at most 64; can stand in an expression |
 | slug | lower-case words joined by hyphens |
-| duration | `90s`, `5m`, `12h`, `30d`, `2w` |
+| duration | `250ms`, `90s`, `5m`, `12h`, `30d`, `2w` |
 | volume | `30000 per month` (day, week, month, year) |
 | requirement | a comparison with a number: `">= 0.76"`, `"<= 0.03"`, `"> 0"`, `"< 100"` |
 | money | a number in the currency of `value.currency`; costs are negative |

@@ -1,13 +1,17 @@
-"""Commands on the prediction log: show, export, compact."""
+"""Commands on the prediction log: show, export, compact, prune."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from charter.cli.output import JSON, emit, say, table
+
+if TYPE_CHECKING:
+    from charter.serve.io.compaction import Compacted
 
 SPEC = typer.Option(Path(), "--in", help="The model's folder.")
 MODEL = typer.Option(None, "--model", help="Only of this model.")
@@ -28,6 +32,7 @@ def register(app: typer.Typer) -> None:
     log.command()(show)
     log.command()(export)
     log.command()(compact)
+    log.command()(prune)
     app.add_typer(log, name="log")
 
 
@@ -90,7 +95,40 @@ def compact(spec: Path = SPEC, as_json: bool = JSON) -> None:
     done = carry_out(Workspace.at(spec))
     if as_json:
         emit(asdict(done))
+    else:
+        _tell(done)
+
+
+def prune(
+    before: str | None = typer.Option(
+        None, "--before", help="First day to keep (2026-03-01), instead of what serve.log.keep says."
+    ),
+    spec: Path = SPEC,
+    as_json: bool = JSON,
+) -> None:
+    """Compact, then delete the days older than serve.log.keep; the audit trail tells what was deleted."""
+    from dataclasses import asdict
+
+    from charter.flow.logs import day
+    from charter.flow.logs import prune as carry_out
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    compacted, done = carry_out(workspace, workspace.load(), before=day(before, "--before"))
+    if as_json:
+        deleted = [json.loads(deletion.to_bytes()) | {"rows": deletion.rows} for deletion in done]
+        emit({"compacted": asdict(compacted), "deleted": deleted})
         return
+    _tell(compacted)
+    for deletion in done:
+        first, last = deletion.days[0], deletion.days[-1]
+        rows = f"{deletion.rows:,} rows in {len(deletion.files):,} files"
+        say(f"{deletion.model}: deleted {rows}, {first} to {last}; see `charter audit list`.")
+    if not done:
+        say("Nothing is old enough to be deleted.")
+
+
+def _tell(done: Compacted) -> None:
     if not done.segments and not done.still_open:
         say("Nothing is left to compact.")
     if done.segments:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from charter.cli.output import JSON, emit, say
 from charter.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from charter.flow.workspace import Workspace
 
 SPEC = typer.Option(Path(), "--in", help="The model's folder.")
 
@@ -21,6 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    folders: list[Path] | None = typer.Argument(
+        None, help="Folders of models, to serve several by one server; default: the one of --in."
+    ),
     spec: Path = SPEC,
     host: str = typer.Option("127.0.0.1", "--host", help="An address open to other machines asks for keys."),
     port: int = typer.Option(8000, "--port", min=0, max=65535, help="0 takes a free one."),
@@ -35,30 +43,42 @@ def serve(
     tls_cert: Path | None = typer.Option(None, "--tls-cert", help="Certificate, PEM."),
     tls_key: Path | None = typer.Option(None, "--tls-key", help="Its private key, PEM."),
     deadline_ms: float | None = typer.Option(
-        None, "--deadline-ms", help="After so long the fallback answers for the model."
+        None,
+        "--deadline-ms",
+        help="After so long the fallback answers; default: serve.deadline of each model.",
+    ),
+    compact_every: str = typer.Option(
+        "10m", "--compact-every", help="How often the log is compacted and old days deleted; 0s never."
     ),
     insecure: bool = typer.Option(False, "--insecure", help="Let in everybody, also from other machines."),
 ) -> None:
-    """Serve the released version over HTTP until Ctrl-C; follows later releases and rollbacks."""
+    """Serve released versions over HTTP until Ctrl-C; follows later releases and rollbacks."""
+    from charter.core.quantity import parse_duration
     from charter.flow.access import keys_file
     from charter.flow.serving import deployment_file
     from charter.flow.workspace import Workspace
+    from charter.serve.io.chores import Chores
     from charter.serve.io.server import access_policy, check_access, free_port, is_loopback, tls_files
     from charter.serve.io.server import run as run_server
 
-    workspace = Workspace.at(spec)
-    loaded = workspace.load()
+    workspaces = [Workspace.at(folder) for folder in folders or [spec]]
+    loaded = [workspace.load() for workspace in workspaces]
+    try:
+        every_s = parse_duration(compact_every).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--compact-every: {error}") from None
     guarded = auth or jwks is not None or not (insecure or is_loopback(host))
-    access = access_policy(keys_file(workspace) if guarded else None, jwks, issuer, audience, rate)
+    access = access_policy(keys_file(workspaces[0]) if guarded else None, jwks, issuer, audience, rate)
     tls = tls_files(tls_cert, tls_key)
     check_access(host, access, insecure=insecure)
     port = free_port(host, port)
-    deployment = deployment_file(workspace, loaded)
-    say(f"{loaded.spec.name}: POST /api/v1/predict/{loaded.spec.name}, documentation at /docs; Ctrl-C ends.")
+    deployments = [deployment_file(w, each) for w, each in zip(workspaces, loaded, strict=True)]
+    for each in loaded:
+        say(f"{each.spec.name}: POST /api/v1/predict/{each.spec.name}, documentation at /docs; Ctrl-C ends.")
     if access is not None and tls is None and not is_loopback(host):
         say("Keys travel in the clear: add --tls-cert and --tls-key, or put the server behind what ends TLS.")
     run_server(
-        deployment,
+        deployments,
         host=host,
         port=port,
         workers=workers,
@@ -66,7 +86,14 @@ def serve(
         tls=tls,
         insecure=insecure,
         deadline_ms=deadline_ms,
+        chores=Chores([_prune(w) for w in workspaces], every_s) if every_s else None,
     )
+
+
+def _prune(workspace: Workspace) -> list[str]:
+    """The command that keeps a workspace's log in order."""
+    program = "from charter.cli.main import main; main()"
+    return [sys.executable, "-c", program, "log", "prune", "--in", str(workspace.spec_file)]
 
 
 def predict(

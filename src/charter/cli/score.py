@@ -73,6 +73,8 @@ def score(
     )
     workspace = Workspace.at(spec)
     done = run(workspace, workspace.load(), request, progress(quiet=as_json))
+    for difference in done.differences:
+        typer.echo(f"warning: {difference}", err=True)
     if as_json:
         emit(dict(done.record) | {"record": str(done.record_file), "resumed_chunks": done.resumed})
     else:

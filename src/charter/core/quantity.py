@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 _REQUIREMENT = re.compile(r"^\s*(>=|<=|>|<|==)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
-_DURATION = re.compile(r"^\s*(\d+)\s*(s|m|h|d|w)\s*$")
+_DURATION = re.compile(r"^\s*(\d+)\s*(ms|s|m|h|d|w)\s*$")
 _VOLUME = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+(day|week|month|year)\s*$")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_CENTURY = timedelta(days=100 * 366)
 _PER_MONTH = {"day": 365.25 / 12, "week": 365.25 / 84, "month": 1.0, "year": 1 / 12}
 
 
@@ -63,7 +64,7 @@ class Requirement:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read ``30d``, ``12h``, ``5m``, ``90s`` or ``2w``.
+    """Read ``30d``, ``12h``, ``5m``, ``90s``, ``2w`` or ``250ms``.
 
     Raises
     ------
@@ -73,12 +74,12 @@ def parse_duration(text: str) -> timedelta:
     match = _DURATION.match(text)
     if match is None:
         raise ValueError(
-            f"{text!r} is not a duration; write a whole number and a unit: 90s, 5m, 12h, 30d, 2w"
+            f"{text!r} is not a duration; write a whole number and a unit: 250ms, 90s, 5m, 12h, 30d, 2w"
         )
-    seconds = int(match[1]) * _UNIT_SECONDS[match[2]]
-    if seconds > 100 * 366 * 86_400:
+    milliseconds = int(match[1]) * _UNIT_MS[match[2]]
+    if milliseconds > _CENTURY // timedelta(milliseconds=1):
         raise ValueError(f"{text!r} is longer than a century")
-    return timedelta(seconds=seconds)
+    return timedelta(milliseconds=milliseconds)
 
 
 def parse_volume(text: str) -> float:

@@ -135,7 +135,7 @@ def materialise(
     from charter.features.featureset import FeatureSet
     from charter.features.materialise import entities_of, entity_windows
     from charter.features.windows import window_names
-    from charter.flow.serving import released
+    from charter.flow.released import released_model
     from charter.serve.bundle import read_bundle
     from charter.serve.io.stores import entity_type, open_store
     from charter.serve.online import entity_texts
@@ -145,7 +145,7 @@ def materialise(
     moment = now if as_of is None else datetime(as_of.year, as_of.month, as_of.day)  # noqa: DTZ001 - naive UTC
     if moment > now:
         raise UsageError(f"--as-of is {as_of}, which is still to come", remedy="Leave it out: it is now.")
-    (deployed,) = (m for m in released(workspace, loaded).models if m.name == loaded.spec.name)
+    deployed = released_model(workspace, loaded)
     bundle = read_bundle(deployed.package)
     policy = store_policy(workspace, deployed.package, to)
     if policy is None:

@@ -1,22 +1,25 @@
-"""The prediction log of a workspace: looked at, exported, compacted."""
+"""The prediction log of a workspace: looked at, exported, compacted, and deleted when its time is over."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.core.errors import UsageError
 from charter.core.quantity import parse_duration
+from charter.flow.lock import hold
 from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     import polars as pl
 
     from charter.serve.io.compaction import Compacted
+    from charter.serve.io.retention import Deletion
 
 _FORMS = (".parquet", ".csv", ".jsonl")
 
@@ -118,6 +121,87 @@ def compact(workspace: Workspace) -> Compacted:
     from charter.serve.io.compaction import compact as carry_out
 
     return carry_out(log_folder(workspace))
+
+
+def prune(
+    workspace: Workspace, loaded: Loaded, *, before: date | None = None
+) -> tuple[Compacted, list[Deletion]]:
+    """Compact the log, then delete the days that are older than the released specification keeps them.
+
+    Each deletion is told of in the audit trail: how many rows of which days, and the digest of a record that names
+    every file with its digest; the record is kept as a blob. That proves later what was deleted, and when.
+
+    Parameters
+    ----------
+    before
+        First day to keep, instead of what the specification says.
+
+    Raises
+    ------
+    Busy
+        When a compaction or a deletion is under way.
+    Refusal
+        When the audit trail was tampered with. What is deleted by then is told of once it is whole again.
+    """
+    from charter.serve.io.compaction import Compacted
+    from charter.serve.io.retention import DELETIONS, pending
+    from charter.serve.io.retention import prune as delete
+
+    log, name = log_folder(workspace), loaded.spec.name
+    if not log.is_dir():
+        return Compacted(0, 0, 0, 0, 0), []
+    compacted = compact(workspace)
+    if before is None:
+        before = _first_kept(workspace, loaded)
+    if before is not None:
+        delete(log, name, before)
+    done = [deletion for _, deletion in pending(log)] if (log / DELETIONS).is_dir() else []
+    if done:
+        _tell(workspace, loaded)
+    return compacted, done
+
+
+def _first_kept(workspace: Workspace, loaded: Loaded) -> date | None:
+    """First day that the released specification keeps; None where it keeps all, or nothing is released."""
+    from charter.flow.features import packaged_spec
+    from charter.flow.released import released_model
+
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        if records.deployment() is None:
+            return None
+    keep = packaged_spec(released_model(workspace, loaded).package).serve.log.keep
+    return None if keep is None else (workspace.clock.now() - parse_duration(keep)).astimezone(UTC).date()
+
+
+def _tell(workspace: Workspace, loaded: Loaded) -> None:
+    """Take deletions over into blobs and audit trail; only then are they forgotten in the log."""
+    from charter.govern.io.trail import Trail
+    from charter.serve.io.retention import description, pending
+
+    actor, clock = workspace.settings.actor, workspace.clock
+    lock = hold(workspace.lock_file, doing="charter log prune", actor=actor, clock=clock, wait_seconds=600)
+    with lock, workspace.records(loaded.spec.name) as records:
+        trail, blobs = Trail(records, workspace.anchor_file), workspace.blobs()
+        for path, deletion in pending(log_folder(workspace)):
+            detail = description(deletion, blobs.put_bytes(deletion.to_bytes()))
+            trail.append(
+                at=clock.now(), actor=actor, action="log.deleted", subject=deletion.model, detail=detail
+            )
+            path.unlink()
+
+
+def day(text: str | None, option: str) -> date | None:
+    """Read a day.
+
+    Raises
+    ------
+    UsageError
+        When it is none.
+    """
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}; it must be a day such as 2026-03-01") from None
 
 
 def moment(text: str | None, option: str, workspace: Workspace) -> datetime | None:

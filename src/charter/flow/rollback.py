@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
-from charter.core.errors import PackageError, Refusal
+from charter.core.errors import Refusal
 from charter.flow.lock import hold
-from charter.flow.plan import Stage
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -64,10 +63,8 @@ def rollback(workspace: Workspace, loaded: Loaded, *, to: str | None = None, rea
 
 
 def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -> Rollback:
-    from charter.flow.proven import refuse_unapproved
-    from charter.flow.release import lay_out, package_folder, trusted_keys
+    from charter.flow.released import prove
     from charter.govern.io.trail import Trail
-    from charter.registry.io.packages import verify
     from charter.registry.types import Deployment
 
     name = loaded.spec.name
@@ -75,13 +72,7 @@ def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -
         deployments = records.deployments()
         target = earlier(deployments, name, to)
         serving = deployments[-1]
-        built = next((r for r in records.results(Stage.PACKAGE) if r.output == target.package), None)
-        if built is None:
-            raise PackageError(f"the package of v{target.version} is no longer recorded")
-        folder = package_folder(workspace, name, target.package)
-        lay_out(workspace.blobs(), target.package, Digest(built.summary["signature"]), folder)
-        verify(folder, trusted_keys(workspace, records))
-        refuse_unapproved(workspace, records, name, target.package)
+        prove(workspace, records, name, target.package)
         now, actor = workspace.clock.now(), workspace.settings.actor
         proof = {**{k: v for k, v in target.evidence.items() if k != LEFT}, LEFT: serving.package}
         detail = {**proof, "left": f"v{serving.version}", "reason": reason}

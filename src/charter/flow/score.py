@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from charter.core.errors import Busy, DataError, Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.flow.lock import hold
-from charter.flow.score_model import scoring_model
+from charter.flow.released import released_model
 from charter.flow.score_plan import begin
 from charter.flow.score_record import describe, remember
 from charter.flow.score_request import Place, ScoreRequest, place, rejection_limit, which_version
@@ -47,11 +47,14 @@ class Scored:
         What is written to ``record_file``, plain data.
     resumed
         Chunks that an earlier attempt had done already.
+    differences
+        What could change a score between where the model was made and here, in words; in the record, too.
     """
 
     record: Mapping[str, Any]
     record_file: Path
     resumed: int
+    differences: tuple[str, ...] = ()
 
 
 def score(
@@ -70,10 +73,15 @@ def score(
     Busy
         When another process works on the same target.
     """
+    from charter.serve.deployment import Deployment
+    from charter.serve.io.loading import verify_all
+
     source, target = place(request.source, target=False), place(request.target, target=True)
     rejection_limit(request.max_rejected, 0)
     version = which_version(request.model, loaded.spec.name)
-    model = scoring_model(workspace, loaded, version)
+    # Always from the events: a table must not be what a store happened to hold.
+    model = replace(released_model(workspace, loaded, version), features=None)
+    differences = verify_all([Deployment((model,))])
     work = _work_folder(workspace, target, request)
     began = time.monotonic()
     with _working(workspace, work, request):
@@ -84,13 +92,14 @@ def score(
         beside = _beside(workspace, target, job)
         digests = _finish(work, job, target, beside, counts, request)
         record = describe(job, request, counts, digests)
+        record["environment_differences"] = differences
         record |= {"finished_at": iso(workspace.clock.now()), "seconds": round(time.monotonic() - began, 3)}
         file = Path(f"{beside}.run.json")
         write_atomic(file, json.dumps(record, indent=2, ensure_ascii=False).encode())
         remember(workspace, loaded, job, record)
         (work / "job.json").unlink()
         shutil.rmtree(work)
-    return Scored(record, file, resumed)
+    return Scored(record, file, resumed, tuple(differences))
 
 
 # ------------------------------------------------------------------------------------------------ work folder

@@ -3,80 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.digest import Digest
-from charter.core.errors import PackageError, Refusal
-from charter.flow.features import store_policy
+from charter.core.errors import Refusal
 from charter.flow.logs import log_folder
-from charter.flow.plan import Stage
-from charter.flow.proven import refuse_unapproved
-from charter.flow.release import lay_out, package_folder, trusted_keys
+from charter.flow.release import package_folder
+from charter.flow.released import released_model
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.serve.deployment import Deployment
-    from charter.serve.policy import LogPolicy
 
 
 def released(workspace: Workspace, loaded: Loaded) -> Deployment:
-    """Name what is to be served: the released package, proved, and the events that it looks back on.
+    """Name what is to be served; raises as `charter.flow.released.released_model`."""
+    from charter.serve.deployment import Deployment
 
-    Raises
-    ------
-    Refusal
-        When nothing is released.
-    PackageError
-        When the package was altered since it was signed.
-    """
-    from charter.serve.deployment import DeployedModel, Deployment
-
-    blobs, name = workspace.blobs(), loaded.spec.name
-    with workspace.records(name, readonly=True) as records:
-        deployment = records.deployment()
-        if deployment is None:
-            raise Refusal(f"nothing of {name} is released", remedy="`charter status` says what is missing.")
-        trained = trained_result(records, records.version(deployment.version))
-        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
-        snapshot = blobs.tree(features.inputs["snapshot"])
-        trusted = trusted_keys(workspace, records)
-        refuse_unapproved(workspace, records, name, deployment.package)
-        built = next(r for r in records.results(Stage.PACKAGE) if r.output == deployment.package)
-    folder = package_folder(workspace, name, deployment.package)
-    lay_out(blobs, deployment.package, Digest(built.summary["signature"]), folder)
-    _prove(folder, trusted)
-    # The data of the released specification, not of the one that is being edited.
-    data = json.loads((folder / "spec.json").read_bytes())["data"]
-    history = {}
-    if data["observations"].get("entity") is not None:
-        history = {n: blobs.path(snapshot[f"{n}.parquet"]) for n in data["sources"]}
-    log, store = _log_policy(folder), store_policy(workspace, folder)
-    served = DeployedModel(name, f"v{deployment.version}", folder, history, trusted, log, store)
-    return Deployment((served,), log_folder(workspace))
-
-
-def _log_policy(folder: Path) -> LogPolicy:
-    """What the released specification (not the one that is being edited) says of the log."""
-    from charter.serve.policy import LogPolicy
-
-    spec = json.loads((folder / "spec.json").read_bytes())
-    return LogPolicy.from_json(spec["serve"].get("log", {}))
-
-
-def _prove(folder: Path, trusted: Mapping[str, str]) -> None:
-    from charter.registry.io.packages import verify
-
-    try:
-        verify(folder, trusted)
-    except PackageError as error:
-        raise PackageError(
-            error.message,
-            remedy=f"Find out who changed it, then remove {folder}: it is laid out anew from the blobs.",
-        ) from error
+    return Deployment((released_model(workspace, loaded),), log_folder(workspace))
 
 
 def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:

@@ -6,8 +6,9 @@ import hashlib
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def environment() -> dict[str, Any]:
 
 
 @cache
+def runtime() -> dict[str, Any]:
+    """Describe only what can change a score here; in the form of `environment`, and cheap."""
+    found = {}
+    for name in RUNTIME:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {"machine": platform.machine(), "distributions": found}
+
+
+@cache
 def code_version() -> str:
     """Charter's version and the digest of its own source: ``0.1.0+3f2a91c04d7e``.
 
@@ -68,7 +79,7 @@ def mismatches(packaged: Mapping[str, Any], here: Mapping[str, Any]) -> list[str
     ['numpy: packaged with 2.1.0, here 2.2.0']
     """
     found = []
-    if packaged.get("machine") != here.get("machine"):
+    if packaged.get("machine") not in (None, here.get("machine")):
         found.append(f"machine: packaged on {packaged.get('machine')}, here {here.get('machine')}")
     then, now = packaged.get("distributions", {}), here.get("distributions", {})
     return found + [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -177,6 +177,8 @@ class Application:
 
     def _batcher(self, served: Served) -> Batcher:
         run, limits = self._counted(served), self.limits.batch
+        if limits.score_s is None:  # what the server was started with goes before what the model declares
+            limits = replace(limits, score_s=served.deadline_s)
         if self._observer is None:
             return Batcher(run, limits, fall_back=self._fall_back(served))
         observe = partial(self._observer.observe, served)

@@ -32,6 +32,8 @@ class DeployedModel:
         What of each answer is kept, where the deployment names a log.
     features
         The store that window features are looked up in; None computes them from ``history``.
+    deadline_s
+        Seconds after which the fallback answers for the model; None leaves that to the server.
     """
 
     name: str
@@ -41,6 +43,7 @@ class DeployedModel:
     trusted_keys: Mapping[str, str] = field(default_factory=dict)
     log: LogPolicy = field(default_factory=LogPolicy)
     features: StorePolicy | None = None
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Deployment:
                     "trusted_keys": dict(sorted(m.trusted_keys.items())),
                     "log": m.log.to_json(),
                     "features": m.features.to_json() if m.features is not None else None,
+                    "deadline_s": m.deadline_s,
                 }
                 for m in self.models
             ],
@@ -98,6 +102,7 @@ class Deployment:
                     {str(k): str(v) for k, v in m.get("trusted_keys", {}).items()},
                     LogPolicy.from_json(m.get("log", {})),
                     StorePolicy.from_json(m["features"]) if m.get("features") else None,
+                    float(m["deadline_s"]) if m.get("deadline_s") is not None else None,
                 )
                 for m in data["models"]
             )

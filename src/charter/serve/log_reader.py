@@ -115,15 +115,15 @@ def _listing(log: Path) -> tuple[list[Part], list[_Segment]]:
     """Parts and segments that together hold each row once."""
     for _ in range(_ATTEMPTS):
         before = _names(log)
-        known = commits(log)
-        gone = {name for commit in known for name in commit.segments}
         opened: list[_Segment] = []
         try:
+            known = commits(log)
+            gone = {name for commit in known for name in commit.segments}
             for model, version, path in segments(log):
                 if path.relative_to(log).as_posix() not in gone:
                     opened.append(_Segment(model, version, path, hold=len(opened) < _MAX_OPEN))
         except FileNotFoundError:
-            continue  # compacted this very moment
+            continue  # compacted, or deleted, this very moment
         if _names(log) == before:
             return [part for commit in known for part in commit.parts], opened
     raise DataError(

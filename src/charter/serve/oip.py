@@ -100,7 +100,7 @@ class OpenInference:
 
 
 def model_metadata(served: Served, versions: Sequence[str]) -> dict[str, Any]:
-    """Describe a model's tensors."""
+    """Describe a model's tensors, and what of this machine could change its scores."""
     return {
         "name": served.name,
         "versions": list(versions),
@@ -113,6 +113,7 @@ def model_metadata(served: Served, versions: Sequence[str]) -> dict[str, Any]:
             {"name": n, "datatype": datatype, "shape": [-1, *width]}
             for n, (datatype, width) in output_types(served).items()
         ],
+        "properties": {"environment_differences": "; ".join(served.differences)},
     }
 
 

@@ -67,6 +67,7 @@ def rest(application: Application) -> Starlette:
                 "classes": list(m.scorer.bundle.classes),
                 "threshold": m.scorer.rules.threshold,
                 "inputs": [i.to_json() for i in m.scorer.signature.inputs],
+                "environment_differences": list(m.differences),
             }
             for m in application.models
         ]

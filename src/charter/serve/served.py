@@ -48,6 +48,10 @@ class Served:
         What of each answer is kept, where the server has a log.
     reference
         What training saw; None counts nothing.
+    deadline_s
+        Seconds after which the fallback answers for the model; None leaves that to the server.
+    differences
+        What could change a score between where the model was made and here, in words.
     """
 
     def __init__(
@@ -60,9 +64,12 @@ class Served:
         package: str = "",
         log: LogPolicy | None = None,
         reference: Reference | None = None,
+        deadline_s: float | None = None,
+        differences: Sequence[str] = (),
     ) -> None:
         self.name, self.version, self.scorer = name, version, scorer
         self.package, self.log, self.reference = package, log or LogPolicy(), reference
+        self.deadline_s, self.differences = deadline_s, tuple(differences)
         self.decoder = Decoder(scorer.signature, max_rows=max_rows)
         self._encoder = msgspec.json.Encoder()
 

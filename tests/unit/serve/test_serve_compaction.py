@@ -15,7 +15,7 @@ import pytest
 from log_models import by_time
 
 from charter.core.errors import Busy, DataError
-from charter.serve.io.compaction import _alone, commits, compact
+from charter.serve.io.compaction import alone, commits, compact
 from charter.serve.io.segments import SegmentWriter, segments
 from charter.serve.log_reader import scan
 from charter.serve.prediction_log import OWN
@@ -162,7 +162,7 @@ def test_an_empty_log_is_no_fault(tmp_path):
 
 
 def test_two_compactions_at_once_are_refused(log):
-    with _alone(log), pytest.raises(Busy, match="another compaction"):
+    with alone(log), pytest.raises(Busy, match="another compaction"):
         compact(log)
     assert compact(log).rows == 20
 

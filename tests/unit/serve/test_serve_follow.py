@@ -55,8 +55,8 @@ def followed(credit, package, tmp_path):
     path = tmp_path / "deployment.json"
     deploy(path, package)
     loader = Loader(credit)
-    follower = Follower(path, loader)
-    application = Application(follower.models(follower.deployment))
+    follower = Follower([path], loader)
+    application = Application(follower.models(follower.deployments))
     return path, loader, follower, application
 
 

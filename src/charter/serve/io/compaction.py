@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -89,10 +90,15 @@ def commits(log: Path) -> list[Commit]:
     DataError
         When one cannot be understood; its rows would be missing or twice there.
     """
+    return [commit for _, commit in commit_files(log)]
+
+
+def commit_files(log: Path) -> list[tuple[Path, Commit]]:
+    """Read every commit with its file, oldest first; raises as `commits`."""
     found = []
     for path in sorted((log / COMMITS).glob("*.json")):
         try:
-            found.append(_parse(json.loads(path.read_bytes())))
+            found.append((path, _parse(json.loads(path.read_bytes()))))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path} is no commit of a prediction log: {error}", remedy="Restore it from a copy."
@@ -114,7 +120,7 @@ def compact(log: Path, *, chunk_bytes: int = CHUNK_BYTES) -> Compacted:
         return Compacted(0, 0, 0, 0, 0)
     done: list[Commit] = []
     torn = 0
-    with _alone(log):
+    with alone(log):
         tidy(log)
         groups, still_open = _closed(log)
         for (model, version), paths in groups.items():
@@ -174,11 +180,15 @@ def _compact(log: Path, model: str, version: str, paths: Sequence[Path]) -> tupl
         for level in (folder, *folder.parents[:3]):
             sync_folder(level)
     commit = Commit(names, tuple(parts))
-    # From here on the parts count and the segments do not.
-    write_atomic(log / COMMITS / f"{paths[0].stem}-{name}.json", _to_json(commit), mode=0o600)
+    write_commit(log / COMMITS / f"{paths[0].stem}-{name}.json", commit)
     for path in paths:
         path.unlink()
     return commit, torn
+
+
+def write_commit(path: Path, commit: Commit) -> None:
+    """Write or replace a commit in one step: from then on its parts count and its segments do not."""
+    write_atomic(path, _to_json(commit), mode=0o600)
 
 
 def _write(rows: pl.DataFrame, path: Path) -> None:
@@ -216,13 +226,16 @@ def _chunks(paths: Sequence[Path], limit: int) -> Iterator[list[Path]]:
 
 
 @contextmanager
-def _alone(log: Path) -> Iterator[None]:
+def alone(log: Path) -> Iterator[None]:
+    """Keep others from changing what is compacted; raises `Busy` when somebody does."""
     descriptor = os.open(log / "compact.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Busy("another compaction of this log is under way", remedy="Wait until it has ended.") from None
+        raise Busy(
+            "another compaction or deletion of this log is under way", remedy="Wait until it has ended."
+        ) from None
     finally:
         os.close(descriptor)
 
@@ -249,3 +262,8 @@ def _parse(data: Any) -> Commit:
         raise ValueError(f"schema_version {data['schema_version']!r}; this program reads {SCHEMA_VERSION}")
     parts = [Part(**{**p, "day": date.fromisoformat(p["day"])}) for p in data["parts"]]
     return Commit(tuple(data["segments"]), tuple(parts))
+
+
+if __name__ == "__main__":  # what a server without a workspace runs by a timer
+    for folder in sys.argv[1:]:
+        compact(Path(folder))

@@ -1,17 +1,17 @@
-"""A server follows its deployment file: what the file names is loaded beside what serves, proved, and swapped in."""
+"""A server follows its deployment files: what they name is loaded beside what serves, proved, and swapped in."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.core.errors import CharterError
 from charter.serve.deployment import DeployedModel, Deployment
-from charter.serve.io.loading import read_deployment
+from charter.serve.io.loading import read_deployments
 from charter.serve.io.watch import EVERY_SECONDS, mark
 from charter.serve.served import Served
 
@@ -19,37 +19,51 @@ if TYPE_CHECKING:
     from charter.serve.app import Application
 
 RETRY_SECONDS = 5.0
-"""A file whose models cannot be loaded is tried again: a package may still be on its way to this machine."""
+"""Files whose models cannot be loaded is tried again: a package may still be on its way to this machine."""
 
 _log = logging.getLogger("charter.serve")
 
 
 class Follower:
-    """Loads what a deployment file names, now and whenever it changes.
+    """Loads what deployment files name, now and whenever one changes.
 
     A model that does not prove itself or cannot answer its own example changes nothing: what served goes on serving,
     ``/readyz`` and the log say why.
 
     Parameters
     ----------
+    paths
+        One file for each workspace that is served; no two may name the same model.
     load
         Verifies and loads one model.
+
+    Attributes
+    ----------
+    deployments
+        What the files said when they were last good.
+    logs
+        Name of a model to the folder of its log; without those that are not logged.
     """
 
     def __init__(
-        self, path: Path, load: Callable[[DeployedModel], Served], *, every_seconds: float = EVERY_SECONDS
+        self,
+        paths: Sequence[Path],
+        load: Callable[[DeployedModel], Served],
+        *,
+        every_seconds: float = EVERY_SECONDS,
     ) -> None:
-        self._path, self._load, self._every = path, load, every_seconds
-        # The mark is taken before the file is read: a change in between is seen as one.
-        self._mark = mark(path)
-        self.deployment: Deployment = read_deployment(path)
+        self._paths, self._load, self._every = tuple(paths), load, every_seconds
+        # Marks are taken before the files are read: a change in between is seen as one.
+        self._marks = [mark(path) for path in self._paths]
+        self.deployments = read_deployments(self._paths)
+        self.logs: dict[str, Path] = folders(self.deployments)
         self._loaded: list[tuple[DeployedModel, Served]] = []
         self._retry_at: float | None = None
 
-    def models(self, deployment: Deployment) -> list[Served]:
+    def models(self, deployments: Sequence[Deployment]) -> list[Served]:
         """Load what is not loaded yet; what a deployment keeps is the same object as before."""
         loaded = []
-        for model in deployment.models:
+        for model in (model for deployment in deployments for model in deployment.models):
             served = next((s for m, s in self._loaded if m == model), None)
             if served is None:
                 served = self._load(model)
@@ -59,21 +73,23 @@ class Follower:
         return [served for _, served in loaded]
 
     async def follow(self, application: Application) -> None:
-        """Watch the file until cancelled."""
+        """Watch the files until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             await self.look(application)
 
     async def look(self, application: Application) -> None:
-        """Swap when the file has changed, or when it is time to try again."""
-        found = mark(self._path)
+        """Swap when a file has changed, or when it is time to try again."""
+        found = [mark(path) for path in self._paths]
         due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if found == self._mark and not due:
+        if found == self._marks and not due:
             return
-        self._mark = found
+        self._marks = found
         try:
-            deployment = await asyncio.to_thread(read_deployment, self._path)
-            models = await asyncio.to_thread(self.models, deployment)
+            deployments = await asyncio.to_thread(read_deployments, self._paths)
+            models = await asyncio.to_thread(self.models, deployments)
+            self.logs.update(folders(deployments))  # kept for requests under way to models that go
+            known = set(application.models)
             application.replace(models)
         except Exception as error:  # whatever a package or a file does, what serves must go on serving
             said = error.message if isinstance(error, CharterError) else f"{type(error).__name__}: {error}"
@@ -82,6 +98,14 @@ class Follower:
             application.trouble = said
             self._retry_at = time.monotonic() + RETRY_SECONDS
         else:
-            self.deployment, self._retry_at, application.trouble = deployment, None, None
+            self.deployments, self._retry_at, application.trouble = deployments, None, None
             names = ", ".join(f"{m.name} {m.version}" for m in models)
             _log.warning("serving %s from now on", names)
+            for model in models:
+                for difference in () if model in known else model.differences:
+                    _log.warning("%s %s: %s", model.name, model.version, difference)
+
+
+def folders(deployments: Iterable[Deployment]) -> dict[str, Path]:
+    """Folder of the log by name of a model."""
+    return {m.name: d.log for d in deployments for m in d.models if d.log is not None}

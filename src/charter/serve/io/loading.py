@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from charter.core.digest import canonical_json, digest_bytes
 from charter.core.errors import DataError, UsageError
 from charter.core.io.files import write_atomic
+from charter.registry.environment import mismatches, runtime
 from charter.registry.io.packages import PackageInfo, verify
 from charter.registry.package import MANIFEST
 from charter.registry.trees import tree_bytes
@@ -37,21 +38,50 @@ def read_deployment(path: Path) -> Deployment:
     return parse_deployment(text, path.parent)
 
 
+def read_deployments(paths: Sequence[Path]) -> tuple[Deployment, ...]:
+    """Read the deployment files of one server.
+
+    Raises
+    ------
+    UsageError
+        When one cannot be read, or two name the same model: its plain route would be ambiguous.
+    """
+    found = tuple(read_deployment(path) for path in paths)
+    owners: dict[str, Path] = {}
+    for path, deployment in zip(paths, found, strict=True):
+        for name in {model.name for model in deployment.models}:
+            if name in owners:
+                raise UsageError(
+                    f"{owners[name]} and {path} both serve a model called {name}",
+                    remedy="Serve them on two ports, or rename one of them in its specification.",
+                )
+            owners[name] = path
+    return found
+
+
 def write_deployment(path: Path, deployment: Deployment) -> None:
     """Replace a deployment file in one step."""
     write_atomic(path, canonical_json(deployment.to_json()))
 
 
-def verify_all(deployment: Deployment) -> None:
+def verify_all(deployments: Iterable[Deployment]) -> list[str]:
     """Let every package prove itself; nothing of it is parsed before.
+
+    Returns
+    -------
+    What could change scores here, in words: see `differences`.
 
     Raises
     ------
     PackageError
         For a package that is damaged, altered, or signed by nobody in ``trusted_keys``.
     """
-    for model in deployment.models:
-        verify(model.package, model.trusted_keys)
+    return [
+        f"{model.name} {model.version}: {difference}"
+        for deployment in deployments
+        for model in deployment.models
+        for difference in differences(verify(model.package, model.trusted_keys))
+    ]
 
 
 def load_models(deployment: Deployment, *, max_rows: int = 10_000) -> list[Served]:
@@ -106,7 +136,18 @@ def load_model(model: DeployedModel, *, max_rows: int = 10_000) -> Served:
         package=_tree_digest(proven),
         log=model.log,
         reference=_reference(model.package),
+        deadline_s=model.deadline_s,
+        differences=differences(proven),
     )
+
+
+def differences(proven: PackageInfo) -> list[str]:
+    """Name what could change a score between where a package was made and this machine.
+
+    No reason to refuse: the package was signed on what it is, and `charter reproduce` measures what differs. But
+    whoever compares scores must know.
+    """
+    return mismatches(proven.manifest.environment, runtime())
 
 
 def _tree_digest(proven: PackageInfo) -> str:

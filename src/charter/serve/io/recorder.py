@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Protocol
@@ -85,3 +85,41 @@ class Recorder:
             )
             self._tables[key] = table
         return table
+
+
+class Recorders:
+    """The observer of a server whose models may log to different folders: each workspace finds its own.
+
+    Parameters
+    ----------
+    folders
+        Name of a model to the folder of its log; models that are not in it are neither logged nor counted. It may grow.
+    """
+
+    def __init__(self, folders: Mapping[str, Path], meter: Meter) -> None:
+        self._folders, self._meter = folders, meter
+        self._recorders = {folder: Recorder(folder, meter) for folder in set(folders.values())}
+
+    def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
+        """Hand a batch to the recorder of its model's folder."""
+        recorder = self._of(served.name)
+        return None if recorder is None else recorder.observe(served, tickets, scored)
+
+    async def drain(self) -> None:
+        """Write and count what is under way everywhere."""
+        await asyncio.gather(*(recorder.drain() for recorder in self._recorders.values()))
+
+    def profile(
+        self, model: str, version: str, *, since: date | None = None, until: date | None = None
+    ) -> Counters | None:
+        """Counters of a version, see `Recorder.profile`; None where the model has no log."""
+        recorder = self._of(model)
+        return None if recorder is None else recorder.profile(model, version, since=since, until=until)
+
+    def _of(self, model: str) -> Recorder | None:
+        folder = self._folders.get(model)
+        if folder is None:
+            return None
+        if folder not in self._recorders:
+            self._recorders[folder] = Recorder(folder, self._meter)
+        return self._recorders[folder]

@@ -1,4 +1,4 @@
-"""Running the application: ``python -m charter.serve.io.server DEPLOYMENT --port 8000 --workers 2``."""
+"""Running the application: ``python -m charter.serve.io.server DEPLOYMENT... --port 8000 --workers 2``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,11 +21,16 @@ from urllib.request import urlopen
 
 from charter.core.errors import CharterError, UsageError
 from charter.serve.io.access import AccessPolicy, read_keys, read_tokens
-from charter.serve.io.worker import DEPLOYMENT, FAILED, OPTIONS, STATE, WorkerOptions
+from charter.serve.io.chores import Chores
+from charter.serve.io.worker import DEPLOYMENTS, FAILED, OPTIONS, STATE, WorkerOptions
 
 DRAIN_SECONDS = 30
 RESPAWN_SECONDS = 0.5
 """A worker that dies is replaced after so long; the others go on answering."""
+HEADER_MS = 10_000
+"""A connection whose headers are not whole after so long is closed."""
+HEADER_BYTES = 65_536
+"""Longer headers are answered with 431; it is also how much of a body is taken over at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Tls:
 
 
 def run(
-    deployment: Path,
+    deployments: Sequence[Path],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -45,13 +51,14 @@ def run(
     tls: Tls | None = None,
     insecure: bool = False,
     deadline_ms: float | None = None,
+    chores: Chores | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
     Parameters
     ----------
-    deployment
-        Deployment file; its packages are verified here, before a worker starts, and again by each worker.
+    deployments
+        Deployment files; their packages are verified here, before a worker starts, and again by each worker.
     port
         0 chooses a free one.
     access
@@ -59,17 +66,19 @@ def run(
     insecure
         Let in everybody on other addresses too.
     deadline_ms
-        A model that has not answered after so long is answered for by the fallback.
+        A model that has not answered after so long is answered for by the fallback; None leaves it to each model's own.
+    chores
+        Run beside the workers.
 
     Raises
     ------
     UsageError
-        When the address is taken or not ours, is open to others without ``access``, or the deployment, keys or
+        When the address is taken or not ours, is open to others without ``access``, or a deployment, keys or
         certificate cannot be read.
     PackageError
         When a package does not prove itself.
     """
-    from charter.serve.io.loading import read_deployment, verify_all
+    from charter.serve.io.loading import read_deployments, verify_all
 
     if workers < 1:
         raise UsageError(f"--workers is {workers}; at least one is needed")
@@ -82,8 +91,9 @@ def run(
                 f"{file}: there is no such file", remedy="Give --tls-cert and --tls-key as PEM files."
             )
     port = free_port(host, port)
-    verify_all(read_deployment(deployment))
-    os.environ[DEPLOYMENT] = str(deployment.absolute())
+    for difference in verify_all(read_deployments(deployments)):
+        print(f"warning: {difference}", file=sys.stderr, flush=True)  # noqa: T201 - as the address
+    os.environ[DEPLOYMENTS] = json.dumps([str(path.absolute()) for path in deployments])
     os.environ[OPTIONS] = json.dumps(WorkerOptions(workers, deadline_ms, access).to_json())
     # Workers share the processors; a pool per worker as large as the machine only gets in its own way.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
@@ -92,7 +102,8 @@ def run(
         if workers > 1:
             (Path(state) / "metrics").mkdir()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(state) / "metrics")
-        _serve(host, port, workers, tls)
+        with chores or nullcontext():
+            _serve(host, port, workers, tls)
         failed = Path(state) / FAILED
         if failed.exists():
             raise UsageError(f"the server could not start: {failed.read_text(encoding='utf-8')}")
@@ -140,6 +151,7 @@ def is_loopback(host: str) -> bool:
 def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
     from granian import Granian
     from granian.constants import Interfaces, SSLProtocols
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     print(_url(host, port, tls), flush=True)  # noqa: T201 - with port 0 nobody else knows it
@@ -155,6 +167,7 @@ def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
         workers_kill_timeout=DRAIN_SECONDS,
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_SECONDS,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MS, max_buffer_size=HEADER_BYTES),
         ssl_cert=tls.certificate if tls is not None else None,
         ssl_key=tls.key if tls is not None else None,
         ssl_protocol_min=SSLProtocols.tls12,
@@ -209,8 +222,7 @@ class Running:
 
 
 def start(
-    deployment: Path,
-    *,
+    *deployments: Path,
     host: str = "127.0.0.1",
     port: int = 0,
     workers: int = 1,
@@ -233,7 +245,7 @@ def start(
         When it ends before it is ready, with what it said.
     """
     port = free_port(host, port)
-    argv = [sys.executable, "-m", "charter.serve.io.server", str(deployment)]
+    argv = [sys.executable, "-m", "charter.serve.io.server", *map(str, deployments)]
     argv += ["--host", host, "--port", str(port), "--workers", str(workers), *options]
     with (log or Path(os.devnull)).open("ab") as sink:
         # A fixed argument list without a shell; the program is this very interpreter.
@@ -273,7 +285,7 @@ def wait_until_ready(running: Running, timeout_s: float) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse arguments and serve; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m charter.serve.io.server", description=run.__doc__)
-    parser.add_argument("deployment", type=Path)
+    parser.add_argument("deployment", type=Path, nargs="+")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1)
@@ -284,6 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--deadline-ms", type=float)
     parser.add_argument("--insecure", action="store_true")
+    parser.add_argument("--compact-every-s", type=float, default=0.0)
     given = parser.parse_args(argv)
     try:
         run(
@@ -295,11 +308,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             tls=tls_files(given.tls_cert, given.tls_key),
             insecure=given.insecure,
             deadline_ms=given.deadline_ms,
+            chores=_compaction(given.deployment, given.compact_every_s),
         )
     except CharterError as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return error.exit_code
     return 0
+
+
+def _compaction(deployments: Sequence[Path], every_s: float) -> Chores | None:
+    from charter.serve.io.loading import read_deployments
+
+    if every_s <= 0:
+        return None
+    logs = {str(d.log) for d in read_deployments(deployments) if d.log is not None}
+    return Chores([[sys.executable, "-m", "charter.serve.io.compaction", *sorted(logs)]], every_s)
 
 
 def access_policy(

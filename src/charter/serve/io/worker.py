@@ -1,4 +1,4 @@
-"""What a worker process runs: the application of the deployment file, built once and kept up to date."""
+"""What a worker process runs: the application of the deployment files, built once and kept up to date."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from charter.serve.io.access import AccessPolicy
 if TYPE_CHECKING:
     from charter.serve.app import Application
 
-DEPLOYMENT = "CHARTER_DEPLOYMENT"
-"""Environment variable that tells workers which deployment file to load."""
+DEPLOYMENTS = "CHARTER_DEPLOYMENTS"
+"""Environment variable that tells workers which deployment files to load: a JSON list."""
 STATE = "CHARTER_SERVER_STATE"
 """Environment variable that tells workers the folder which they share with their parent."""
 OPTIONS = "CHARTER_SERVER_OPTIONS"
@@ -62,7 +62,7 @@ class WorkerOptions:
 
 
 def application() -> Application:
-    """Build the application of the deployment that ``CHARTER_DEPLOYMENT`` names; each worker calls it once.
+    """Build the application of the deployments that ``CHARTER_DEPLOYMENTS`` names; each worker calls it once.
 
     A worker that cannot start although none could before ends the server: a deployment that does not load must be
     told at once. Once one has started, a worker that fails is replaced and what serves goes on serving.
@@ -85,7 +85,7 @@ def _application(options: WorkerOptions) -> Application:
     from charter.serve.io.access import Porter
     from charter.serve.io.follow import Follower
     from charter.serve.io.loading import load_model
-    from charter.serve.io.recorder import Recorder
+    from charter.serve.io.recorder import Recorders
     from charter.serve.metrics import Metrics
 
     # A model that is loaded beside the traffic hands the interpreter back sooner.
@@ -93,9 +93,9 @@ def _application(options: WorkerOptions) -> Application:
     seconds = None if options.deadline_ms is None else options.deadline_ms / 1000
     limits, metrics = ServerLimits(batch=Limits(score_s=seconds)), Metrics()
     porter = Porter(options.access, share=1 / options.workers) if options.access is not None else None
-    follower = Follower(Path(os.environ[DEPLOYMENT]), partial(load_model, max_rows=limits.rows))
-    deployment = follower.deployment
-    observer = Recorder(deployment.log, metrics) if deployment.log is not None else None
+    paths = [Path(path) for path in json.loads(os.environ[DEPLOYMENTS])]
+    follower = Follower(paths, partial(load_model, max_rows=limits.rows))
+    observer = Recorders(follower.logs, metrics) if follower.logs else None
 
     async def follow(application: Application) -> None:
         async with asyncio.TaskGroup() as group:
@@ -104,7 +104,7 @@ def _application(options: WorkerOptions) -> Application:
                 group.create_task(porter.follow())
 
     return Application(
-        follower.models(deployment),
+        follower.models(follower.deployments),
         limits=limits,
         metrics=metrics,
         observer=observer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import pairwise
 
 from charter.core import plugins
@@ -41,8 +42,8 @@ def check_training(look: Examiner, scope: Scope) -> None:
             if word is not None and word.needs != "score":
                 look.fault(path, f"{word.name} needs a threshold, which is chosen after the search",
                            f"search by one of: {', '.join(_score_metrics())}")  # fmt: skip
-    if train.task == "regression" and train.imbalance != "none":
-        look.fault(("train", "imbalance"), f"is {train.imbalance}, but a regression has no classes")
+    if train.task in ("regression", "forecast") and train.imbalance != "none":
+        look.fault(("train", "imbalance"), f"is {train.imbalance}, but a {train.task} has no classes")
     if train.task != "binary" and train.calibrate != "none":
         look.fault(("train", "calibrate"), f"is {train.calibrate}, but the task is {train.task}, not binary")
     for i, column in enumerate(train.reweigh):
@@ -255,6 +256,7 @@ def check_serving(look: Examiner, scope: Scope) -> None:
             forbidden=unusable(scope),
         )
     _check_store(look)
+    _check_durations(look)
     for name in spec.serve.factors:
         check_feature_name(("serve", "factors", name), name, look, scope)
     if spec.train.task != "binary" and spec.serve.reasons_for == "flagged":
@@ -279,6 +281,15 @@ def _check_store(look: Examiner) -> None:
         )
     if declared.store == "redis" and declared.url is None:
         look.fault((*path, "store"), "is redis, whose address is missing", "add url: ${REDIS_URL}")
+
+
+def _check_durations(look: Examiner) -> None:
+    serve = look.spec.serve
+    if serve.deadline is not None and not parse_duration(serve.deadline):
+        look.fault(("serve", "deadline"), "is nothing, so no model could answer", "write for example 50ms")
+    if serve.log.keep is not None and parse_duration(serve.log.keep) < timedelta(days=1):
+        look.fault(("serve", "log", "keep"), "is less than a day, and whole days are deleted",
+                   "write for example 400d")  # fmt: skip
 
 
 def _check_bands(bands: Mapping[str, float], look: Examiner) -> None:

@@ -76,6 +76,9 @@ class LogSpec(Part):
     """Inputs of sensitivity ``personal``: absent, a keyed hash that still tells equal from different, or kept."""
     inputs: bool = True
     """Whether inputs are kept."""
+    keep: DurationText | None = None
+    """How long answers are kept, in whole days, such as ``400d``: older days are deleted, with proof of the deletion in
+    the audit trail. For ever where nothing is said."""
 
 
 class FeatureStoreSpec(Part):
@@ -102,6 +105,9 @@ class ServeSpec(Part):
     bands: dict[Name, Share] = {}
     """Lower bounds on the score, for example ``{high: 0.7, medium: 0.4, low: 0}``."""
     fallback: Fallback | None = None
+    deadline: DurationText | None = None
+    """A model that has not answered after so long, such as ``50ms``, is answered for by the fallback, or with 503 where
+    there is none. Where nothing is said, only a model that hangs for seconds is."""
     factors: dict[Column, Sentence] = {}
     """Features in words, for reasons: ``utilisation: share of the credit line in use``."""
     features: FeatureStoreSpec = FeatureStoreSpec()

@@ -66,12 +66,12 @@ RequirementText = Annotated[
 DurationText = Annotated[
     str,
     AfterValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": "^\\s*[0-9]+\\s*[smhdw]\\s*$"}),
+    WithJsonSchema({"type": "string", "pattern": "^\\s*[0-9]+\\s*(ms|[smhdw])\\s*$"}),
 ]
 WindowText = Annotated[
     str,
     AfterValidator(_window),
-    WithJsonSchema({"type": "string", "pattern": "^(all|\\s*[0-9]+\\s*[smhdw]\\s*)$"}),
+    WithJsonSchema({"type": "string", "pattern": "^(all|\\s*[0-9]+\\s*(ms|[smhdw])\\s*)$"}),
 ]
 """A duration, or ``all`` for the entity's whole past."""
 VolumeText = Annotated[

@@ -1,0 +1,114 @@
+"""What was released, proven before it decides about anybody: by the records, by signatures, and by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charter.core.digest import Digest
+from charter.core.errors import PackageError, Refusal
+from charter.core.quantity import parse_duration
+from charter.flow.features import packaged_spec, store_policy
+from charter.flow.plan import Stage
+from charter.flow.proven import refuse_unapproved
+from charter.flow.release import lay_out, package_folder, trusted_keys
+from charter.flow.views import trained_result
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.registry.io.records import Records
+    from charter.serve.deployment import DeployedModel
+    from charter.serve.policy import LogPolicy
+    from charter.spec.types import LogSpec
+
+
+def released_model(workspace: Workspace, loaded: Loaded, version: int | None = None) -> DeployedModel:
+    """Name a released package, proved, and the events that it looks back on.
+
+    How it answers and what is logged is what the specification said that was released, not the one being edited.
+
+    Parameters
+    ----------
+    version
+        None is what is released now.
+
+    Raises
+    ------
+    Refusal
+        When nothing is released, or the version never was: what nobody approved decides about nobody.
+    PackageError
+        When the package was altered since it was signed.
+    """
+    from charter.serve.deployment import DeployedModel
+
+    blobs, name = workspace.blobs(), loaded.spec.name
+    with workspace.records(name, readonly=True) as records:
+        if version is not None:
+            records.version(version)  # says which versions there are
+        found = next((d for d in reversed(records.deployments()) if version in (None, d.version)), None)
+        if found is None:
+            what = f"v{version} of {name} was never released" if version else f"nothing of {name} is released"
+            raise Refusal(what, remedy="`charter status` says what is missing.")
+        trained = trained_result(records, records.version(found.version))
+        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        snapshot = blobs.tree(features.inputs["snapshot"])
+        folder, trusted = prove(workspace, records, name, found.package)
+    spec = packaged_spec(folder)
+    history = {}
+    if spec.data.observations.entity is not None:
+        history = {source: blobs.path(snapshot[f"{source}.parquet"]) for source in spec.data.sources}
+    deadline = spec.serve.deadline
+    return DeployedModel(
+        name,
+        f"v{found.version}",
+        folder,
+        history,
+        trusted,
+        log_policy(spec.serve.log),
+        store_policy(workspace, folder),
+        parse_duration(deadline).total_seconds() if deadline is not None else None,
+    )
+
+
+def prove(
+    workspace: Workspace, records: Records, name: str, package: Digest
+) -> tuple[Path, Mapping[str, str]]:
+    """Lay a released package out for servers, once it has proved itself.
+
+    Returns
+    -------
+    Its folder, and the keys that its signature was held against.
+
+    Raises
+    ------
+    Refusal
+        When the records do not prove themselves, or no signatures carry the release.
+    PackageError
+        When the package is not recorded, or was altered since it was signed.
+    """
+    from charter.registry.io.packages import verify
+
+    trusted = trusted_keys(workspace, records)
+    refuse_unapproved(workspace, records, name, package)
+    built = next((r for r in records.results(Stage.PACKAGE) if r.output == package), None)
+    if built is None:
+        raise PackageError(f"package {package[:8]} of {name} is no longer recorded")
+    folder = package_folder(workspace, name, package)
+    lay_out(workspace.blobs(), package, Digest(built.summary["signature"]), folder)
+    try:
+        verify(folder, trusted)
+    except PackageError as error:
+        raise PackageError(
+            error.message,
+            remedy=f"Find out who changed it, then remove {folder}: it is laid out anew from the blobs.",
+        ) from error
+    return folder, trusted
+
+
+def log_policy(declared: LogSpec) -> LogPolicy:
+    """What of a specification's log a server needs to know."""
+    from charter.serve.policy import LogPolicy
+
+    return LogPolicy(declared.mode, declared.personal, declared.inputs)
