@@ -55,18 +55,28 @@ def numbers(series: pl.Series) -> Floats | None:
     return np.sort(found.drop_nulls().to_numpy()) + 0.0
 
 
-def quantile_edges(ordered: Floats, bins: int = BINS) -> tuple[float, ...]:
-    """Lower quantiles of sorted values as edges, each once.
+def bin_edges(ordered: Floats, bins: int = BINS) -> tuple[float, ...]:
+    """Edges from sorted values: each of up to ``bins`` distinct values by itself, else lower quantiles, each once.
+
+    A value that fills more than one quantile gets a bin of its own, so that a change of its share can be seen; what
+    lies beyond the largest of few distinct values has a bin, too.
 
     Examples
     --------
-    >>> quantile_edges(np.arange(9.0), 4)
+    >>> bin_edges(np.arange(9.0), 4)
     (2.0, 4.0, 6.0)
+    >>> bin_edges(np.array([0.0] * 99 + [1.0]))
+    (0.0, 1.0, 1.0000000000000002)
     """
     if not len(ordered):
         return ()
-    places = [i * (len(ordered) - 1) // bins for i in range(1, bins)]
-    return tuple(np.unique(ordered[places]).tolist())
+    starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    if len(starts) < bins:
+        distinct = ordered[np.concatenate([[0], starts])]
+        return (*distinct.tolist(), float(np.nextafter(distinct[-1], np.inf)))
+    quantiles = ordered[[i * (len(ordered) - 1) // bins for i in range(1, bins)]]
+    edges, times = np.unique(quantiles, return_counts=True)
+    return tuple(np.unique(np.concatenate([edges, np.nextafter(edges[times > 1], np.inf)])).tolist())
 
 
 def histogram(ordered: Floats, edges: Sequence[float]) -> tuple[int, ...]:
@@ -95,7 +105,7 @@ def _numeric(ordered: Floats, rows: int, kind: Kind, edges: tuple[float, ...] | 
     infinite = below + end - above
     finite = ordered[below:above]
     if edges is None:
-        edges = quantile_edges(finite)
+        edges = bin_edges(finite)
     spread: dict[str, Any] = {}
     if len(finite):
         low, high = float(finite[0]), float(finite[-1])
