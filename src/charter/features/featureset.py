@@ -12,17 +12,22 @@ from typing import Any, Literal
 
 import polars as pl
 
-from charter.core.errors import DataError, PackageError, UsageError
+from charter.core.errors import DataError, UsageError
 from charter.core.nearest import did_you_mean
 from charter.data.cast import DTYPES
+from charter.data.grid import SERIES, STEP, SeriesPlan, name_series, series_plan
+from charter.features.calendars import PeriodCalendar, calendar_features, public_holidays
+from charter.features.documents import read_document
 from charter.features.expressions import columns_of, compile_expression, compile_number
 from charter.features.history import History
+from charter.features.lags import Lag, history_of, lag_columns, lag_features, past_name
 from charter.features.observations import entity_of
 from charter.features.windows import columns_read, window_features, window_names
-from charter.spec.types import ModelSpec
+from charter.spec.scope import known_columns
+from charter.spec.types import ColumnSpec, DataSpec, ModelSpec
 
 Kind = Literal["number", "truth", "category"]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FEW_ROWS = 4096
 """Handing so few rows to other threads costs more than it gives."""
 
@@ -45,6 +50,7 @@ class EventWindow:
     over: tuple[str, ...]
     where: str | None
     default: float | None
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,10 @@ class FeatureSet:
         Candidates for the model; encoding and selection follow in `charter.features.preprocess`.
     label
         Name of the label column, which no feature reads.
+    series
+        Of forecasts: what the series are; the entity is then the column ``series``.
+    lags, calendar
+        Of forecasts: values of the series' past, and what the calendar says of the target's period.
     """
 
     inputs: tuple[Input, ...]
@@ -92,6 +102,9 @@ class FeatureSet:
     rows: tuple[RowFeature, ...]
     features: tuple[Feature, ...]
     label: str
+    series: SeriesPlan | None = None
+    lags: tuple[Lag, ...] = ()
+    calendar: PeriodCalendar | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,8 +113,9 @@ class FeatureSet:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Sources whose events the windows read, sorted."""
-        return tuple(sorted({window.source for window in self.windows}))
+        """Sources whose events the windows and lags read, sorted."""
+        lagged = {self.series.source} if self.series is not None and self.lags else set()
+        return tuple(sorted({window.source for window in self.windows} | lagged))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for `from_json`."""
@@ -116,26 +130,27 @@ class FeatureSet:
         PackageError
             When the data is of another schema version or damaged.
         """
-        if data.get("schema_version") != SCHEMA_VERSION:
-            raise PackageError(
-                f"feature set has schema version {data.get('schema_version')!r}, this Charter reads {SCHEMA_VERSION}",
-                remedy="Use the version of Charter that wrote it, or build the package again.",
-            )
-        try:
-            return cls(
-                inputs=tuple(Input(**i) for i in data["inputs"]),
-                entity=data["entity"],
-                times=tuple((str(source), str(column)) for source, column in data["times"]),
-                windows=tuple(EventWindow(**{**w, "over": tuple(w["over"])}) for w in data["windows"]),
-                rows=tuple(RowFeature(**r) for r in data["rows"]),
-                features=tuple(
-                    Feature(f["name"], f["kind"], None if f["values"] is None else tuple(f["values"]))
-                    for f in data["features"]
-                ),
-                label=data["label"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise PackageError(f"feature set is damaged: {error!r}") from error
+        return read_document(data, "feature set", (1, SCHEMA_VERSION), cls._build)
+
+    @classmethod
+    def _build(cls, data: Mapping[str, Any]) -> FeatureSet:
+        """Version 1 knew no series."""
+        series, calendar = data.get("series"), data.get("calendar")
+        return cls(
+            inputs=tuple(Input(**i) for i in data["inputs"]),
+            entity=data["entity"],
+            times=tuple((str(source), str(column)) for source, column in data["times"]),
+            windows=tuple(EventWindow(**_tuples(w, "over", "by")) for w in data["windows"]),
+            rows=tuple(RowFeature(**r) for r in data["rows"]),
+            features=tuple(
+                Feature(f["name"], f["kind"], None if f["values"] is None else tuple(f["values"]))
+                for f in data["features"]
+            ),
+            label=data["label"],
+            series=None if series is None else _plan_of(series),
+            lags=tuple(Lag(**_tuples(lag, "back", "season", "by")) for lag in data.get("lags", ())),
+            calendar=None if calendar is None else PeriodCalendar.from_json(calendar),
+        )
 
 
 def feature_set(spec: ModelSpec) -> FeatureSet:
@@ -153,45 +168,128 @@ def feature_set(spec: ModelSpec) -> FeatureSet:
     """
     data, features = spec.data, spec.features
     plan = data.observations
+    table = _series_table(data) if plan.series else _source_table(data)
+    hidden = {*plan.key, plan.time, data.label.column, data.label.name, *features.exclude} - {None}
+    windows = tuple(
+        EventWindow(name, w.source, w.aggregate, tuple(w.over), w.where, w.default, tuple(w.by))
+        for name, w in features.windows.items()
+    )
+    series, lags, calendar = series_plan(data), _lags(spec), _calendar(spec)
+    made = [*window_names(features.windows), *(name for lag in lags for name in lag.names)]
+    made += calendar.names if calendar is not None else ()
+    raw, derived = table.raw, table.derived
+    _refuse_repeats([*raw, *derived, *made, *features.rows, data.label.name])
+    schema = pl.DataFrame(
+        schema={n: DTYPES[c.type] for n, c in raw.items()} | dict.fromkeys(made, pl.Float64)
+    )
+    rows, typed = _ordered(schema, {**derived, **features.rows}, table.telling)
+    temporal = {name for name, dtype in typed.schema.items() if dtype.is_temporal()}
+    texts = {name for name, c in table.columns.items() if c.type == "text"}
+    names = [*raw, *derived, *made, *features.rows]
+    candidates = tuple(
+        Feature(
+            name, kind_of(typed.schema[name]), table.columns[name].values if name in table.columns else None
+        )
+        for name in names
+        if name not in hidden | temporal and (name not in texts or name in features.encode)
+    )
+    needed = _reach({c.name for c in candidates}, rows) | set(table.always)
+    times = {w.source: data.sources[w.source].time for w in windows}
+    if series is not None and lags:
+        times[series.source] = series.time
+    return FeatureSet(
+        inputs=tuple(Input(name, c.type) for name, c in raw.items() if name in needed),
+        entity=SERIES if series is not None else entity_of(data) if windows else None,
+        times=tuple(sorted((name, time) for name, time in times.items() if time is not None)),
+        windows=windows,
+        rows=tuple(row for row in rows if row.name in needed),
+        features=candidates,
+        label=data.label.name,
+        series=series,
+        lags=lags,
+        calendar=calendar,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Columns of an observation before anything is computed from the past.
+
+    Attributes
+    ----------
+    columns
+        Contracts by name; ``raw`` are those that a request brings, ``derived`` expressions over them.
+    telling
+        Names that tell the label.
+    always
+        Inputs that an observation must bring whether or not a feature reads them.
+    """
+
+    columns: Mapping[str, ColumnSpec]
+    raw: Mapping[str, ColumnSpec]
+    derived: Mapping[str, str]
+    telling: frozenset[str]
+    always: tuple[str, ...] = ()
+
+
+def _source_table(data: DataSpec) -> _Table:
+    """A row of the observations' source, or nothing but an entity."""
+    plan = data.observations
     source = data.sources[plan.source] if plan.source is not None else None
     columns = dict(source.columns) if source is not None else {}
     derived = dict(source.derive) if source is not None else {}
-    hidden = {*plan.key, plan.time, data.label.column, data.label.name, *features.exclude} - {None}
-    windows = tuple(
-        EventWindow(name, w.source, w.aggregate, tuple(w.over), w.where, w.default)
-        for name, w in features.windows.items()
-    )
-    made = window_names(features.windows)
     telling = {data.label.name, data.label.column or data.label.name}
     for name, text in derived.items():  # each may read those before it
         if telling & {name, *columns_of(text)}:
             telling.add(name)
     derived = {name: text for name, text in derived.items() if name not in telling}
     raw = {name: c for name, c in columns.items() if name not in {*derived, *telling}}
-    _refuse_repeats([*raw, *derived, *made, *features.rows, data.label.name])
-    schema = pl.DataFrame(
-        schema={n: DTYPES[c.type] for n, c in raw.items()} | dict.fromkeys(made, pl.Float64)
+    return _Table(columns, raw, derived, frozenset(telling))
+
+
+def _series_table(data: DataSpec) -> _Table:
+    """What is known of a period ahead: keys, time, step, columns known ahead, attributes; and what rests on these."""
+    plan = data.observations
+    source = data.sources[plan.source or ""]
+    known = known_columns(data)
+    # A column that is derived from others, yet declared as known ahead, is brought as it stands.
+    typed = {name: source.columns.get(name) or ColumnSpec(type="float") for name in known.columns}
+    raw = {name: c for name, c in typed.items() if name not in known.derived}
+    raw[STEP] = ColumnSpec(type="integer")
+    derived = dict(known.derived)
+    for name, key in plan.attributes.items():
+        attributes = data.sources[name]
+        raw |= {c: spec for c, spec in attributes.columns.items() if c != key and c not in attributes.derive}
+        derived |= attributes.derive
+    telling = {data.label.name, data.label.column or data.label.name}
+    return _Table(raw, raw, derived, frozenset(telling), (*plan.series, plan.time or "", STEP))
+
+
+def _lags(spec: ModelSpec) -> tuple[Lag, ...]:
+    known = known_columns(spec.data)
+    ahead = {*known.columns, *known.derived}
+    return tuple(
+        Lag(name, lag.value, lag.back, lag.season, lag.by, set(columns_of(lag.value)) <= ahead)
+        for name, lag in spec.features.lags.items()
     )
-    rows, typed = _ordered(schema, {**derived, **features.rows}, telling)
-    temporal = {name for name, dtype in typed.schema.items() if dtype.is_temporal()}
-    texts = {name for name, c in columns.items() if c.type == "text"}
-    names = [*raw, *derived, *made, *features.rows]
-    candidates = tuple(
-        Feature(name, kind_of(typed.schema[name]), columns[name].values if name in columns else None)
-        for name in names
-        if name not in hidden | temporal and (name not in texts or name in features.encode)
-    )
-    needed = _reach({c.name for c in candidates}, rows)
-    times = {w.source: data.sources[w.source].time for w in windows}
-    return FeatureSet(
-        inputs=tuple(Input(name, c.type) for name, c in raw.items() if name in needed),
-        entity=entity_of(data) if windows else None,
-        times=tuple(sorted((name, time) for name, time in times.items() if time is not None)),
-        windows=windows,
-        rows=tuple(row for row in rows if row.name in needed),
-        features=candidates,
-        label=data.label.name,
-    )
+
+
+def _calendar(spec: ModelSpec) -> PeriodCalendar | None:
+    asked, plan = spec.features.calendar, spec.data.observations
+    if asked is None:
+        return None
+    days = () if asked.holidays is None else public_holidays(asked.holidays)
+    return PeriodCalendar(plan.time or "", plan.every or "", asked.parts, asked.holidays, days)
+
+
+def _plan_of(data: Mapping[str, Any]) -> SeriesPlan:
+    attributes = tuple((str(source), str(key)) for source, key in data["attributes"])
+    return SeriesPlan(**{**_tuples(data, "keys"), "attributes": attributes})
+
+
+def _tuples(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """JSON knows lists alone."""
+    return {key: tuple(value) if key in names else value for key, value in data.items()}
 
 
 def complete(
@@ -210,6 +308,8 @@ def complete(
     -------
     ``frame`` with the features' columns added; each row depends on nothing but itself and its entity's past.
     """
+    if features.series is not None:
+        return compute(_with_series(frame, features, features.series, events or {}), features)
     if features.windows:
         if features.entity is None:
             raise DataError(
@@ -220,6 +320,26 @@ def complete(
         computed = window_features(frame, events or {}, windows, features.entity, dict(features.times))
         frame = frame.with_columns(computed.get_columns())
     return compute(frame, features)
+
+
+def _with_series(
+    frame: pl.DataFrame,
+    features: FeatureSet,
+    series: SeriesPlan,
+    events: Mapping[str, pl.DataFrame | History],
+) -> pl.DataFrame:
+    """Add windows, lags and calendar to observations of series; and ``series``, the id of each row's series."""
+    columns = [frame.select(name_series(series.keys)).to_series()] if SERIES not in frame.columns else []
+    sorted_events = histories(events, features)
+    if features.windows:
+        windows = {w.name: w for w in features.windows}
+        computed = window_features(frame, sorted_events, windows, SERIES, dict(features.times), series)
+        columns += computed.get_columns()
+    if features.lags:
+        columns += lag_features(frame, sorted_events, features.lags, series).get_columns()
+    if features.calendar is not None:
+        columns += calendar_features(frame[series.time], features.calendar).get_columns()
+    return frame.with_columns(columns)
 
 
 def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
@@ -237,21 +357,37 @@ def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
     return frame
 
 
-def histories(sources: Mapping[str, pl.DataFrame], features: FeatureSet) -> dict[str, History]:
-    """Sort the events that a feature set reads once, for a server that answers many requests."""
-    times, windows = dict(features.times), {w.name: w for w in features.windows}
-    for name in features.sources:
-        if name not in sources or name not in times or features.entity is None:
+def histories(sources: Mapping[str, pl.DataFrame | History], features: FeatureSet) -> dict[str, History]:
+    """Sort the events that a feature set reads once, for a server that answers many requests.
+
+    Of series there is one history per way of grouping them, see `charter.features.series.past_name`; what is sorted
+    already is taken as it is.
+    """
+    times, series = dict(features.times), features.series
+    windows = {w.name: w for w in features.windows}
+    asked = dict.fromkeys((w.source, w.by) for w in features.windows)
+    if series is not None:
+        asked |= dict.fromkeys((series.source, lag.by) for lag in features.lags)
+    found: dict[str, History] = {}
+    for source, by in asked:
+        name = past_name(source, by)
+        given = sources.get(name, sources.get(source))
+        if given is None or source not in times or features.entity is None:
             raise DataError(
-                f"the features read the events of source {name!r}, which are not here",
-                remedy=did_you_mean(name, sources),
+                f"the features read the events of source {source!r}, which are not here",
+                remedy=did_you_mean(source, sources),
             )
-    return {
-        name: History.of(
-            sources[name], features.entity or "", times[name], columns_read(windows, name), source=name
-        )
-        for name in features.sources
-    }
+        if isinstance(given, History):
+            found[name] = given
+            continue
+        columns = set(columns_read(windows, source))
+        if series is None:
+            found[name] = History.of(given, features.entity, times[source], columns, source=source)
+            continue
+        if source == series.source:
+            columns |= lag_columns(features.lags)
+        found[name] = history_of(given, by or series.keys, times[source], columns, source=source)
+    return found
 
 
 def kind_of(dtype: pl.DataType) -> Kind:

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from charter.core.errors import DataError, PackageError, UsageError
+from charter.core.errors import DataError, UsageError
 from charter.features import selection
+from charter.features.documents import read_document
 from charter.features.encoders import (
     LARGEST,
     ONE_HOT_UP_TO,
@@ -141,16 +142,15 @@ class Preprocessor:
         PackageError
             When the data is of another schema version or damaged.
         """
-        if data.get("schema_version") != SCHEMA_VERSION:
-            raise PackageError(
-                f"preprocessor has schema version {data.get('schema_version')!r}, this Charter reads {SCHEMA_VERSION}",
-                remedy="Use the version of Charter that wrote it, or build the package again.",
-            )
-        try:
-            encoders = tuple(Encoder.from_json(e) for e in data["encoders"])
-            return cls(encoders, tuple((str(name), str(reason)) for name, reason in data["dropped"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise PackageError(f"preprocessor is damaged: {error!r}") from error
+        return read_document(
+            data,
+            "preprocessor",
+            (SCHEMA_VERSION,),
+            lambda data: cls(
+                tuple(Encoder.from_json(e) for e in data["encoders"]),
+                tuple((str(name), str(reason)) for name, reason in data["dropped"]),
+            ),
+        )
 
 
 def fit(

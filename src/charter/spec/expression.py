@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from charter.spec.functions import AGGREGATE_FUNCTIONS, ROW_FUNCTIONS
+from charter.spec.functions import AGE, AGGREGATE_FUNCTIONS, ROW_FUNCTIONS
 from charter.spec.grammar import Grammar
 from charter.spec.tokens import ExpressionError
 from charter.spec.tree import Node, Reference
@@ -33,7 +33,7 @@ class Parsed:
         word of SQL, and every number with a fraction is a double: there ``1.5`` alone would be a decimal, and
         ``1.0 / 3`` would be cut after seven digits. Tokens are separated by one space.
     columns
-        Every mention of a column, in order; `names` has each once.
+        Every mention of a column, in order, and the age that ``TREND`` reads; `names` has each once.
     functions
         Upper-case names of the functions used, each once, sorted.
     aggregates
@@ -89,7 +89,10 @@ def parse(text: str) -> Parsed:
     grammar = Grammar(text)
     root = grammar.read()
     nodes = list(root.walk())
-    mentions = sorted((n for n in nodes if n.kind == "column"), key=lambda n: n.position)
+    mentions = [Reference(n.value, n.position, n.width) for n in nodes if n.kind == "column"]
+    mentions += [
+        Reference(AGE, n.position, len("TREND")) for n in nodes if n.value == "TREND" and n.kind == "call"
+    ]
     calls = {n.value for n in nodes if n.kind == "call"}
     aggregates = any(name in AGGREGATE_FUNCTIONS for name in calls)
     if aggregates:
@@ -98,7 +101,7 @@ def parse(text: str) -> Parsed:
         text=text,
         sql=" ".join(grammar.sql),
         root=root,
-        columns=tuple(Reference(n.value, n.position, n.width) for n in mentions),
+        columns=tuple(sorted(mentions, key=lambda m: m.position)),
         functions=tuple(sorted(calls)),
         aggregates=aggregates,
     )

@@ -1,6 +1,7 @@
 """The functions that an expression may call: an allow list, with what each takes and gives.
 
-Only functions that Polars' SQL dialect has under that very name stand here; a test evaluates every one.
+Only functions that Polars' SQL dialect has under that very name stand here, and TREND, which is written out for it;
+a test evaluates every one.
 """
 
 from __future__ import annotations
@@ -94,9 +95,14 @@ AGGREGATE_FUNCTIONS: dict[str, Function] = {
         Function("STDDEV", 1, 1, ("number",), "number"),
         Function("VARIANCE", 1, 1, ("number",), "number"),
         Function("QUANTILE_CONT", 2, 2, ("number",), "number", frozenset({1})),
+        Function("TREND", 1, 1, ("number",), "number"),
     )
 }
-"""Functions over many rows, by upper-case name. `FIRST` and `LAST` follow the order of time."""
+"""Functions over many rows, by upper-case name. `FIRST` and `LAST` follow the order of time; `TREND` is the change per
+day, the slope of the least-squares line against time."""
+
+AGE = "age_days"
+"""Column that windows add: the age of an event in days at the moment of observation. `TREND` reads it."""
 
 EXTRACT_PARTS = (
     "YEAR",
@@ -150,6 +156,8 @@ OTHER_NAMES = {
     "DAY": "EXTRACT(DAY FROM x)",
     "HOUR": "EXTRACT(HOUR FROM x)",
     "DATE_PART": "EXTRACT(... FROM x)",
+    "REGR_SLOPE": "TREND(x), the change per day",
+    "SLOPE": "TREND(x), the change per day",
     "COUNT_IF": "SUM(CASE WHEN ... THEN 1 ELSE 0 END)",
     "COUNTIF": "SUM(CASE WHEN ... THEN 1 ELSE 0 END)",
 }

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from charter.core.nearest import did_you_mean
 from charter.spec.functions import (
+    AGE,
     AGGREGATE_FUNCTIONS,
     CAST_TYPES,
     EXTRACT_PARTS,
@@ -233,6 +234,7 @@ class Grammar:
             allowed = [*ROW_FUNCTIONS, *AGGREGATE_FUNCTIONS]
             hint = f"write {known}" if known else did_you_mean(name, allowed, limit=len(allowed))
             raise _fault(f"{token.value} is not a function", token, hint)
+        start = len(self.sql)
         self.take(name)
         self.take()
         if self.sees("*"):
@@ -251,6 +253,8 @@ class Grammar:
             args.append(self.inner())
         closing = self.expect(")", f"to close {name}(")
         _check_call(function, args, token)
+        if name == "TREND":
+            self.sql[start:] = _trend(self.sql[start + 2 : -1])
         return _node("call", name, tuple(args), token.position, closing.stop)
 
     def case(self) -> Node:
@@ -372,6 +376,14 @@ def _check_call(function: Function, args: list[Node], token: Token) -> None:
             raise _fault("a quantile lies between 0 and 1", arg)
         if function.name == "ROUND" and not (arg.value.isdigit() and int(arg.value) <= 15):
             raise _fault("ROUND takes 0 to 15 digits", arg)
+
+
+def _trend(value: list[str]) -> list[str]:
+    """Slope of the least-squares line against time, which age counts backwards; the ages of missing values are out."""
+    age = f'"{AGE}"'
+    known = ["CASE", "WHEN", "(", *value, ")", "IS", "NOT", "NULL", "THEN", age, "END"]
+    covariance = ["COVAR", "(", *value, ",", age, ")"]
+    return ["(", "0", "-", *covariance, "/", "VARIANCE", "(", *known, ")", ")"]
 
 
 def _sql(token: Token) -> str:

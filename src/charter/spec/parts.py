@@ -42,12 +42,15 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("data.label", "features"),
     ("features", "features"),
     ("features.windows.*.description", "words"),
+    ("features.lags.*.description", "words"),
     ("train.task", "features"),
     ("train.seed", "features"),
     ("train.split", "features"),
+    ("train.steps_per_target", "features"),
     # train
     ("train", "train"),
     ("train.split.folds", "train"),
+    ("train.split.fold_periods", "train"),
     # evaluate: what is measured
     ("evaluate", "evaluate"),
     ("purpose.today.rule", "evaluate"),
@@ -82,6 +85,8 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("stakeholders", "words"),
     ("value", "words"),
     ("value.costs.build", "words"),
+    # what is watched after release: the next pass of the monitor takes it up
+    ("monitor", "words"),
 )
 PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pattern, part in _TABLE}
 """Part by pattern; of several patterns that fit a field, the longest counts."""
@@ -107,6 +112,7 @@ _ORDERED = {
     ("data", "sources", ANY, "derive"),
     ("features", "rows"),
     ("features", "windows"),
+    ("features", "lags"),
 }
 """Mappings whose order shows in the result: the order of the model's inputs."""
 

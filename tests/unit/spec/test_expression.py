@@ -19,6 +19,7 @@ FRAME = pl.DataFrame(
         "d": [date(2020, 1, 2)] * 3,
         "order": [1, 2, 3],
         "a.b": [1, 2, 3],
+        "age_days": [3.0, 2.0, 1.0],
     }
 )
 

@@ -18,7 +18,7 @@ from charter.spec.types.data import (
     SourceSpec,
 )
 from charter.spec.types.evaluation import Beat, Budget, EvaluateSpec, Fairness, Threshold
-from charter.spec.types.features import Encoding, FeatureSpec, SelectSpec, WindowSpec
+from charter.spec.types.features import CalendarSpec, Encoding, FeatureSpec, LagSpec, SelectSpec, WindowSpec
 from charter.spec.types.framing import (
     Answer,
     Costs,
@@ -34,6 +34,7 @@ from charter.spec.types.framing import (
     Value,
 )
 from charter.spec.types.model import ModelSpec
+from charter.spec.types.monitoring import AlertSpec, AlertText, MonitorSpec
 from charter.spec.types.release import (
     SIX_STAGES,
     ApprovalPolicy,
@@ -44,7 +45,7 @@ from charter.spec.types.release import (
     LogSpec,
     ServeSpec,
 )
-from charter.spec.types.training import Search, Split, Task, TrainSpec
+from charter.spec.types.training import HoldOut, Search, Split, Task, TrainSpec
 from charter.spec.types.words import (
     SPEC_VERSION,
     Category,
@@ -63,11 +64,12 @@ from charter.spec.types.words import (
 )
 
 __all__ = [
-    "SIX_STAGES", "SPEC_VERSION", "Answer", "ApprovalPolicy", "ApprovalStage", "Approve", "Beat", "Budget",
-    "Category", "Column", "ColumnSpec", "ColumnType", "Costs", "Cutoffs", "DataSpec", "DurationText", "Encoding",
-    "EvaluateSpec", "Expression", "Fairness", "Fallback", "Feasibility", "FeatureSpec", "FeatureStoreSpec",
-    "ForeignKey", "Kpi", "Label", "LogSpec", "ModelSpec", "Money", "Name", "Need", "Observations", "Owner",
-    "Part", "PerDecision", "Policy", "Population", "Purpose", "RequirementText", "Search", "SelectSpec",
-    "Sensitivity", "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target",
-    "Task", "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "WindowSpec", "WindowText",
+    "SIX_STAGES", "SPEC_VERSION", "AlertSpec", "AlertText", "Answer", "ApprovalPolicy", "ApprovalStage",
+    "Approve", "Beat", "Budget", "CalendarSpec", "Category", "Column", "ColumnSpec", "ColumnType", "Costs",
+    "Cutoffs", "DataSpec", "DurationText", "Encoding", "EvaluateSpec", "Expression", "Fairness", "Fallback",
+    "Feasibility", "FeatureSpec", "FeatureStoreSpec", "ForeignKey", "HoldOut", "Kpi", "Label", "LagSpec",
+    "LogSpec", "ModelSpec", "Money", "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part",
+    "PerDecision", "Policy", "Population", "Purpose", "RequirementText", "Search", "SelectSpec", "Sensitivity",
+    "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target", "Task", "Threshold",
+    "Today", "TrainSpec", "Value", "VolumeText", "WindowSpec", "WindowText",
 ]  # fmt: skip
