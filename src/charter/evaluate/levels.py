@@ -190,7 +190,8 @@ def all_levels(frame: pl.DataFrame, plan: LevelPlan) -> pl.DataFrame:
     polars.DataFrame
         ``level``, ``node``, the levels' columns (null where summed over), ``as_of``, ``step``, ``target``,
         ``forecast``, ``lower``, ``upper``, ``actual`` (of a sum only where all its actuals are known) and
-        ``series_summed``; sorted by level from ``total`` to ``series``, node, origin and step. Sums of ``forecast`` are equal at all levels.
+        ``series_summed``; sorted by level from ``total`` to ``series``, node, origin and step. The sums of ``forecast``
+        are equal at all levels.
 
     Raises
     ------

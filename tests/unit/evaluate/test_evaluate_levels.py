@@ -85,7 +85,7 @@ def test_mintrace_is_chosen_when_the_base_forecasts_of_the_sums_know_more() -> N
 
 
 def test_the_series_stay_where_the_base_forecasts_of_the_sums_are_poor() -> None:
-    poor = np.exp(np.random.default_rng(4).normal(0.5, 1, 40 * 3 * 24))
+    poor = np.exp(np.random.default_rng(4).normal(-0.5, 1, 40 * 3 * 24))
     past = forecasts(range(40)).with_columns(other=pl.col("forecast") * pl.Series(poor))
     plan = plan_levels(past, LEVELS, base="other")
     assert plan.method == "bottom_up"
