@@ -115,6 +115,25 @@ def latest(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return ordered.unique(["by", "key"], keep="last").drop("part").sort("by", "key")
 
 
+def fresh(rows: pl.DataFrame, parts: Sequence[pl.DataFrame], *, dated: bool) -> pl.DataFrame:
+    """Leave out what is known already, so that importing a file twice is importing it once.
+
+    Parameters
+    ----------
+    rows
+        From `normalise`.
+    parts
+        What was imported before, in order.
+    dated
+        Whether the file says when each outcome became known. Without that, an outcome equal to the one known last is
+        no news, whenever it comes.
+    """
+    if not parts:
+        return rows
+    known = pl.concat(parts) if dated else latest(parts)
+    return rows.join(known, on=SCHEMA.names() if dated else ["by", "key", "outcome"], how="anti")
+
+
 def join(predictions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     """Add ``outcome`` and ``known_at`` to predictions, null where nothing is known.
 

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from charter.core.errors import DataError
-from charter.monitor.outcomes import OutcomeColumns, join, latest, normalise, unknown
-from charter.spec.loader import load
+from charter.monitor.outcomes import OutcomeColumns, fresh, join, latest, normalise, unknown
 from charter.spec.types import ModelSpec
 
 NOW = datetime(2026, 3, 1)  # noqa: DTZ001 - frames hold naive UTC
-SPEC = """
-name: loans
-summary: Loans.
-owner: {team: Risk, contact: risk@bank.example}
-purpose:
-  problem: Losses.
-  objective: Fewer losses.
-  decision: Call or not.
-  users: [Collections]
-  today: {process: None}
-data:
-  sources:
-    loans:
-      uri: loans.csv
-      columns:
-        id: {type: integer}
-        amount: {type: float}
-        outcome: {type: category, values: ["good", "bad"]}
-      key: [id]
-  observations: {source: loans, key: [id]}
-  label: {name: bad, column: outcome, positive: bad}
-train:
-  task: binary
-  split: {kind: random, test: 0.2}
-  learners: [lightgbm]
-"""
 
 
 @pytest.fixture
-def spec(tmp_path: Path) -> ModelSpec:
-    (tmp_path / "model.yaml").write_text(SPEC)
-    return load(tmp_path / "model.yaml").spec
+def spec(loans_spec: ModelSpec) -> ModelSpec:
+    return loans_spec
 
 
 def take(spec: ModelSpec, now: datetime = NOW, **columns: list[object]) -> pl.DataFrame:
@@ -108,3 +79,14 @@ def test_outcomes_join_by_request_or_by_entity(spec: ModelSpec) -> None:
 
 def test_a_row_twice_in_a_file_is_one(spec: ModelSpec) -> None:
     assert take(spec, id=["a", "a"], bad=["1", "1"]).height == 1
+
+
+def test_a_file_imported_twice_is_imported_once(spec: ModelSpec) -> None:
+    first = take(spec, id=["a", "b"], bad=["1", "0"])
+    again = take(spec, now=NOW.replace(day=9), id=["b", "a", "c"], bad=["0", "1", "1"])
+    assert fresh(again, [first], dated=False)["key"].to_list() == ["c/0"]
+    correction = take(spec, now=NOW.replace(day=9), id=["a"], bad=["0"])
+    assert fresh(correction, [first], dated=False).height == 1
+    dated = take(spec, id=["a"], bad=["0"], known_at=["2025-01-01"])
+    assert fresh(dated, [first], dated=True).height == 1
+    assert fresh(dated, [first, dated], dated=True).is_empty()

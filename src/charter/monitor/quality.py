@@ -1,0 +1,264 @@
+"""Quality of what was answered in a window: estimated before the outcomes are known, realised once they are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from charter.core.quantity import parse_volume
+from charter.data.metrics import Sample
+from charter.evaluate.intervals import estimate
+from charter.evaluate.resample import Draws, Part, replicate
+from charter.evaluate.types import Estimate
+from charter.framing.value import assess_value
+from charter.monitor.estimate import ESTIMABLE, Estimated, cbpe
+from charter.spec.types import ModelSpec, Value
+from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
+
+RESAMPLES = 200
+"""Enough for an interval that is looked at, few enough for a window of a million rows."""
+_NOT_WATCHED = frozenset({"net_value_per_month"})  # told as value, in the window's own volume
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the answers of a window were.
+
+    Attributes
+    ----------
+    rows
+        Answers.
+    scored
+        Answers that the model gave; the others are the fallback's.
+    due
+        Answers whose outcome should be known by now.
+    labelled
+        Answers whose outcome is known.
+    realised
+        Metric to estimate, from the labelled rows.
+    estimated
+        Metric to what was to be expected of all rows that were scored, from the scores alone; binary models.
+    expected
+        The same for the labelled rows alone: what the realised metric is held against.
+    """
+
+    rows: int
+    scored: int
+    due: int
+    labelled: int
+    positives: int | None
+    realised: Mapping[str, Estimate]
+    estimated: Mapping[str, Estimated]
+    expected: Mapping[str, Estimated]
+
+    @property
+    def maturity(self) -> float:
+        """Share of the answers whose outcome is known and whose time has passed."""
+        return self.labelled / self.rows if self.rows else 0.0
+
+    @property
+    def surprise(self) -> tuple[str, ...]:
+        """Metrics whose realised interval and expected interval do not touch: more than the inputs has changed.
+
+        With intervals at 95 % each they part by chance in about 1 case of 200.
+        """
+        found = []
+        for name, real in self.realised.items():
+            hoped = self.expected.get(name)
+            if (
+                hoped is None
+                or real.low is None
+                or real.high is None
+                or hoped.low is None
+                or hoped.high is None
+            ):
+                continue
+            if real.high < hoped.low or real.low > hoped.high:
+                found.append(name)
+        return tuple(found)
+
+
+def quality(
+    rows: pl.DataFrame,
+    spec: ModelSpec,
+    *,
+    classes: tuple[str, ...] = (),
+    calibrated: bool = True,
+    confidence: float = 0.95,
+) -> Quality:
+    """Measure a window.
+
+    Parameters
+    ----------
+    rows
+        One row per answer: ``score`` (Float64, null where the fallback answered without one; with several classes
+        ``scores``), ``flagged`` (Boolean, binary models), ``outcome`` (String, null while unknown), ``due`` (Boolean).
+    calibrated
+        Whether scores are probabilities; nothing is estimated otherwise.
+
+    Notes
+    -----
+    An outcome that is known before its time counts for nothing: what becomes known early is not a fair sample of a
+    window (a customer who leaves is known at once, one who stays is not).
+    """
+    task = spec.train.task
+    scored = rows.filter(pl.col("score").is_finite())
+    labelled = scored.filter(pl.col("outcome").is_not_null() & pl.col("due"))
+    realised = _realised(labelled, spec, classes, confidence) if labelled.height else {}
+    positives = int((labelled["outcome"] == "1").sum()) if task == "binary" else None
+    estimated: Mapping[str, Estimated] = {}
+    expected: Mapping[str, Estimated] = {}
+    if task == "binary" and calibrated and scored.height:
+        estimated = _expected(scored, spec, confidence)
+        expected = estimated if labelled.height == scored.height else _expected(labelled, spec, confidence)
+    return Quality(
+        rows=rows.height,
+        scored=scored.height,
+        due=int(rows["due"].sum()),
+        labelled=labelled.height,
+        positives=positives,
+        realised=realised,
+        estimated=estimated,
+        expected=expected,
+    )
+
+
+def watched(spec: ModelSpec) -> tuple[str, ...]:
+    """Metrics that a window is measured by: the search's, those that are required, and the task's usual ones."""
+    known = set(metrics_for(spec.train.task))
+    asked = {spec.train.search.metric or DEFAULT_METRIC[spec.train.task], *spec.evaluate.require}
+    asked |= {k.metric for k in spec.kpis.values() if k.metric is not None}
+    usual = {
+        m for m in ESTIMABLE if spec.train.task == "binary" and (m != "net_value" or spec.value is not None)
+    }
+    usual |= {"expected_calibration_error"} if spec.train.task == "binary" else known - {"net_value"}
+    needs_value = {m for m in known if m in METRICS and METRICS[m].needs == "value" and spec.value is None}
+    return tuple(sorted((asked | usual) & known - _NOT_WATCHED - needs_value))
+
+
+def _expected(rows: pl.DataFrame, spec: ModelSpec, confidence: float) -> Mapping[str, Estimated]:
+    names = [m for m in watched(spec) if m in ESTIMABLE]
+    said = rows["flagged"].cast(pl.Float64).to_numpy()
+    return cbpe(rows["score"].to_numpy(), said, value=spec.value, metrics=names, confidence=confidence)
+
+
+def _realised(
+    rows: pl.DataFrame, spec: ModelSpec, classes: tuple[str, ...], confidence: float
+) -> Mapping[str, Estimate]:
+    task = spec.train.task
+    decision: npt.NDArray[np.float64] | None = None
+    if task == "multiclass":
+        places = {name: float(i) for i, name in enumerate(classes)}
+        y = rows["outcome"].replace_strict(places, default=None, return_dtype=pl.Float64)
+        rows, y = rows.filter(y.is_not_null()), y.drop_nulls()
+        score = np.array(rows["scores"].to_list(), dtype=np.float64)
+    else:
+        y, score = rows["outcome"].cast(pl.Float64), rows["score"].to_numpy()
+    if task == "binary":
+        decision = rows["flagged"].cast(pl.Float64).to_numpy()
+    if not len(y):
+        return {}
+    sample = Sample(y.to_numpy(), score, decision, spec.value)
+    names = watched(spec)
+    draws = Draws.of(sample.n, resamples=RESAMPLES, seed=spec.train.seed)
+    (replicates,) = replicate([Part(sample, names)], draws)
+    return estimate(names, sample, replicates, draws, confidence=confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What the decisions of a window were worth, in the specification's currency.
+
+    Attributes
+    ----------
+    known
+        Sum over decisions whose outcome is known.
+    expected
+        Sum over the others, from their probabilities.
+    costs
+        Of running and training over the window.
+    alone
+        What leaving everybody alone would have been worth, known and expected.
+    case
+        What the business case counts on over leaving everybody alone, after costs, for as many decisions; None where
+        ``value.target`` or ``value.positives`` is not stated.
+    rule
+        Sum over the decisions with a known outcome, had today's rule decided; None where its inputs are not logged.
+    """
+
+    currency: str
+    decisions: int
+    known: float
+    expected: float
+    costs: float
+    alone: float
+    case: float | None
+    rule: float | None
+
+    @property
+    def net(self) -> float:
+        """Value less costs."""
+        return self.known + self.expected - self.costs
+
+    @property
+    def benefit(self) -> float:
+        """Over leaving everybody alone, after costs: what the business case speaks of."""
+        return self.net - self.alone
+
+    @property
+    def return_on_cost(self) -> float | None:
+        """Benefit per unit of cost."""
+        return self.benefit / self.costs if self.costs > 0 else None
+
+
+def worth(
+    rows: pl.DataFrame, spec: ModelSpec, *, months: float, rule: pl.Series | None = None
+) -> Worth | None:
+    """Count the money of a window; None without ``value`` or for tasks that decide nothing.
+
+    Parameters
+    ----------
+    rows
+        As in `quality`. Rows without a decision count for nothing.
+    months
+        Length of the window.
+    rule
+        Boolean, what today's rule would have decided for each row.
+    """
+    value = spec.value
+    if value is None or spec.train.task != "binary":
+        return None
+    if rule is not None:
+        rows = rows.with_columns(rule.alias("rule"))
+    decided = rows.filter(pl.col("flagged").is_not_null())
+    sure = pl.col("outcome").is_not_null() & pl.col("due")
+    known, open_ = decided.filter(sure), decided.filter(~sure & pl.col("score").is_finite())
+    actual = (known["outcome"] == "1").cast(pl.Float64).to_numpy()
+    chance = np.clip(open_["score"].to_numpy(), 0.0, 1.0)
+    nobody, none_open = np.zeros(known.height, dtype=bool), np.zeros(open_.height, dtype=bool)
+    target = assess_value(spec)
+    case = target.target.net_benefit_per_month if target is not None and target.target is not None else None
+    return Worth(
+        currency=value.currency,
+        decisions=decided.height,
+        known=_total(value, known["flagged"].to_numpy(), actual),
+        expected=_total(value, open_["flagged"].to_numpy(), chance),
+        costs=(value.costs.run_per_month + value.costs.train_per_month) * months,
+        alone=_total(value, nobody, actual) + _total(value, none_open, chance),
+        case=None if case is None else case / parse_volume(value.volume) * decided.height,
+        rule=_total(value, known["rule"].fill_null(value=False).to_numpy(), actual)
+        if rule is not None
+        else None,
+    )
+
+
+def _total(value: Value, said: npt.NDArray[np.bool_], chance: npt.NDArray[np.float64]) -> float:
+    """Sum of the worth of decisions about rows that are positive with some probability."""
+    per = value.per_decision
+    hit = np.where(said, per.true_positive, per.false_negative)
+    miss = np.where(said, per.false_positive, per.true_negative)
+    return float((chance * hit + (1 - chance) * miss).sum())
