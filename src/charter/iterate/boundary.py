@@ -59,8 +59,8 @@ def sequential_boundary(units: Floats | float, weight: float, alpha: float) -> F
 
     Notes
     -----
-    ``sqrt(2 (k + 1) / k log(sqrt(k + 1) / alpha))`` with ``k = n rho^2``: Robbins' normal mixture (1970). Its
-    supermartingale ``exp(k z^2 / (2 (k + 1))) / sqrt(k + 1)`` ever exceeds ``1 / alpha`` with probability alpha or less.
+    ``sqrt(2 (k + 1) / k log(sqrt(k + 1) / alpha))`` with ``k = n rho^2``: Robbins' normal mixture (1970), whose
+    supermartingale ``exp(k z^2 / (2 (k + 1))) / sqrt(k + 1)`` ever exceeds ``1 / alpha`` with chance alpha or less.
     With estimated variances it is asymptotic (Waudby-Smith et al., 2024): begin to look at some hundred
     units in each arm.
 
