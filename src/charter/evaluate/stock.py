@@ -165,8 +165,8 @@ def order_levels(
 
     Returns
     -------
-    Series, sorted; periods (targets), sorted, as far as ``periods`` of forecasts reach; levels in units, shape (n, t),
-    NaN where a series lacks a forecast.
+    Series, sorted; periods (targets), sorted, as far as ``periods`` of forecasts reach; levels in units, shape (n, t).
+    A period that a series has no forecast of needs no stock.
     """
     latest = (
         forecasts.sort(SERIES, "target", "step")
@@ -186,12 +186,8 @@ def order_levels(
     levels = []
     for now in range(t - costs.periods + 1):
         usable = origins[origins <= now]
-        own = (
-            cube[:, usable[-1], now : now + costs.periods].sum(axis=1) if len(usable) else np.full(n, np.nan)
-        )
-        levels.append(
-            np.where(np.isfinite(own), shape.quantile(np.nan_to_num(own), costs.service_level), np.nan)
-        )
+        own = cube[:, usable[-1], now : now + costs.periods] if len(usable) else cube[:, :0, 0]
+        levels.append(shape.quantile(np.nansum(own, axis=1), costs.service_level))
     return series, targets[: len(levels)], np.stack(levels, axis=1) if levels else np.empty((n, 0))
 
 
@@ -264,8 +260,6 @@ def compare_policies(
     sales = _matrix(sold, series, times)
     first, count = times.index(targets[0]), len(targets)
     usual = moving_average_levels(sales, first, count, costs)
-    kept = np.isfinite(levels).all(axis=1)
-    sales, levels, usual = sales[kept], levels[kept], usual[kept]
     demand = sales[:, first : first + count]
     past = np.where(
         np.isfinite(sales[:, max(first - WINDOW, 0) : first]), sales[:, max(first - WINDOW, 0) : first], 0.0
