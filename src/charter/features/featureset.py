@@ -5,6 +5,7 @@ Training, evaluation, batch and online scoring build their features by `complete
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -284,7 +285,7 @@ def _calendar(spec: ModelSpec) -> PeriodCalendar | None:
 
 def _plan_of(data: Mapping[str, Any]) -> SeriesPlan:
     attributes = tuple((str(source), str(key)) for source, key in data["attributes"])
-    return SeriesPlan(**{**_tuples(data, "keys"), "attributes": attributes})
+    return SeriesPlan(**{**_tuples(data, "keys", "known_ahead"), "attributes": attributes})
 
 
 def _tuples(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -347,11 +348,12 @@ def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
 
     Numbers are Float64, null where they have no value (a division by zero, an overflow).
     """
-    for level in _levels(features.rows):
+    for values, numbers in _levels(features.rows):
         try:
-            for step in level:
-                few = frame.height <= FEW_ROWS
-                frame = frame.with_columns_seq(step) if few else frame.with_columns(step)
+            frame = _with_columns(frame, values)
+            # A sum is finite only where all that it is made of is: most frames need no second look.
+            if not all(math.isfinite(float(frame.get_column(name).sum())) for name in numbers):
+                frame = _with_columns(frame, [_finite(name) for name in numbers])
         except pl.exceptions.PolarsError as error:
             raise DataError(f"row features cannot be computed: {str(error).splitlines()[0]}") from error
     return frame
@@ -402,32 +404,36 @@ def _expression(row: RowFeature) -> pl.Expr:
     return compiled.alias(row.name)
 
 
-@lru_cache(maxsize=256)
-def _levels(rows: tuple[RowFeature, ...]) -> tuple[tuple[tuple[pl.Expr, ...], ...], ...]:
-    """Rows that do not read each other are computed side by side: first their values, then numbers held to be finite.
+def _with_columns(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
+    few = frame.height <= FEW_ROWS
+    return frame.with_columns_seq(expressions) if few else frame.with_columns(expressions)
 
-    In two steps because Polars would evaluate the expression of a number twice: once to look, once to take.
+
+def _finite(name: str) -> pl.Expr:
+    return pl.when(pl.col(name).is_finite()).then(pl.col(name))
+
+
+@lru_cache(maxsize=256)
+def _levels(rows: tuple[RowFeature, ...]) -> tuple[tuple[tuple[pl.Expr, ...], tuple[str, ...]], ...]:
+    """Rows that do not read each other are computed side by side; with the names of those that are numbers.
+
+    What `_expression` says of each row, in two steps: first their values, then numbers held to be finite.
     """
     depth: dict[str, int] = {}
     for row in rows:
         depth[row.name] = 1 + max((depth.get(name, 0) for name in columns_of(row.expression)), default=0)
     deepest = max(depth.values(), default=0)
+    levels = [[r for r in rows if depth[r.name] == at] for at in range(1, deepest + 1)]
     return tuple(
-        tuple(step for step in _steps([r for r in rows if depth[r.name] == at]) if step)
-        for at in range(1, deepest + 1)
+        (tuple(_value(r) for r in level), tuple(r.name for r in level if r.kind == "number"))
+        for level in levels
     )
 
 
-def _steps(rows: Sequence[RowFeature]) -> tuple[tuple[pl.Expr, ...], tuple[pl.Expr, ...]]:
-    """What `_expression` says of each row, in two steps."""
-    numbers = [r.name for r in rows if r.kind == "number"]
-    values = (
-        (compile_expression(r.expression).cast(pl.Float64) if r.name in numbers else _expression(r)).alias(
-            r.name
-        )
-        for r in rows
-    )
-    return tuple(values), tuple(pl.when(pl.col(n).is_finite()).then(pl.col(n)) for n in numbers)
+def _value(row: RowFeature) -> pl.Expr:
+    if row.kind != "number":
+        return _expression(row)
+    return compile_expression(row.expression).cast(pl.Float64).alias(row.name)
 
 
 def _ordered(

@@ -204,7 +204,7 @@ def _over(values: Floats, divisor: Floats) -> Floats:
 
 _RESULTS: Mapping[str, Callable[[_State], Floats]] = {
     "COUNT": lambda s: s.count,
-    "SUM": lambda s: s.total,
+    "SUM": lambda s: np.where(s.count > 0, s.total, np.nan),
     "AVG": lambda s: _over(s.total, s.count),
     "MIN": lambda s: s.low,
     "MAX": lambda s: s.high_value,

@@ -265,6 +265,8 @@ def _features(
             left = {name: w for name, w in members.items() if name not in values}
             values |= _rolled(history, positions, as_of, left, over, periods)
     empty = high <= low
+    for column in values.values():
+        column[empty] = np.nan
     slow = {name: window for name, window in members.items() if name not in values}
     if slow:
         gathered, without = _gathered(history, low, high, moments, slow, where)
