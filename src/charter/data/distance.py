@@ -1,10 +1,12 @@
 """How far two distributions are apart: from counts by bin or category, and exactly from the values.
 
 Counts are of the same bins on both sides. From counts, the Kolmogorov-Smirnov distance is a lower bound of that of the
-values, and Wasserstein's takes the values of a bin for evenly spread over it.
+values.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +58,7 @@ def jensen_shannon(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     p, q = p / n, q / m
     middle = (p + q) / 2
     divergence = sum(float((x[x > 0] * np.log2(x[x > 0] / middle[x > 0])).sum()) for x in (p, q)) / 2
-    return max(divergence, 0.0) ** 0.5
+    return math.sqrt(max(divergence, 0.0))
 
 
 def ks_of_counts(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -92,48 +94,58 @@ def chi_square(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, int]:
     return float(((x * (m / n) ** 0.5 - y * (n / m) ** 0.5) ** 2 / (x + y)).sum()), len(x) - 1
 
 
-def pooled(a: npt.ArrayLike, b: npt.ArrayLike, least: float = 5.0) -> tuple[Floats, Floats]:
+def pooled(
+    a: npt.ArrayLike, b: npt.ArrayLike, *, ordered: bool = False, least: float = 5.0
+) -> tuple[Floats, Floats]:
     """Join the bins in which fewer than ``least`` rows are expected on the smaller side (Cochran, 1954).
+
+    Parameters
+    ----------
+    ordered
+        Join neighbours, as bins of numbers are joined; else all small ones into one.
 
     Examples
     --------
     >>> [x.tolist() for x in pooled([90, 6, 3, 1], [95, 4, 1, 0])]
     [[90.0, 6.0, 4.0], [95.0, 4.0, 1.0]]
+    >>> [x.tolist() for x in pooled([4, 3, 5, 5, 2], [4, 4, 5, 5, 1], ordered=True)]
+    [[7.0, 5.0, 7.0], [8.0, 5.0, 6.0]]
     """
     x, y = _counts(a, b)
-    share = min(x.sum(), y.sum()) / max(x.sum() + y.sum(), 1.0)
-    small = (x + y) * share < least
+    expected = (x + y) * (min(x.sum(), y.sum()) / max(x.sum() + y.sum(), 1.0))
+    small = expected < least
     if not small.any():
         return x, y
-    return (
-        np.append(x[~small], x[small].sum()),
-        np.append(y[~small], y[small].sum()),
-    )
+    if not ordered:
+        return np.append(x[~small], x[small].sum()), np.append(y[~small], y[small].sum())
+    starts, gathered = [0], 0.0
+    for i, rows in enumerate(expected[:-1]):
+        gathered += rows
+        if gathered >= least:
+            starts, gathered = [*starts, i + 1], 0.0
+    if gathered + expected[-1] < least and len(starts) > 1:
+        starts.pop()
+    return np.add.reduceat(x, starts), np.add.reduceat(y, starts)
 
 
-def wasserstein_of_counts(edges: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Area between the two cumulative shares, straight lines between the edges, in the unit of the values.
+def wasserstein_of_counts(places: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Wasserstein's first distance of counts at given places, in the unit of the places.
 
     Parameters
     ----------
-    edges
-        Shape (bins + 1,), ascending and finite: with the lowest and the highest value of both sides.
+    places
+        Where the values of each bin are taken to be, ascending, shape (bins,).
 
     Examples
     --------
-    >>> wasserstein_of_counts([0, 1, 2], [1, 0], [0, 1])
-    1.0
+    >>> wasserstein_of_counts([0, 1, 5], [1, 1, 0], [0, 1, 1])
+    2.5
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if not x.sum() or not y.sum():
         return float("nan")
-    gap = np.concatenate([[0.0], x.cumsum() / x.sum() - y.cumsum() / y.sum()])
-    left, right, width = gap[:-1], gap[1:], np.diff(np.asarray(edges, dtype=np.float64))
-    crossing = left * right < 0
-    total = np.abs(left) + np.abs(right)
-    # Where the difference changes sign inside a bin, two triangles instead of a trapezium.
-    triangles = (left**2 + right**2) / (2 * np.where(crossing, total, 1.0))
-    return float((width * np.where(crossing, triangles, total / 2)).sum())
+    gap = np.abs(x.cumsum() / x.sum() - y.cumsum() / y.sum())[:-1]
+    return float((gap * np.diff(np.asarray(places, dtype=np.float64))).sum())
 
 
 def ks_of_values(a: Floats, b: Floats) -> float:

@@ -33,8 +33,9 @@ from charter.spec.types.framing import (
     Today,
     Value,
 )
+from charter.spec.types.iteration import EffectText, ExperimentSpec, MeasureText, RedeploySpec, ReleaseSpec
 from charter.spec.types.model import ModelSpec
-from charter.spec.types.monitoring import AlertSpec, AlertText, MonitorSpec
+from charter.spec.types.monitoring import AlertSpec, AlertText, DriftSpec, MonitorSpec
 from charter.spec.types.release import (
     SIX_STAGES,
     ApprovalPolicy,
@@ -66,10 +67,11 @@ from charter.spec.types.words import (
 __all__ = [
     "SIX_STAGES", "SPEC_VERSION", "AlertSpec", "AlertText", "Answer", "ApprovalPolicy", "ApprovalStage",
     "Approve", "Beat", "Budget", "CalendarSpec", "Category", "Column", "ColumnSpec", "ColumnType", "Costs",
-    "Cutoffs", "DataSpec", "DurationText", "Encoding", "EvaluateSpec", "Expression", "Fairness", "Fallback",
-    "Feasibility", "FeatureSpec", "FeatureStoreSpec", "ForeignKey", "HoldOut", "Kpi", "Label", "LagSpec",
-    "LogSpec", "ModelSpec", "Money", "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part",
-    "PerDecision", "Policy", "Population", "Purpose", "RequirementText", "Search", "SelectSpec", "Sensitivity",
-    "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target", "Task", "Threshold",
-    "Today", "TrainSpec", "Value", "VolumeText", "WindowSpec", "WindowText",
+    "Cutoffs", "DataSpec", "DriftSpec", "DurationText", "EffectText", "Encoding", "EvaluateSpec",
+    "ExperimentSpec", "Expression", "Fairness", "Fallback", "Feasibility", "FeatureSpec", "FeatureStoreSpec",
+    "ForeignKey", "HoldOut", "Kpi", "Label", "LagSpec", "LogSpec", "MeasureText", "ModelSpec", "Money",
+    "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part", "PerDecision", "Policy", "Population",
+    "Purpose", "RedeploySpec", "ReleaseSpec", "RequirementText", "Search", "SelectSpec", "Sensitivity",
+    "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target", "Task",
+    "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "WindowSpec", "WindowText",
 ]  # fmt: skip

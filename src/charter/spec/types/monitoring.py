@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from charter.spec.alerts import AlertRule
-from charter.spec.types.words import Name, Part, Sentence, Share, Slug
+from charter.spec.types.words import Column, Name, Part, Sentence, Share, Slug
 
 
 def _rule(text: str) -> str:
@@ -32,6 +32,38 @@ class AlertSpec(Part):
     """What to do then."""
 
 
+class DriftSpec(Part):
+    """When a feature or the score is said to have drifted: large enough, not by chance, and for long enough."""
+
+    psi_warning: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """Population stability index from which a change counts as moderate."""
+    psi_critical: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    """Population stability index from which a change counts as large."""
+    ks_critical: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Kolmogorov-Smirnov distance from which a change of a number counts as large."""
+    missing_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Change of the share of missing values that counts as large."""
+    unseen_share: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Share of rows with a category that training did not see, from which it counts as large."""
+    domain_auc: Annotated[float, Field(gt=0.5, lt=1)] = 0.7
+    """ROC AUC of a classifier that tells current rows from those of training, from which the rows as a whole have
+    changed."""
+    importance_ndcg: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Agreement of the order of importance with that at training (NDCG) below which it has changed."""
+    persistence: Annotated[int, Field(ge=1, le=100)] = 2
+    """So many windows in a row must show the change."""
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Of the changes that are called significant, over all features and windows, the share that may be chance."""
+    ignore: tuple[Column, ...] = ()
+    """Features that are not judged."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DriftSpec:
+        if self.psi_warning > self.psi_critical:
+            raise ValueError("'psi_warning' must not be above 'psi_critical'")
+        return self
+
+
 class MonitorSpec(Part):
     """How the released model is watched."""
 
@@ -40,6 +72,7 @@ class MonitorSpec(Part):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     mature: Share = 0.8
     """A window is mature when so large a share of its predictions has an outcome; before, requirements do not alert."""
+    drift: DriftSpec = DriftSpec()
     alerts: dict[Name, AlertSpec] = {}
     """Beside those that follow from ``evaluate.require``, ``kpis`` and ``budget`` by themselves."""
     notify: tuple[str, ...] = ()
