@@ -34,7 +34,7 @@ def test_the_ends_are_the_order_statistics_of_the_formula(n: int, level: float, 
 
 
 def test_exchangeable_rows_are_covered_as_promised() -> None:
-    """Of m new rows the interval of ranks 3 and 57 of 59 holds a Beta-binomial(m, 54, 6) number, whatever the errors."""
+    """Of m new rows the interval of ranks 3 and 57 of 59 holds Beta-binomial(m, 54, 6), whatever the errors."""
     rng = np.random.default_rng(3)
     n, fresh, times, hits = 59, 50, 400, 0
     for _ in range(times):
