@@ -28,6 +28,8 @@ WORDS = {
     "Slug": "slug",
     "Expression": "[expression](#expressions)",
     "RequirementText": "requirement",
+    "EffectText": "change",
+    "MeasureText": "measure",
     "AlertText": "[rule](monitoring.md#rules)",
     "DurationText": "duration",
     "WindowText": "duration or `all`",
@@ -56,6 +58,8 @@ Schema.
 | duration | `250ms`, `90s`, `5m`, `12h`, `30d`, `2w` |
 | volume | `30000 per month` (day, week, month, year) |
 | requirement | a comparison with a number: `">= 0.76"`, `"<= 0.03"`, `"> 0"`, `"< 100"` |
+| change | of a metric, relative `+10%` or in its unit `-0.005` |
+| measure | a column `converted`, a ratio of sums `clicks / views`, a quantile `p95(latency_ms)` |
 | money | a number in the currency of `value.currency`; costs are negative |
 """
 

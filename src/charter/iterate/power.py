@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from charter.core.effect import Effect
 from charter.core.errors import UsageError
 from charter.iterate.boundary import fixed_boundary, planned_boundary
 from charter.iterate.multiplicity import dunnett_boundary
 
-Kind = Literal["proportion", "mean", "ratio"]
 _MOST_UNITS = 1e12
 
 
@@ -22,14 +21,13 @@ class Question:
 
     Attributes
     ----------
-    kind
-        ``proportion`` of units, ``mean`` of units, or ``ratio`` of two sums (clicks / views), per unit assigned.
     baseline
-        The metric under the control, in its unit; of a proportion between 0 and 1.
-    effect
+        The metric under the control, in its unit.
+    mde
         Smallest change that matters.
     spread
-        Standard deviation between units, mean and ratio; of a ratio as `ratio_spread` gives it.
+        Standard deviation between units, of a ratio as `ratio_spread` gives it; None for a proportion, whose spread
+        follows from the baseline.
     shares
         Share of the traffic by arm, the control first.
     alpha
@@ -42,9 +40,8 @@ class Question:
         Whether the results may be read at any time.
     """
 
-    kind: Kind
     baseline: float
-    effect: Effect
+    mde: Effect
     shares: Mapping[str, float]
     spread: float | None = None
     alpha: float = 0.05
@@ -66,24 +63,20 @@ class Question:
             )
         if not -1 < self.correlation < 1:
             raise UsageError(f"correlation {self.correlation:g} is not between -1 and 1")
-        if self.kind == "proportion":
-            if not (0 < self.baseline < 1 and 0 < self.target < 1):
-                raise UsageError(
-                    f"a proportion of {self.baseline:g} cannot change by {self.effect}",
-                    remedy="Both proportions must lie between 0 and 1.",
-                )
-        elif self.spread is None or not self.spread > 0:
+        if self.spread is None and not (0 < self.baseline < 1 and 0 < self.target < 1):
             raise UsageError(
-                f"the {self.kind} needs its standard deviation between units",
-                remedy="Take it from past data; `charter experiment analyse` prints it.",
+                f"a proportion of {self.baseline:g} cannot change by {self.mde}",
+                remedy="Both proportions lie between 0 and 1; for a mean give its standard deviation, too.",
             )
-        if self.effect.relative and self.baseline == 0:
+        if self.spread is not None and not self.spread > 0:
+            raise UsageError(f"a standard deviation of {self.spread:g} is not above 0")
+        if self.mde.relative and self.baseline == 0:
             raise UsageError("a relative effect needs a baseline that is not 0")
 
     @property
     def target(self) -> float:
         """The metric with the effect."""
-        return self.baseline + self.effect.of(self.baseline)
+        return self.baseline + self.mde.of(self.baseline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +108,7 @@ class Design:
         """Plain data."""
         asked = {
             **asdict(self.question),
-            "effect": str(self.question.effect),
+            "mde": str(self.question.mde),
             "shares": dict(self.question.shares),
         }
         return {
@@ -169,7 +162,7 @@ def design(question: Question, *, units_per_day: float | None = None) -> Design:
     Examples
     --------
     >>> two = {"control": 0.5, "treatment": 0.5}
-    >>> design(Question("proportion", 0.05, Effect.parse("+10%"), two)).units
+    >>> design(Question(0.05, Effect.parse("+10%"), two)).units
     {'control': 31234, 'treatment': 31234}
     """
     boundary = _boundary(question)
@@ -177,7 +170,7 @@ def design(question: Question, *, units_per_day: float | None = None) -> Design:
     once = _total(replace(question, sequential=False), _boundary(replace(question, sequential=False)))
     if not exact < _MOST_UNITS:
         raise UsageError(
-            f"to see {question.effect} takes {exact:.3g} units",
+            f"to see {question.mde} takes {exact:.3g} units",
             remedy="Look for a larger effect, or for a metric that varies less.",
         )
     whole = sum(question.shares.values())
@@ -197,19 +190,17 @@ def smallest_effect(question: Question, total: float) -> Effect:
     Examples
     --------
     >>> two = {"control": 0.5, "treatment": 0.5}
-    >>> round(smallest_effect(Question("proportion", 0.05, Effect.parse("+1%"), two), 62_468).size, 5)
+    >>> round(smallest_effect(Question(0.05, Effect.parse("+1%"), two), 62_468).size, 5)
     0.005
     """
     from scipy.optimize import brentq
 
-    boundary, sign = _boundary(question), question.effect.direction
-    largest = (
-        (1 - question.baseline if sign > 0 else question.baseline) if question.kind == "proportion" else 0.0
-    )
+    boundary, sign = _boundary(question), question.mde.direction
+    largest = (1 - question.baseline if sign > 0 else question.baseline) if question.spread is None else 0.0
     most = largest * (1 - 1e-9) if largest else 1e6 * (question.spread or 1.0)
 
     def gap(log_size: float) -> float:
-        tried = replace(question, effect=Effect(sign * math.exp(log_size), False))
+        tried = replace(question, mde=Effect(sign * math.exp(log_size), False))
         return math.log(_total(tried, boundary)) - math.log(total)
 
     ends = math.log(most * 1e-12), math.log(most)
@@ -229,11 +220,11 @@ def _boundary(question: Question) -> float:
 def _total(question: Question, boundary: float) -> float:
     """Units of all arms, not rounded, for the arm that needs most."""
     control, *others = (share / sum(question.shares.values()) for share in question.shares.values())
-    effect = question.effect.of(question.baseline)
+    change = question.mde.of(question.baseline)
     kept = 1 - question.correlation**2
     needed = []
     for other in others:
-        if question.kind == "proportion":
+        if question.spread is None:
             p0, p1 = question.baseline, question.target
             pooled = (control * p0 + other * p1) / (control + other)
             under_effect = p0 * (1 - p0) / control + p1 * (1 - p1) / other
@@ -247,5 +238,5 @@ def _total(question: Question, boundary: float) -> float:
         reach = boundary * math.sqrt(under_none * kept) + fixed_boundary(
             2 * (1 - question.power)
         ) * math.sqrt(under_effect * kept)
-        needed.append((reach / effect) ** 2 + small)
+        needed.append((reach / change) ** 2 + small)
     return max(needed)

@@ -35,7 +35,7 @@ class ExperimentPlan:
         Intended share by arm, the control first.
     primary
         The metric that decides.
-    effect
+    mde
         Smallest change of it that matters; None where any change in the better direction does. Its sign says which
         direction is better.
     better
@@ -58,7 +58,7 @@ class ExperimentPlan:
     arm: str
     shares: Mapping[str, float]
     primary: Measure
-    effect: Effect | None = None
+    mde: Effect | None = None
     better: float = 1.0
     guardrails: Mapping[Measure, Effect] = field(default_factory=dict)
     covariate: str | None = None
@@ -73,8 +73,8 @@ class ExperimentPlan:
             raise UsageError("an experiment has two arms at least, each with a share above 0")
         if not 0 < self.alpha < 0.5:
             raise UsageError(f"alpha is {self.alpha:g}", remedy="It lies between 0 and 0.5; usual is 0.05.")
-        if self.effect is not None and self.effect.direction != self.better:
-            raise UsageError(f"an effect of {self.effect} is not in the better direction")
+        if self.mde is not None and self.mde.direction != self.better:
+            raise UsageError(f"an effect of {self.mde} is not in the better direction")
         quantiles = [m for m in (self.primary, *self.guardrails) if m.quantile is not None]
         if self.sequential and quantiles:
             raise UsageError(
@@ -163,7 +163,7 @@ class ExperimentReport:
                 "arm": plan.arm,
                 "shares": dict(plan.shares),
                 "primary": str(plan.primary),
-                "effect": str(plan.effect) if plan.effect is not None else None,
+                "mde": str(plan.mde) if plan.mde is not None else None,
                 "better": "up" if plan.better > 0 else "down",
                 "guardrails": {str(m): str(e) for m, e in plan.guardrails.items()},
                 "covariate": plan.covariate,

@@ -74,8 +74,8 @@ def _unread(check: Check) -> Check:
 
 def _primary(plan: ExperimentPlan, effect: ArmEffect, *, total: int) -> Check:
     required = "a rise" if plan.better > 0 else "a fall"
-    if plan.effect is not None:
-        required += f", of interest from {plan.effect}"
+    if plan.mde is not None:
+        required += f", of interest from {plan.mde}"
     verdict, note = _superior(plan, effect, total)
     return Check(_name(plan, effect), observed(effect), required, verdict, note=note)
 
@@ -88,12 +88,12 @@ def _superior(plan: ExperimentPlan, effect: ArmEffect, total: int) -> tuple[Verd
     matters = _matters(plan, effect)
     if low > 0:
         if matters is not None and high < matters:
-            return Verdict.WARN, f"better, but surely by less than {plan.effect}"
+            return Verdict.WARN, f"better, but surely by less than {plan.mde}"
         return Verdict.PASS, "better"
     if high < 0:
         return Verdict.FAIL, "worse"
     if matters is not None and high < matters:
-        return Verdict.FAIL, f"no change as large as {plan.effect}; the whole interval lies below it"
+        return Verdict.FAIL, f"no change as large as {plan.mde}; the whole interval lies below it"
     told = "the data cannot tell better from worse"
     if plan.planned_units is not None and total >= plan.planned_units:
         return (
@@ -105,14 +105,14 @@ def _superior(plan: ExperimentPlan, effect: ArmEffect, total: int) -> tuple[Verd
 
 def _matters(plan: ExperimentPlan, effect: ArmEffect) -> float | None:
     """The smallest change that matters, in the metric's unit, positive."""
-    if plan.effect is None:
+    if plan.mde is None:
         return None
-    if not plan.effect.relative:
-        return abs(plan.effect.size)
+    if not plan.mde.relative:
+        return abs(plan.mde.size)
     change, value = effect.relative.value, effect.difference.value
     if change is None or value is None or change == 0:
         return None
-    return abs(plan.effect.size * value / change)
+    return abs(plan.mde.size * value / change)
 
 
 def _guardrail(plan: ExperimentPlan, measure: Measure, limit: Effect, effect: ArmEffect) -> Check:

@@ -87,6 +87,8 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("value.costs.build", "words"),
     # what is watched after release: the next pass of the monitor takes it up
     ("monitor", "words"),
+    # how one version follows another: the next experiment or comparison takes it up
+    ("release", "words"),
 )
 PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pattern, part in _TABLE}
 """Part by pattern; of several patterns that fit a field, the longest counts."""

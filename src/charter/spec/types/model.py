@@ -8,6 +8,7 @@ from charter.spec.types.data import DataSpec
 from charter.spec.types.evaluation import Budget, EvaluateSpec
 from charter.spec.types.features import FeatureSpec
 from charter.spec.types.framing import Feasibility, Kpi, Owner, Purpose, Suitability, Value
+from charter.spec.types.iteration import ReleaseSpec
 from charter.spec.types.monitoring import MonitorSpec
 from charter.spec.types.release import SIX_STAGES, ApprovalPolicy, Approve, ServeSpec
 from charter.spec.types.training import TrainSpec
@@ -35,4 +36,5 @@ class ModelSpec(Part):
     budget: Budget = Budget()
     approve: Approve = ApprovalPolicy(stages=SIX_STAGES)
     serve: ServeSpec = ServeSpec()
+    release: ReleaseSpec = ReleaseSpec()
     monitor: MonitorSpec = MonitorSpec()
