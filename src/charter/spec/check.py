@@ -5,6 +5,7 @@ from __future__ import annotations
 from charter.core.errors import Problem
 from charter.spec.checks.examiner import Examiner
 from charter.spec.checks.features import check_features
+from charter.spec.checks.iteration import check_experiment
 from charter.spec.checks.judging import check_judging, check_serving, check_training
 from charter.spec.checks.observations import check_label, check_observations, check_split
 from charter.spec.checks.sources import check_sources
@@ -32,6 +33,7 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     check_split(look)
     check_judging(look, names)
     check_serving(look, names)
+    check_experiment(look)
     return look.faults
 
 
