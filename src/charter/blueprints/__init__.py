@@ -14,3 +14,8 @@ def customer_churn() -> Traversable:
 def credit_risk() -> Traversable:
     """Folder of ``credit-risk``: which card holders will miss next month's payment."""
     return files(__package__) / "credit_risk"
+
+
+def sales_forecast() -> Traversable:
+    """Folder of ``sales-forecast``: how many packs of each juice each store sells in the next twelve weeks."""
+    return files(__package__) / "sales_forecast"

@@ -102,6 +102,17 @@ _RETAIL_ROWS = "b41b253b45caba87c4c697384ae85bd283d6d2092bd43581051bf4fd82018fc5
 _TAIWAN_ROWS = "11fee873bbed9e59902f5e3066130a838a671a5912999ec85a6ea7ef293c330a"
 _TAIWAN_ROWS_TWO_AGES_MISSING = "5007955a73bffad2199ba0634f782eb21ce9f109247fcd4a8c2ee841dc3fa7dc"
 
+_ORANGE_JUICE_ROWS = "f1b6306b9d8b57f0538d4d2460d4b54a78bc95080d5dfed9c678607fea0d062a"
+_ORANGE_JUICE_STORES_ROWS = "eda15610eeca6cb17c3d6d8522160387cef0921fe3d81bfc80f1d12dfdd748bb"
+_BAYESM = {
+    "licence": "bayesm: GPL 2 or later; the data: academic use, with acknowledgement of the James M. Kilts Center",
+    "citation": "Montgomery, A. L. (1997). Creating Micro-Marketing Pricing Strategies Using Supermarket Scanner Data. "
+    "Marketing Science 16(4), 315-337. Data: James M. Kilts Center, University of Chicago Booth School of Business; "
+    "R package bayesm, data set orangeJuice.",
+    "homepage": "https://www.chicagobooth.edu/research/kilts/research-data/dominicks",
+    "folder": "dominicks_orange_juice",
+}
+
 DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
     {
         "online-retail-ii": DatasetInfo(
@@ -147,6 +158,69 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
             ),
             note="The two sheets of the original overlap from 2010-12-01 to 2010-12-09: 22,523 lines stand twice. "
             "The official address offers an Excel workbook, which Charter does not read.",
+        ),
+        "dominicks-orange-juice": DatasetInfo(
+            name="dominicks-orange-juice",
+            title="Weekly sales of 11 brands of orange juice in 83 stores near Chicago, 1990 to 1992",
+            rows=106_139,
+            columns={
+                **dict.fromkeys(("store", "brand", "week"), "Int64"),
+                "logmove": "Float64",
+                "constant": "Int64",
+                **{f"price{i}": "Float64" for i in range(1, 12)},
+                "deal": "Int64",
+                "feat": "Float64",
+                "profit": "Float64",
+            },
+            files=("yx.parquet",),
+            known=(
+                KnownFile(
+                    "yx.parquet",
+                    "dbc31243ff94b82b89eb14704608d87cff24245002d474432f94385a5f7c6a89",
+                    _ORANGE_JUICE_ROWS,
+                ),
+            ),
+            rows_sha256=_ORANGE_JUICE_ROWS,
+            variants={},
+            places=(),
+            note="logmove is the logarithm of the units sold; week 1 begins on Thursday, 1989-09-14.",
+            **_BAYESM,
+        ),
+        "dominicks-stores": DatasetInfo(
+            name="dominicks-stores",
+            title="Who lives around, and who competes with, the 83 stores of dominicks-orange-juice",
+            rows=83,
+            columns={
+                "STORE": "Int64",
+                **dict.fromkeys(
+                    (
+                        "AGE60",
+                        "EDUC",
+                        "ETHNIC",
+                        "INCOME",
+                        "HHLARGE",
+                        "WORKWOM",
+                        "HVAL150",
+                        "SSTRDIST",
+                        "SSTRVOL",
+                        "CPDIST5",
+                        "CPWVOL5",
+                    ),
+                    "Float64",
+                ),
+            },
+            files=("storedemo.parquet",),
+            known=(
+                KnownFile(
+                    "storedemo.parquet",
+                    "79c7bd2c7168714b3e0de6a29826ce1763e96aafff02fd6b2ae5e021f65ce584",
+                    _ORANGE_JUICE_STORES_ROWS,
+                ),
+            ),
+            rows_sha256=_ORANGE_JUICE_STORES_ROWS,
+            variants={},
+            places=(),
+            **_BAYESM,
         ),
         "taiwan-default": DatasetInfo(
             name="taiwan-default",

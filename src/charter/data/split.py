@@ -16,6 +16,8 @@ from charter.spec.types import Split
 
 ROW = "__row"
 """Column with the stable id of a row, made from its key and moment."""
+SPLIT = "__split"
+"""Column with the side of a row: ``train``, ``test`` or ``unused``."""
 
 _FEWER_FOLDS = "Lower train.split.folds."
 
@@ -130,7 +132,7 @@ def folds(
             raise DataError(
                 f"{k} folds need as many groups, and {split.group} has {len(names)}", remedy=_FEWER_FOLDS
             )
-        ranked = sorted(names, key=lambda name: _hash(seed + 1, name))
+        ranked = sorted(names, key=lambda name: hash_text(seed + 1, name))
         fold_of = {name: i % k for i, name in enumerate(ranked)}
         fold = np.array([fold_of[name] for name in groups], dtype=np.int64)
     else:
@@ -138,7 +140,7 @@ def folds(
             raise DataError(f"{k} folds need as many rows, and there are {frame.height}", remedy=_FEWER_FOLDS)
         # Another seed than the split's: there, training rows are those with a large hash.
         order = np.argsort(
-            [_hash(seed + 1, row) for row in _column(frame, ROW, "a random split")], kind="stable"
+            [hash_text(seed + 1, row) for row in _column(frame, ROW, "a random split")], kind="stable"
         )
         if split.stratify:
             # Classes one after another, each in hash order: dealing out in turn gives every fold its share of each.
@@ -146,6 +148,57 @@ def folds(
         fold = np.empty(frame.height, dtype=np.int64)
         fold[order] = np.arange(frame.height) % k
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+
+
+def origin_folds(
+    origin: Indices, target: Indices, *, folds: int, periods: int, reach: int
+) -> list[tuple[Indices, Indices]]:
+    """Cut the training rows of a forecast into folds of a growing window.
+
+    A fold judges the rows of ``periods`` origins in a row, by a model of the rows whose target was known at the first
+    of them. The last fold ends with the last origin whose whole horizon lies in the training rows, so that every fold
+    judges every step.
+
+    Parameters
+    ----------
+    origin, target : ndarray of int64, shape (n,)
+        Numbers of the first period that is not known, and of the one that is forecast.
+    reach
+        Periods from the origin to the last one forecast, both counted.
+
+    Returns
+    -------
+    ``folds`` pairs of row indices (training, validation), the earliest first.
+
+    Raises
+    ------
+    DataError
+        When the periods do not suffice.
+
+    Examples
+    --------
+    >>> target = np.arange(1, 21).repeat(2)
+    >>> origin = target - np.tile([0, 1], 20)
+    >>> [(target[fit].max(), np.unique(origin[valid]).tolist()) for fit, valid in
+    ...  origin_folds(origin, target, folds=2, periods=3, reach=2)]
+    [(13, [14, 15, 16]), (16, [17, 18, 19])]
+    """
+    last = int(target.max()) - reach + 1
+    starts = [last - periods * i + 1 for i in range(folds, 0, -1)]
+    found = [
+        (np.flatnonzero(target < start), np.flatnonzero((origin >= start) & (origin < start + periods)))
+        for start in starts
+    ]
+    empty = [
+        start for start, (fit, valid) in zip(starts, found, strict=True) if not len(fit) or not len(valid)
+    ]
+    if empty:
+        raise DataError(
+            f"{folds} folds of {periods} origins, each with {reach} periods after it, need more periods than the "
+            f"{int(target.max()) - int(target.min()) + 1} that training has",
+            remedy="Lower train.split.folds or fold_periods.",
+        )
+    return found
 
 
 def _time_folds(moments: pl.Series, k: int, known_after: timedelta) -> list[tuple[Indices, Indices]]:
@@ -192,11 +245,11 @@ def _even_blocks(
 def _positions(ids: pl.Series, seed: int) -> pl.Series:
     texts = ids.fill_null("")
     distinct = texts.unique(maintain_order=True)
-    where = {text: _hash(seed, text) / 2**64 for text in distinct}
+    where = {text: hash_text(seed, text) / 2**64 for text in distinct}
     return pl.Series("position", [where[text] for text in texts], dtype=pl.Float64)
 
 
-def _hash(seed: int, text: str) -> int:
+def hash_text(seed: int, text: str) -> int:
     """64-bit BLAKE2b of seed and text: unlike a frame library's hash it is the same for ever."""
     return int.from_bytes(
         hashlib.blake2b(text.encode(), digest_size=8, key=str(seed).encode()).digest(), "big"

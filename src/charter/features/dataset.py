@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from charter.core.errors import DataError
-from charter.data.split import ROW, assign_split
+from charter.data.grid import STEP, on_grid, series_plan
+from charter.data.split import ROW, SPLIT, assign_split
 from charter.features.featureset import FeatureSet, complete, feature_set
+from charter.features.forecasts import forecast_rows
 from charter.features.observations import observe
 from charter.features.windows import AS_OF
 from charter.spec.types import ModelSpec
-
-SPLIT = "__split"
 
 
 def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple[pl.DataFrame, FeatureSet]:
@@ -32,6 +32,17 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
     """
     features = feature_set(spec)
     data, train = spec.data, spec.train
+    plan = series_plan(data)
+    if plan is not None:
+        sources = on_grid(sources, plan)
+        frame = complete(forecast_rows(sources, spec), features, sources)
+        frame = frame.with_columns(row_ids(frame, [*plan.keys, AS_OF, STEP]))
+        made = set(features.names) - {i.name for i in features.inputs}
+        narrow = [c for c in frame.columns if c in made and frame.schema[c] == pl.Float64]
+        # The model reads 32 bits; what a request brings keeps its precision, since evaluation starts from that.
+        return frame.select(ROW, SPLIT, pl.exclude(ROW, SPLIT)).cast(
+            dict.fromkeys(narrow, pl.Float32)
+        ), features
     frame = complete(observe(sources, data, train.task), features, sources)
     moving = data.observations.entity is not None
     key = [data.observations.entity or "", AS_OF] if moving else list(data.observations.key)

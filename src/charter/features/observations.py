@@ -11,6 +11,7 @@ import polars as pl
 
 from charter.core.errors import DataError
 from charter.core.nearest import did_you_mean
+from charter.data.grid import SERIES
 from charter.features.expressions import columns_of, compile_expression
 from charter.features.history import MOMENT, History, first_at_or_after
 from charter.features.labels import column_label, event_label, truth
@@ -62,8 +63,10 @@ def observe(sources: Mapping[str, pl.DataFrame], data: DataSpec, task: str | Non
 
 
 def entity_of(data: DataSpec) -> str | None:
-    """Column that joins observations and events: the entity, or the key when it is a single column."""
+    """Column that joins observations and events: the entity, the series, or the key when it is a single column."""
     plan = data.observations
+    if plan.series:
+        return SERIES
     return plan.entity or (plan.key[0] if len(plan.key) == 1 else None)
 
 

@@ -17,8 +17,10 @@ from charter.spec.parts import spec_digest
 from charter.spec.types import Label, ModelSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
+    from charter.data.grid import SeriesPlan
     from charter.features.featureset import FeatureSet
     from charter.train.types import Trained
 
@@ -128,7 +130,7 @@ def features(ctx: Context, done: Done) -> Output:
 def _learnable(known: pl.DataFrame, spec: ModelSpec) -> None:
     """Refuse training rows in which there is nothing to tell apart, before time is spent on them."""
     label = spec.data.label.name
-    if spec.train.task == "regression":
+    if spec.train.task in ("regression", "forecast"):
         return
     counts = known[label].value_counts().sort("count", label, descending=[True, False])
     rarest, fewest = counts.row(-1)
@@ -147,6 +149,7 @@ def _learnable(known: pl.DataFrame, spec: ModelSpec) -> None:
 
 def train(ctx: Context, done: Done) -> Output:
     """Search, fit, calibrate and export; the result is a bundle that a `Scorer` loads."""
+    from charter.data.grid import series_plan
     from charter.data.split import folds
     from charter.features.featureset import FeatureSet
     from charter.registry.environment import code_version, environment
@@ -160,13 +163,17 @@ def train(ctx: Context, done: Done) -> Output:
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
     dataset = read_frame(ctx.blobs, tree, "dataset.parquet")
     rows = training_rows(dataset, label, "train")
-    cut = folds(
-        rows,
-        spec.train.split,
-        rows[label].to_numpy(),
-        spec.train.seed,
-        known_after=known_after(spec.data.label),
-    )
+    plan = series_plan(spec.data)
+    if plan is not None:
+        cut = _origin_folds(rows, plan, spec)
+    else:
+        cut = folds(
+            rows,
+            spec.train.split,
+            rows[label].to_numpy(),
+            spec.train.seed,
+            known_after=known_after(spec.data.label),
+        )
     with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
         kept = tracker if ctx.tracked else None
         trained = fit(
@@ -216,6 +223,23 @@ def train(ctx: Context, done: Done) -> Output:
             "parity": dict(trained.parity),
             "run": trained.run,
         },
+    )
+
+
+def _origin_folds(
+    rows: pl.DataFrame, plan: SeriesPlan, spec: ModelSpec
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    import polars as pl
+
+    from charter.data.split import origin_folds
+
+    split, number = spec.train.split, plan.grid.number
+    return origin_folds(
+        rows.select(number(pl.col("as_of"))).to_series().to_numpy(),
+        rows.select(number(pl.col(plan.time))).to_series().to_numpy(),
+        folds=split.folds,
+        periods=split.fold_periods,
+        reach=plan.reach,
     )
 
 

@@ -34,7 +34,7 @@ def evaluate(ctx: Context, done: Done) -> Output:
     from charter.serve.scorer import Scorer
 
     spec, label = ctx.spec, ctx.spec.data.label.name
-    entity = spec.data.observations.entity
+    entity = "series" if spec.data.observations.series else spec.data.observations.entity
     dataset = read_frame(ctx.blobs, done.output(Stage.FEATURES), "dataset.parquet")
     rows = training_rows(dataset, label, "test")
     oof = read_frame(ctx.blobs, done.output(Stage.TRAIN), "oof.parquet")
@@ -97,8 +97,13 @@ def _scores(scored: pl.DataFrame, task: str) -> np.ndarray:
 
 
 def _history(ctx: Context, done: Done) -> dict[str, pl.DataFrame] | None:
-    """Events that an entity model looks back on; None for one row per observation."""
-    return dict(snapshot_frames(ctx, done)) if ctx.spec.data.observations.entity is not None else None
+    """Events or series that the model looks back on; None for one row per observation."""
+    return dict(snapshot_frames(ctx, done)) if _looks_back(ctx.spec) else None
+
+
+def _looks_back(spec: ModelSpec) -> bool:
+    """Whether an answer rests on what happened before: of an entity, or of a series."""
+    return spec.data.observations.entity is not None or bool(spec.data.observations.series)
 
 
 def _baselines(
@@ -106,12 +111,13 @@ def _baselines(
 ) -> dict[str, dict[str, np.ndarray | None]]:
     """Answer the held-out rows by what needs no learning: all alike, and by today's rule."""
     from charter.train.baseline import constants, rule, share
+    from charter.train.units import learned_task
 
     spec, y = ctx.spec, known[ctx.spec.data.label.name].to_numpy()
     if spec.train.task == "binary":
         found = constants(y, rows.height)
     else:
-        found = {"no model": share(y, rows.height, task=spec.train.task)}
+        found = {"no model": share(y, rows.height, task=learned_task(spec.train.task))}
     today = spec.purpose.today
     if today.rule is not None:
         found["rule today"] = rule(rows, today.rule, today.score)
@@ -131,7 +137,7 @@ def _measure(ctx: Context, done: Done, scorer: Scorer, rows: pl.DataFrame, folde
         str(folder / "bundle"),
         str(folder / "requests.parquet"),
     ]
-    if ctx.spec.data.observations.entity is not None:
+    if _looks_back(ctx.spec):
         snapshot = ctx.blobs.tree(done.output(Stage.SNAPSHOT))
         for name in ctx.spec.data.sources:
             command += ["--history", f"{name}={local_copy(ctx, snapshot[f'{name}.parquet'], folder)}"]

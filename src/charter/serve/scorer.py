@@ -27,6 +27,7 @@ from charter.serve.past import Past
 from charter.serve.ranges import SeenRanges
 from charter.serve.reasons import TopReasons
 from charter.serve.scored import Numbers, Scored, stack
+from charter.serve.series import SeriesPast
 from charter.serve.types import AS_OF, DecisionRules, Reason, Scalar
 from charter.serve.values import DTYPES
 from charter.train.calibrate import Calibration
@@ -84,6 +85,10 @@ class Scorer:
         ]
         self._fallback_rule = _compile_rule(self.rules.fallback)
         self.lookup = lookup
+        self.series: SeriesPast | None = None
+        if self.signature.series is not None:
+            self.series = SeriesPast(self.signature.series, _frames(history or {}))
+            history = self.series.sources
         self._events = _histories(history or {}, self._features) if lookup is None else {}
         self._past: Past | Lookup | None = lookup
         if lookup is None and self.signature.entity:
@@ -246,6 +251,8 @@ class Scorer:
     def _inputs(self, frame: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
         if frame.schema != self._schema:
             frame = self._conform(frame)
+        if self.series is not None:
+            return self.series.fill(frame)
         if self._past is not None and frame[AS_OF].null_count():
             moment = (now or self._clock.now()).replace(tzinfo=None)
             frame = frame.with_columns(pl.col(AS_OF).fill_null(pl.lit(moment, dtype=pl.Datetime("us"))))
@@ -269,6 +276,8 @@ class Scorer:
             raise DataError(f"{self.bundle.name}: {str(error).splitlines()[0]}") from error
 
     def _compute(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        if self.series is not None:
+            inputs = self.series.locate(inputs)
         if self.lookup is not None:
             return compute(self.lookup.join(inputs), self._features)
         return complete(inputs, self._features, self._events)
@@ -304,7 +313,7 @@ class Scorer:
         if best is not None:
             names: list[str] = [self.bundle.classes[i] for i in best.tolist()]
             return list(names), list(names)
-        if self.bundle.task == "regression":
+        if self.bundle.task in ("regression", "forecast"):
             return [s if np.isfinite(s) else None for s in score.tolist()], [None] * len(score)
         return decide_binary(score, self.rules.threshold, self.bundle.classes)
 
@@ -316,8 +325,9 @@ class Scorer:
             for words, rule in self._contract:
                 held = derived.select(rule.cast(pl.Boolean).fill_null(False)).to_series().to_numpy()
                 yield from ((row, words) for row in np.flatnonzero(~held).tolist())
-        if self._past is not None:
-            yield from self._past.warn(inputs)
+        past = self.series or self._past
+        if past is not None:
+            yield from past.warn(inputs)
 
     def wanted(
         self, flagged: npt.NDArray[np.bool_], explain: bool | npt.NDArray[np.bool_]
@@ -371,6 +381,10 @@ class Scorer:
         for name, text in self.signature.derive.items():
             inputs = inputs.with_columns(compile_expression(text).alias(name))
         return inputs
+
+
+def _frames(history: Mapping[str, pl.DataFrame | History]) -> dict[str, pl.DataFrame]:
+    return {name: h.frame if isinstance(h, History) else h for name, h in history.items()}
 
 
 def _histories(history: Mapping[str, pl.DataFrame | History], features: FeatureSet) -> dict[str, History]:

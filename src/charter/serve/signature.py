@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from charter.core.quantity import parse_duration
+from charter.data.grid import SeriesPlan, series_plan
 from charter.features.featureset import FeatureSet, feature_set
 from charter.features.windows import columns_read
 from charter.serve.types import AS_OF, Entity, EventSource, Input, Scalar, Signature
 from charter.spec.expression import parse
+from charter.spec.scope import known_columns
+from charter.spec.types import ColumnSpec
 
 if TYPE_CHECKING:
-    from charter.spec.types import ColumnSpec, ModelSpec, SourceSpec
+    from charter.spec.types import ModelSpec, SourceSpec
 
 MAX_SEEN_VALUES = 1000
 """A column with more distinct values than this has no list of seen categories, so nothing is ever unseen there."""
@@ -47,6 +50,9 @@ def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | Non
     if "__split" in frame.columns:
         frame = frame.filter(pl.col("__split") == "train")
     features = feature_set(spec)
+    plan = series_plan(spec.data)
+    if plan is not None:
+        return _series_signature(spec, features, plan, frame)
     observations = spec.data.observations
     source = spec.data.sources[observations.source] if observations.source is not None else None
     columns = _fallback_needs(spec, source)
@@ -67,6 +73,27 @@ def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | Non
     asked = [i for i in (_whom(spec, features.entity), _when(spec)) if i.name not in known]
     entity = Entity(features.entity, _event_sources(spec, features))
     return Signature((*asked, *inputs), derive, entity, rules)
+
+
+def _series_signature(
+    spec: ModelSpec, features: FeatureSet, plan: SeriesPlan, frame: pl.DataFrame
+) -> Signature:
+    """A request about a series: which one, from when on, which period, and what is known of that ahead."""
+    source = spec.data.sources[plan.source]
+    columns = known_columns(spec.data).columns
+    read = {i.name for i in features.inputs}
+    always = {*plan.keys, plan.time}
+    # A derived column has no contract; a key is then text, and the time a date.
+    contracts = {n: ColumnSpec(type="category") for n in plan.keys} | {plan.time: ColumnSpec(type="date")}
+    contracts |= source.columns
+    asked = [_input(n, contracts[n], frame) for n in columns if n in contracts and (n in read or n in always)]
+    when = Input(
+        AS_OF,
+        "datetime",
+        nullable=True,
+        description=f"first {plan.every} that is not known; the one after the last known when left out",
+    )
+    return Signature((*asked[: len(plan.keys)], when, *asked[len(plan.keys) :]), series=plan)
 
 
 def _fallback_names(spec: ModelSpec) -> set[str]:

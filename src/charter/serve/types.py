@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from charter.data.grid import SeriesPlan
+
 Scalar = str | int | float | bool | None
 """A value of a request or of a feature. Dates are ISO text in JSON."""
 
@@ -127,12 +129,15 @@ class Signature:
         None for models without windows.
     rules
         What the contract says across columns, as far as the inputs can tell: words to an expression that is to be true.
+    series
+        Of forecasts: what the series are.
     """
 
     inputs: tuple[Input, ...]
     derive: Mapping[str, str] = field(default_factory=dict)
     entity: Entity | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
+    series: SeriesPlan | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,6 +151,7 @@ class Signature:
             "derive": [[name, text] for name, text in self.derive.items()],
             "entity": self.entity.to_json() if self.entity else None,
             "rules": dict(self.rules),
+            **({"series": self.series.to_json()} if self.series is not None else {}),
         }
 
     @classmethod
@@ -153,7 +159,9 @@ class Signature:
         """Inverse of `to_json`."""
         entity = Entity.from_json(data["entity"]) if data.get("entity") else None
         derive = dict(data.get("derive") or [])
-        return cls(tuple(Input.from_json(i) for i in data["inputs"]), derive, entity, data.get("rules") or {})
+        series = SeriesPlan.from_json(data["series"]) if data.get("series") else None
+        inputs = tuple(Input.from_json(i) for i in data["inputs"])
+        return cls(inputs, derive, entity, data.get("rules") or {}, series)
 
 
 @dataclass(frozen=True, slots=True)

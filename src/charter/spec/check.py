@@ -8,6 +8,7 @@ from charter.spec.checks.features import check_features
 from charter.spec.checks.iteration import check_experiment
 from charter.spec.checks.judging import check_judging, check_serving, check_training
 from charter.spec.checks.observations import check_label, check_observations, check_split
+from charter.spec.checks.series import check_series
 from charter.spec.checks.sources import check_sources
 from charter.spec.faults import Fault
 from charter.spec.scope import scope
@@ -27,6 +28,7 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     names = scope(spec)
     check_sources(look)
     check_observations(look)
+    check_series(look, names)
     check_label(look)
     check_features(look, names)
     check_training(look, names)

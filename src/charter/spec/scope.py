@@ -9,7 +9,10 @@ from charter.spec.checks.examiner import source_kinds
 from charter.spec.checks.kinds import kind_of
 from charter.spec.expression import ExpressionError, parse
 from charter.spec.functions import Kind
-from charter.spec.types import ModelSpec, SourceSpec
+from charter.spec.types import DataSpec, ModelSpec, SourceSpec
+
+SERIES_COLUMNS = ("series", "step")
+"""Columns that Charter gives to observations of series: the series' name, and how many steps ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,54 @@ class Scope:
         return {name: kind for name, kind in self.columns.items() if name not in away}
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a period that is forecast, besides its attributes.
+
+    Attributes
+    ----------
+    columns
+        Columns of the observed source: those that name the series, the time, and those known ahead.
+    derived
+        The source's derived columns that rest on these alone, with their expressions, in order.
+    """
+
+    columns: tuple[str, ...]
+    derived: dict[str, str]
+
+
+def known_columns(data: DataSpec) -> Known:
+    """What of the observed source is known of a period ahead; for observations of series."""
+    plan = data.observations
+    source = data.sources.get(plan.source or "")
+    columns = tuple(dict.fromkeys((*plan.series, *filter(None, (plan.time,)), *plan.known_ahead)))
+    derived: dict[str, str] = {}
+    for name, text in (source.derive if source is not None else {}).items():
+        try:
+            if name not in columns and set(parse(text).names) <= {*columns, *derived}:
+                derived[name] = text
+        except ExpressionError:
+            continue
+    return Known(columns, derived)
+
+
 def scope(spec: ModelSpec) -> Scope:
     """Collect the names of a specification; unknown sources and broken expressions are passed over."""
     observations = spec.data.observations
     source = spec.data.sources.get(observations.source or "")
     base: dict[str, Kind] = source_kinds(source) if source is not None else {}
+    if observations.series:
+        base = _series_base(spec, base)
     keys = set(observations.key) if observations.source is not None else set()
+    if observations.series:
+        keys.add(SERIES_COLUMNS[0])
     times = {observations.time} if observations.time is not None else set()
     if source is not None and source.time is not None:
         times.add(source.time)
     if observations.entity is not None:
         keys.add(observations.entity)
         base[observations.entity] = _entity_kind(spec)
+    if observations.entity is not None or observations.series:
         for name in window_features(spec):
             base[name] = "number"
     label = {spec.data.label.name}
@@ -87,6 +126,18 @@ def derived_from(source: SourceSpec, column: str) -> set[str]:
         except ExpressionError:
             continue
     return tainted
+
+
+def _series_base(spec: ModelSpec, kinds: dict[str, Kind]) -> dict[str, Kind]:
+    """Columns of an observation of a series, before windows."""
+    data = spec.data
+    known = known_columns(data)
+    base: dict[str, Kind] = {name: kinds[name] for name in (*known.columns, *known.derived) if name in kinds}
+    for name, key in data.observations.attributes.items():
+        source = data.sources.get(name)
+        if source is not None:
+            base |= {c: kind for c, kind in source_kinds(source).items() if c != key}
+    return {**base, SERIES_COLUMNS[0]: "text", SERIES_COLUMNS[1]: "number"}
 
 
 def _entity_kind(spec: ModelSpec) -> Kind:

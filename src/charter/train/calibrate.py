@@ -1,4 +1,7 @@
-"""Turns scores into probabilities. Fitting needs SciPy; applying needs NumPy alone, as serving has no more."""
+"""Turns scores into probabilities, and forecasts into the label's unit.
+
+Fitting needs SciPy; applying needs NumPy alone, as serving has no more.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class Calibration:
     ----------
     kind
         ``none``: the score as it is. ``sigmoid``: ``1 / (1 + exp(-(a x logit(score) + b)))``. ``isotonic``: linear
-        between the points (``x``, ``y``), constant outside.
+        between the points (``x``, ``y``), constant outside. Of forecasts: ``log1p``: ``max(a x exp(score) - 1, 0)``.
+        ``at_least_zero``: ``max(score, 0)``.
     """
 
     kind: str = "none"
@@ -42,6 +46,10 @@ class Calibration:
                 return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
             case "sigmoid":
                 return {"kind": self.kind, "a": self.a, "b": self.b}
+            case "log1p":
+                return {"kind": self.kind, "a": self.a}
+            case "at_least_zero":
+                return {"kind": self.kind}
             case _:
                 return {"kind": "none"}
 
@@ -53,9 +61,14 @@ class Calibration:
             return cls(kind, x=tuple(data["x"]), y=tuple(data["y"]))
         if kind == "sigmoid":
             return cls(kind, a=float(data["a"]), b=float(data["b"]))
+        if kind == "log1p":
+            return cls(kind, a=float(data["a"]))
+        if kind == "at_least_zero":
+            return cls(kind)
         if kind == "none":
             return cls()
-        raise UsageError(f"calibration: kind {kind!r} is not known; allowed: none, sigmoid, isotonic")
+        known = "none, sigmoid, isotonic, log1p, at_least_zero"
+        raise UsageError(f"calibration: kind {kind!r} is not known; allowed: {known}")
 
 
 def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np.ndarray:
@@ -66,7 +79,7 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
     calibration
         Or its `Calibration.to_json`.
     score : ndarray of float, shape (n,) or, with ``kind`` none only, (n, k)
-        Between 0 and 1; NaN stays NaN.
+        Between 0 and 1, of forecasts any number; NaN stays NaN.
 
     Returns
     -------
@@ -82,6 +95,10 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
     score = np.asarray(score, dtype=np.float64)
     if calibration.kind == "none":
         return score
+    if calibration.kind == "log1p":
+        return np.maximum(calibration.a * np.exp(score) - 1.0, 0.0)
+    if calibration.kind == "at_least_zero":
+        return np.maximum(score, 0.0)
     if calibration.kind == "sigmoid":
         return np.asarray(1.0 / (1.0 + np.exp(-(calibration.a * _logit(score) + calibration.b))))
     x, y = np.array(calibration.x), np.array(calibration.y)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from charter.core.errors import DataError
+from charter.train.calibrate import Calibration, apply
 from charter.train.imbalance import balance, class_weights
 from charter.train.ports import Fitted, Learner, Params, Validation
 
@@ -31,6 +32,10 @@ class Fold:
         Weights under which early stopping watches the validation rows; as lopsided as the training.
     monotone
         Direction per matrix column.
+    calibration
+        Turns what a model says into the label's unit, for measuring.
+    actual
+        Labels of the validation rows, in that unit; ``y_valid`` unless the label was transformed.
     memo
         Scratch space of the learners, by name.
     """
@@ -44,6 +49,8 @@ class Fold:
     seen: int
     watch_weight: np.ndarray | None
     monotone: tuple[int, ...]
+    actual: np.ndarray
+    calibration: Calibration = field(default_factory=Calibration)
     memo: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def fit(
@@ -65,6 +72,10 @@ class Fold:
             memo=self.memo.setdefault(learner.name, {}),
         )
 
+    def judge(self, fitted: Fitted) -> np.ndarray:
+        """Answers for the validation rows, in the label's unit."""
+        return apply(self.calibration, fitted.predict(self.X_valid))
+
 
 def make_fold(
     X: np.ndarray,
@@ -79,8 +90,17 @@ def make_fold(
     monotone: Sequence[int],
     seed: int,
     groups: np.ndarray | None = None,
+    weights: tuple[np.ndarray, np.ndarray] | None = None,
+    calibration: Calibration | None = None,
 ) -> Fold:
     """Balance the training rows and check that the fold can be learned from and judged by.
+
+    Parameters
+    ----------
+    weights
+        Of training and validation rows, for tasks without classes.
+    calibration
+        The way from what is learned, which ``y`` and ``y_valid`` are, to the label's unit.
 
     Raises
     ------
@@ -99,4 +119,8 @@ def make_fold(
             )
     fit_X, fit_y, weight = balance(X, y, imbalance, seed=seed, groups=groups)
     watch = None if imbalance == "none" else class_weights(y_valid)
-    return Fold(fit_X, fit_y, weight, X_valid, y_valid, rows, len(y), watch, tuple(monotone))
+    if weights is not None:
+        weight, watch = weights
+    back = calibration if calibration is not None else Calibration()
+    actual = apply(back, y_valid) if back.kind != "none" else y_valid
+    return Fold(fit_X, fit_y, weight, X_valid, y_valid, rows, len(y), watch, tuple(monotone), actual, back)

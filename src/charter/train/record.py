@@ -33,6 +33,7 @@ _MEASURED = {
     "binary": ("roc_auc", "average_precision", "log_loss", "brier_score", "expected_calibration_error"),
     "multiclass": ("log_loss", "accuracy", "balanced_accuracy", "macro_f1"),
     "regression": ("mean_absolute_error", "root_mean_squared_error", "r2"),
+    "forecast": ("wmape", "bias", "root_mean_squared_error"),
 }
 
 
@@ -75,7 +76,7 @@ def run_record(
     }
     if plan.task == "binary":
         documents["curves.json"] = curves(y, score)
-    if plan.task != "regression":
+    if plan.task not in ("regression", "forecast"):
         documents["confusion_matrix.json"] = confusion_matrix(y, score)
     return RunRecord(
         name=f"{spec.name} {outcome.learner}",

@@ -12,6 +12,7 @@ from charter.core import plugins
 from charter.core.errors import DataError, UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.data import metrics
+from charter.data.grid import SERIES
 from charter.features import preprocess
 from charter.features.featureset import FeatureSet
 from charter.features.preprocess import Preprocessor
@@ -25,6 +26,7 @@ from charter.train.ports import Fitted, Learner, NoTracker, Tracker
 from charter.train.record import Outcome, run_record
 from charter.train.search import best, measure, search
 from charter.train.types import Trained
+from charter.train.units import corrected, learned_task, plain, row_weights, transformed
 
 PARITY_LIMIT = 1e-5
 PARITY_ROWS = 5000
@@ -72,8 +74,10 @@ def train(
     progress = progress if progress is not None else NoProgress()
     plan, label = spec.train, spec.data.label.name
     metric = plan.search.metric or DEFAULT_METRIC[plan.task]
-    y, classes = encode_label(dataset[label], plan.task)
-    learners = load_learners(plan.learners, task=plan.task, monotone=bool(plan.monotone))
+    task = learned_task(plan.task)
+    units, classes = encode_label(dataset[label], task)
+    y = transformed(plan.transform, units)
+    learners = load_learners(plan.learners, task=task, monotone=bool(plan.monotone))
     _refuse_contradictions(spec)
     groups = _groups(dataset, spec)
 
@@ -84,7 +88,7 @@ def train(
         progress.advance()
     progress.finish()
     candidates = search(
-        ready, learners, task=plan.task, metric=metric, trials=plan.search.trials, seed=plan.seed,
+        ready, learners, task=task, metric=metric, trials=plan.search.trials, seed=plan.seed,
         value=spec.value, progress=progress,
     )  # fmt: skip
     winner = best(candidates, metric)
@@ -94,9 +98,10 @@ def train(
     fixed = learner.settle(winner.fold_params, 1.0)
     parts, fold_scores = [], []
     for number, fold in enumerate(ready):
-        fitted = fold.fit(learner, fixed, seed=plan.seed, task=plan.task)
+        fitted = fold.fit(learner, fixed, seed=plan.seed, task=task)
         raw = fitted.predict(fold.X_valid).astype(np.float32).astype(np.float64)
-        fold_scores.append(measure(metric, fold.y_valid, raw, spec.value, f"fold {number}"))
+        answers = calibrate.apply(fold.calibration, raw)
+        fold_scores.append(measure(metric, fold.actual, answers, spec.value, f"fold {number}"))
         parts.append((fold.rows, np.full(len(fold.rows), number, np.int32), raw))
         progress.advance()
     rows, fold_of, raw = _in_order(parts)
@@ -104,12 +109,16 @@ def train(
 
     progress.start("fitting the final model")
     comparable = _comparable(raw, y, rows, fold_of, spec)
-    calibration = calibrate.fit(plan.calibrate, comparable, y[rows])
+    if plan.task == "forecast":
+        calibration = corrected(plan.transform, comparable, units[rows])
+    else:
+        calibration = calibrate.fit(plan.calibrate, comparable, y[rows])
     preprocessor, X = preprocess.fit_transform(
-        dataset, y, feature_set, spec.features, plan.task, seed=plan.seed, folds=groups
+        dataset, y, feature_set, spec.features, task, seed=plan.seed, folds=groups
     )
     growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
     fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec))
+    weight = row_weights(dataset, spec) if plan.weight is not None else weight
     model = learner.fit(
         fit_X,
         fit_y,
@@ -117,11 +126,11 @@ def train(
         params=learner.settle(winner.fold_params, max(growth, 1.0)),
         seed=plan.seed,
         monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
-        task=plan.task,
+        task=task,
     )
     onnx = model.to_onnx(preprocessor.names)
     compared = X if parity_rows is None or not parity_rows.height else preprocessor.transform(parity_rows)
-    parity = measure_parity(model, onnx, compared, plan.task, calibration)
+    parity = measure_parity(model, onnx, compared, task, calibration)
     progress.finish(
         f"{learner.name}, trained and exported differ by at most {parity['max_abs_difference']:.1e}"
     )
@@ -143,13 +152,13 @@ def train(
         metric=metric,
         value=math.fsum(fold_scores) / len(fold_scores),
         fold_values=tuple(fold_scores),
-        baselines=_baselines(dataset.select(pl.all().gather(rows)), y, rows, metric, spec),
+        baselines=_baselines(dataset.select(pl.all().gather(rows)), units, rows, metric, spec),
         candidates=tuple(candidates),
         importance=_importance(model, preprocessor),
         parity=parity,
     )
     record = run_record(
-        spec, outcome, y=y[rows], score=scored, rows=dataset.height, columns=len(preprocessor.names)
+        spec, outcome, y=units[rows], score=scored, rows=dataset.height, columns=len(preprocessor.names)
     )
     run = (tracker if tracker is not None else NoTracker()).record(record)
     return Trained(
@@ -299,9 +308,9 @@ def _refuse_contradictions(spec: ModelSpec) -> None:
             "train.monotone: with several classes no score can only rise",
             remedy="Remove the constraints.",
         )
-    if plan.task == "regression" and plan.imbalance != "none":
+    if plan.task in ("regression", "forecast") and plan.imbalance != "none":
         raise UsageError(
-            f"train.imbalance: {plan.imbalance} is about classes, a regression has none",
+            f"train.imbalance: {plan.imbalance} is about classes, a {plan.task} has none",
             remedy="Use 'imbalance: none'.",
         )
 
@@ -309,6 +318,8 @@ def _refuse_contradictions(spec: ModelSpec) -> None:
 def _groups(dataset: pl.DataFrame, spec: ModelSpec) -> np.ndarray | int:
     """Folds for target encoding inside training rows: rows of one entity or group stay together."""
     name = spec.train.split.group or spec.data.observations.entity
+    if spec.data.observations.series:
+        name = SERIES
     if name is None or name not in dataset.columns:
         return 5
     _, codes = np.unique(
@@ -328,13 +339,14 @@ def _prepare(
     feature_set: FeatureSet,
     spec: ModelSpec,
 ) -> Fold:
-    plan = spec.train
+    plan, task = spec.train, learned_task(spec.train.task)
+    weighed = row_weights(dataset[fit_rows], spec), row_weights(dataset[valid_rows], spec)
     preprocessor, X = preprocess.fit_transform(
         dataset[fit_rows],
         y[fit_rows],
         feature_set,
         spec.features,
-        plan.task,
+        task,
         seed=plan.seed + number,
         folds=groups if isinstance(groups, int) else groups[fit_rows],
     )
@@ -345,11 +357,13 @@ def _prepare(
         y[valid_rows],
         np.asarray(valid_rows),
         number=number,
-        task=plan.task,
+        task=task,
         imbalance=plan.imbalance,
         monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
         seed=plan.seed + number,
         groups=_protected(dataset[fit_rows], spec),
+        weights=None if weighed[0] is None or weighed[1] is None else (weighed[0], weighed[1]),
+        calibration=plain(plan.transform, plan.task),
     )
 
 
@@ -385,7 +399,7 @@ def _in_order(
 def _baselines(
     judged: pl.DataFrame, y: np.ndarray, rows: np.ndarray, metric: str, spec: ModelSpec
 ) -> dict[str, float | None]:
-    answers = {"no model": baseline.share(y, len(rows), task=spec.train.task)}
+    answers = {"no model": baseline.share(y, len(rows), task=learned_task(spec.train.task))}
     today = spec.purpose.today
     if today.rule is not None and spec.train.task == "binary":
         answers["rule today"] = baseline.rule(judged, today.rule, today.score)

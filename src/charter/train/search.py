@@ -200,7 +200,7 @@ def _try(
     pruned = False
     for step, fold in enumerate(folds):
         fitted = fold.fit(learner, params, seed=seed, task=task, watch=metric)
-        scores.append(measure(metric, fold.y_valid, fitted.predict(fold.X_valid), value, f"fold {step}"))
+        scores.append(measure(metric, fold.actual, fold.judge(fitted), value, f"fold {step}"))
         in_force.append(fitted.params)
         trial.report(_mean(scores), step)
         if step + 1 < len(folds) and trial.should_prune():

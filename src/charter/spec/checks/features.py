@@ -34,7 +34,8 @@ def check_features(look: Examiner, scope: Scope) -> None:
 
 def _check_windows(look: Examiner) -> None:
     features = look.spec.features
-    if features.windows and look.spec.data.observations.entity is None:
+    observations = look.spec.data.observations
+    if features.windows and observations.entity is None and not observations.series:
         look.fault((*_FEATURES, "windows"), "need an entity whose past they look at",
                    "observe an 'entity' at 'cutoffs' instead of the rows of a source", at_key=True)  # fmt: skip
         return

@@ -167,7 +167,7 @@ def _case(args: Sequence[Node], kinds: Sequence[Kind]) -> Kind:
 
 def _cast(node: Node, kind: Kind) -> Kind:
     wanted = CAST_TYPES[node.value][1]
-    if wanted == "time" and kind in ("text", "number"):
+    if wanted == "time" and kind == "text":  # a number counts days since 1970-01-01
         hint = "give its column the type date or datetime, and a format"
         raise _misfit(f"is {WORDS[kind]}, which is not cast to a date", node.args[0], hint)
     if wanted == "truth" and kind == "text":

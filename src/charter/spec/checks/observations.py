@@ -22,7 +22,7 @@ def check_observations(look: Examiner) -> None:
     observations = look.spec.data.observations
     if observations.source is not None:
         source = look.source((*_OBSERVATIONS, "source"), observations.source)
-        if source is not None:
+        if source is not None and not observations.series:
             kinds = source_kinds(source)
             for i, name in enumerate(observations.key):
                 look.known((*_OBSERVATIONS, "key", i), name, kinds, "is not a column of the source")
@@ -113,9 +113,12 @@ def _check_label_column(label: Label, look: Examiner) -> None:
     if label.column in observations.key:
         look.fault((*_LABEL, "column"), f"{label.column} is a key, which cannot be predicted")
     kind = kinds[label.column]
-    if task == "regression" and kind not in ("number", "any"):
-        look.fault((*_LABEL, "column"), f"{label.column} is no number, and the task is regression")
-    if task != "regression" and kind == "time":
+    if label.column in observations.series or label.column in observations.known_ahead:
+        look.fault((*_LABEL, "column"), f"{label.column} is known ahead, so there is nothing to predict")
+    number = task in ("regression", "forecast")
+    if number and kind not in ("number", "any"):
+        look.fault((*_LABEL, "column"), f"{label.column} is no number, and the task is {task}")
+    if not number and kind == "time":
         look.fault((*_LABEL, "column"), f"{label.column} is a time, and the task is {task}")
     _check_positive(label, source, look)
 

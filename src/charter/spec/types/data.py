@@ -110,19 +110,61 @@ class Population(Part):
     having: Expression = "COUNT(*) > 0"
 
 
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
 class Observations(Part):
-    """One row per prediction: the rows of a source, or entities at cut-offs.
+    """One row per prediction: the rows of a source, entities at cut-offs, or series and the periods ahead of them.
 
     Rows: ``source`` and ``key``; ``time`` names the moment from which nothing may be known (optional).
     Entities: ``entity`` (a column of the population's source), ``cutoffs`` and ``population``.
+    Series: ``source``, ``series``, ``time``, ``every`` and ``horizon``; each row of the source is one period of one
+    series, and an observation is a series, an origin (``as_of``, the first period that is not known) and a ``step``.
     """
 
     source: Name | None = None
     key: tuple[Column, ...] = ()
     time: Column | None = None
+    """Of series: when a row's period begins."""
     entity: Column | None = None
     cutoffs: Cutoffs | None = None
     population: Population | None = None
+    series: tuple[Column, ...] = ()
+    """Columns that together name a series, such as ``[store, product]``."""
+    every: Literal["day", "week", "month"] | None = None
+    """How long a period is."""
+    starts_on: Weekday | None = None
+    """First day of a week; monday unless stated."""
+    horizon: Annotated[int, Field(ge=1, le=400)] | None = None
+    """How many periods ahead are forecast: steps 1 to ``horizon``."""
+    gap: Annotated[int, Field(ge=0, le=100)] = 0
+    """Periods between the last one that is known and the first that is forecast, for orders that take time."""
+    known_ahead: tuple[Column, ...] = ()
+    """Columns that are known for the period that is forecast: prices, promotions. No other column of the source is
+    read from the future."""
+    attributes: dict[Name, Column] = {}
+    """Sources with one row for each value of a column of ``series``, such as ``{stores: store}``; their columns are
+    known for every period."""
+    missing: Literal["leave", "zero", "last", "fail"] = "leave"
+    """What a period without a row is: not known (``leave``), no sales (``zero``), as before (``last``), or a fault."""
+
+    @model_validator(mode="after")
+    def _series_whole(self) -> Observations:
+        if not self.series:
+            alone = {name: getattr(self, name) for name in ("every", "starts_on", "horizon")}
+            named = [name for name, value in alone.items() if value is not None]
+            named += [name for name in ("known_ahead", "attributes") if getattr(self, name)]
+            if named:
+                raise ValueError(f"'{named[0]}' is for series: name their columns in 'series'")
+            return self
+        for name in ("source", "time", "every", "horizon"):
+            if getattr(self, name) is None:
+                raise ValueError(f"observations of 'series' need '{name}'")
+        if self.key:
+            raise ValueError("'series' and 'time' are the key; leave 'key' out")
+        if self.starts_on is not None and self.every != "week":
+            raise ValueError("'starts_on' is for 'every: week'")
+        return self
 
     @model_validator(mode="after")
     def _one_kind(self) -> Observations:
@@ -136,7 +178,7 @@ class Observations(Part):
             raise ValueError(
                 "needs either 'source' and 'key', or all of 'entity', 'cutoffs' and 'population'"
             )
-        if rows and not self.key:
+        if rows and not self.key and not self.series:
             raise ValueError("needs 'key': the columns that identify a row")
         return self
 

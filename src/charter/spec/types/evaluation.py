@@ -56,6 +56,8 @@ class EvaluateSpec(Part):
     fairness: Fairness | None = None
     threshold: Threshold | None = None
     """Binary only. Default: maximise net_value when ``value`` is given, else f1."""
+    horizon_blocks: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Forecasts: last steps of the blocks that are reported; thirds of the horizon unless stated."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100, le=10_000)] = 500
 

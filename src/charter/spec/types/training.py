@@ -7,15 +7,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from charter.spec.types.words import Column, Part
+from charter.spec.types.words import Column, Expression, Part, Share
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "forecast"]
+
+
+class HoldOut(Part):
+    """Series that no training row is of, to see how a forecast does for a new store or product."""
+
+    column: Column
+    """Column of ``observations.series``; its values are held out whole."""
+    share: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Split(Part):
     """How test rows are held out, and how folds are cut from the rest."""
 
-    kind: Literal["random", "grouped", "time"]
+    kind: Literal["random", "grouped", "time", "origins"]
     stratify: bool = False
     test: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share held out; random and grouped."""
@@ -25,9 +33,25 @@ class Split(Part):
     test_from: date | None = None
     test_until: date | None = None
     folds: Annotated[int, Field(ge=2, le=20)] = 5
+    origins: Annotated[int, Field(ge=1, le=200)] | None = None
+    """Forecasts: how many origins test, the last ones whose whole horizon is known. Training ends before the first."""
+    spacing: Annotated[int, Field(ge=1, le=100)] = 1
+    """Forecasts: periods from one test origin to the next."""
+    fold_periods: Annotated[int, Field(ge=1, le=100)] = 4
+    """Forecasts: origins that a fold is judged on; its model has seen what was known at the first of them."""
+    hold_out: HoldOut | None = None
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Split:
+        if (self.kind == "origins") != (self.origins is not None):
+            raise ValueError("'origins' (how many of them test) and 'kind: origins' go together")
+        if self.kind != "origins" and self.hold_out is not None:
+            raise ValueError("'hold_out' is for 'kind: origins'")
+        if self.kind == "origins":
+            others = (self.test, self.train_until, self.test_from, self.test_until, self.group)
+            if self.stratify or any(given is not None for given in others):
+                raise ValueError("a split by origins takes no share, no group and no dates")
+            return self
         if self.kind == "time":
             if self.train_until is None or self.test_from is None:
                 raise ValueError("a time split needs 'train_until' and 'test_from'")
@@ -53,7 +77,8 @@ class Search(Part):
     trials: Annotated[int, Field(ge=1, le=2000)] = 40
     """Over all learners together."""
     metric: str | None = None
-    """Default: average_precision (binary), log_loss (multiclass), root_mean_squared_error (regression)."""
+    """Default: average_precision (binary), log_loss (multiclass), root_mean_squared_error (regression),
+    wmape (forecast)."""
 
 
 class TrainSpec(Part):
@@ -72,3 +97,12 @@ class TrainSpec(Part):
     monotone: dict[Column, Literal["increasing", "decreasing"]] = {}
     """The score may only rise (or fall) with the feature; learners that cannot promise it are refused."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    transform: Literal["none", "log1p"] = "none"
+    """Forecasts: what is learned. ``log1p`` learns log(1 + label); answers are in the label's unit again, corrected for
+    the bias of going back (Duan 1983)."""
+    weight: Expression | None = None
+    """Forecasts: how much a training row counts, from the row's columns and the label, such as ``price * units``."""
+    steps_per_target: Annotated[int, Field(ge=1, le=400)] = 2
+    """Forecasts: from how many origins, drawn by ``seed``, each period of each series is trained on."""
+    interval: Annotated[Share, Field(gt=0, lt=1)] = 0.9
+    """Forecasts: share of the actual values that lie between ``lower`` and ``upper`` of the answers."""

@@ -26,6 +26,8 @@ _WATCH = {
     "mean_absolute_error": "l1",
     "mean_absolute_percentage_error": "mape",
     "root_mean_squared_error": "l2",
+    "wmape": "l1",
+    "mape": "l1",
 }
 _WATCH_TASK = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
 

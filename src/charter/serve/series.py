@@ -1,0 +1,101 @@
+"""Requests about series: the newest origin, which step a period is, and what is worth a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+
+from charter.core.errors import DataError
+from charter.data.grid import SERIES, STEP, SeriesPlan, on_grid
+from charter.features.forecasts import locate
+from charter.serve.types import AS_OF
+
+_SHOWN = 3
+
+
+class SeriesPast:
+    """The series as they are known, and where a request stands to them.
+
+    Parameters
+    ----------
+    plan
+        What the series are.
+    sources
+        The observed source and those of the attributes, prepared.
+
+    Raises
+    ------
+    DataError
+        When the observed source is not there, or not regular.
+    """
+
+    def __init__(self, plan: SeriesPlan, sources: Mapping[str, pl.DataFrame]) -> None:
+        if plan.source not in sources:
+            raise DataError(
+                f"forecasts need the series of source {plan.source!r}, which are not here",
+                remedy="Give the history that the release holds.",
+            )
+        self.plan = plan
+        self.sources = on_grid(sources, plan)
+        history = self.sources[plan.source]
+        number = plan.grid.number(pl.col(plan.time))
+        known = history.filter(pl.col(plan.label).is_not_null()).with_columns(number.alias("__period"))
+        if not known.height:
+            raise DataError(f"source {plan.source}: no row has a known {plan.label}")
+        self.newest: int = int(known["__period"].max()) + 1  # type: ignore[arg-type]
+        """Number of the first period that is not known."""
+        self._series = known.group_by(SERIES).agg(pl.col("__period").max().alias("last")).sort(SERIES)
+
+    def fill(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Let rows without ``as_of`` be about the newest origin."""
+        moment = pl.lit(self.plan.grid.begin(self.newest), dtype=pl.Datetime("us"))
+        return frame.with_columns(pl.col(AS_OF).fill_null(moment))
+
+    def locate(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        """Say which series and step the rows are, and bring the attributes.
+
+        Raises
+        ------
+        DataError
+            When a period is not one of the horizon's, or no beginning of a period.
+        """
+        plan = self.plan
+        off = inputs.filter(plan.grid.is_off(pl.col(plan.time)) | plan.grid.is_off(pl.col(AS_OF)))
+        if off.height:
+            starts = f", which starts on {plan.starts_on}" if plan.every == "week" else ""
+            moments = f"{plan.time} {off[plan.time][0]} or {AS_OF} {off[AS_OF][0]}"
+            raise DataError(
+                f"{moments} is not the beginning of a {plan.every}{starts}",
+                remedy="Name periods by their first day.",
+            )
+        located = locate(inputs, plan, self.sources)
+        beyond = located.filter(~pl.col(STEP).is_between(1, plan.horizon))
+        if beyond.height:
+            row = beyond.row(0, named=True)
+            raise DataError(
+                f"{plan.time} {row[plan.time]} is step {row[STEP]} from {row[AS_OF]}; the model forecasts steps 1 to "
+                f"{plan.horizon}",
+                remedy=f"The newest origin is {plan.grid.begin(self.newest).date()}.",
+            )
+        return located
+
+    def warn(self, inputs: pl.DataFrame) -> Iterator[tuple[int, str]]:
+        """Warnings with the row's place: an unknown series, a past that ends before the origin, no attributes."""
+        plan = self.plan
+        located = locate(inputs, plan, self.sources).join(
+            self._series, on=SERIES, how="left", maintain_order="left"
+        )
+        origin = located.select(plan.grid.number(pl.col(AS_OF))).to_series()
+        unknown = located["last"].is_null()
+        for row in np.flatnonzero(unknown.to_numpy()).tolist():
+            yield row, f"series {located[SERIES][row]} has no past; its forecast rests on what is known ahead"
+        behind = (origin - located["last"] - 1).fill_null(0).to_numpy()
+        for row in np.flatnonzero(behind > 0).tolist():
+            count = int(behind[row])
+            yield row, f"the last {count} {plan.every}{'s' if count > 1 else ''} before {AS_OF} are not known"
+        for source, key in plan.attributes:
+            there = self.sources[source][key].cast(inputs.schema[key]).implode()
+            for row in np.flatnonzero(~inputs[key].is_in(there).to_numpy()).tolist():
+                yield row, f"{key} {inputs[key][row]} has no row in {source}; its attributes are missing"

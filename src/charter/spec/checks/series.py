@@ -1,0 +1,128 @@
+"""Forecasts: series that can be told apart, periods that are known when they are read, and a split by origins."""
+
+from __future__ import annotations
+
+from charter.spec.checks.examiner import Examiner, source_kinds
+from charter.spec.checks.sources import check_time
+from charter.spec.document import Path
+from charter.spec.functions import Kind
+from charter.spec.scope import SERIES_COLUMNS, Scope, derived_from, known_columns
+from charter.spec.types import SourceSpec
+
+_OBSERVATIONS: Path = ("data", "observations")
+_TRAIN: Path = ("train",)
+
+
+def check_series(look: Examiner, scope: Scope) -> None:
+    """Check observations of series, and what only forecasts have."""
+    plan, train = look.spec.data.observations, look.spec.train
+    forecast = train.task == "forecast"
+    if bool(plan.series) != forecast:
+        if forecast:
+            look.fault((*_TRAIN, "task"), "is forecast, but the observations are no series",
+                       "name the columns of a series in data.observations.series")  # fmt: skip
+        else:
+            look.fault((*_OBSERVATIONS, "series"), f"is for forecasts, and the task is {train.task}",
+                       "use task: forecast", at_key=True)  # fmt: skip
+    _check_words(look, scope, forecast=forecast)
+    source = look.spec.data.sources.get(plan.source or "")
+    if not plan.series or source is None:
+        return
+    kinds = source_kinds(source)
+    for word in ("series", "known_ahead"):
+        for i, name in enumerate(getattr(plan, word)):
+            look.known((*_OBSERVATIONS, word, i), name, kinds, "is not a column of the source")
+    if plan.time is not None and look.known(
+        (*_OBSERVATIONS, "time"), plan.time, kinds, "is not a column of the source"
+    ):
+        check_time((*_OBSERVATIONS, "time"), plan.time, kinds, look)
+    for name in SERIES_COLUMNS:
+        if name in kinds:
+            place = "columns" if name in source.columns else "derive"
+            look.fault(("data", "sources", plan.source or "", place, name), "is a name that forecasts need themselves",
+                       "rename the column", at_key=True)  # fmt: skip
+    _check_known_ahead(source, look)
+    _check_attributes(look)
+
+
+def _check_known_ahead(source: SourceSpec, look: Examiner) -> None:
+    plan, label = look.spec.data.observations, look.spec.data.label
+    tainted = derived_from(source, label.column) if label.column is not None else set()
+    for i, name in enumerate(plan.known_ahead):
+        path: Path = (*_OBSERVATIONS, "known_ahead", i)
+        if name in plan.known_ahead[:i]:
+            look.fault(path, f"{name} stands twice", "leave one out")
+        elif name in tainted:
+            look.fault(path, f"{name} is the label or made from it", "a label is not known ahead")
+        elif name in (*plan.series, plan.time):
+            look.fault(path, f"{name} is known of every row", "leave it out")
+        elif (
+            name in source.derive
+            and name not in source.columns
+            and name not in known_columns(look.spec.data).derived
+        ):
+            look.fault(path, f"{name} is derived, so its type is not stated",
+                       f"add {name} to columns, or name what it is derived from")  # fmt: skip
+
+
+def _check_attributes(look: Examiner) -> None:
+    plan = look.spec.data.observations
+    taken = dict.fromkeys((*known_columns(look.spec.data).columns, *SERIES_COLUMNS), plan.source or "")
+    for name, key in plan.attributes.items():
+        path: Path = (*_OBSERVATIONS, "attributes", name)
+        source = look.source(path, name)
+        if key not in plan.series:
+            look.fault(
+                path, f"{key} is not one of the columns of 'series'", f"one of: {', '.join(plan.series)}"
+            )
+        if source is None:
+            continue
+        own = source_kinds(source)
+        if not look.known(path, key, own, f"is not a column of {name}"):
+            continue
+        for column in own:
+            if column in taken and column != key:
+                look.fault(path, f"{column} is a column of {taken[column]}, too", "rename one of them")
+            taken.setdefault(column, name)
+
+
+def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
+    """What stands in ``train`` and ``evaluate`` for forecasts only."""
+    train, evaluate, split = look.spec.train, look.spec.evaluate, look.spec.train.split
+    if forecast != (split.kind == "origins"):
+        hint = "use kind: origins" if forecast else "use random, grouped or time"
+        look.fault((*_TRAIN, "split", "kind"), f"is {split.kind}, and the task is {train.task}", hint)
+    if not forecast:
+        alone = {"transform": train.transform != "none", "weight": train.weight is not None,
+                 "steps_per_target": "steps_per_target" in train.model_fields_set}  # fmt: skip
+        for word, stated in alone.items():
+            if stated:
+                look.fault(
+                    (*_TRAIN, word),
+                    f"is for forecasts, and the task is {train.task}",
+                    "leave it out",
+                    at_key=True,
+                )
+        if evaluate.horizon_blocks:
+            look.fault(("evaluate", "horizon_blocks"), f"are for forecasts, and the task is {train.task}",
+                       "leave it out", at_key=True)  # fmt: skip
+        return
+    horizon = look.spec.data.observations.horizon or 0
+    if train.steps_per_target > horizon > 0:
+        look.fault(
+            (*_TRAIN, "steps_per_target"), f"is {train.steps_per_target}, more than the horizon of {horizon}"
+        )
+    label = look.spec.data.label.name
+    if train.weight is not None:
+        forbidden = dict.fromkeys(scope.keys, "which only identifies a row")
+        columns: dict[str, Kind] = {**scope.columns, label: "number"}
+        look.expression((*_TRAIN, "weight"), train.weight, columns, nowhere="which no observation has", wants="number",
+                        forbidden=forbidden)  # fmt: skip
+    if split.hold_out is not None:
+        look.known((*_TRAIN, "split", "hold_out", "column"), split.hold_out.column, look.spec.data.observations.series,
+                   "is not one of the columns of data.observations.series")  # fmt: skip
+    blocks = evaluate.horizon_blocks
+    if blocks and (list(blocks) != sorted(set(blocks)) or blocks[-1] != horizon):
+        look.fault(
+            ("evaluate", "horizon_blocks"), f"must rise to the horizon, {horizon}", "such as [4, 8, 12]"
+        )
