@@ -65,14 +65,19 @@ class Encoder:
         table = tuple(tuple(float(x) for x in row) for row in data["table"])
         return cls(**{**data, "names": tuple(data["names"]), "values": tuple(data["values"]), "table": table})
 
-    def expression(self) -> pl.Expr:
-        """Read the feature as Float64: the number itself, or the code of its category (not for hashing)."""
-        column = pl.col(self.feature)
+    def read(self, values: pl.Series) -> Floats:
+        """Read the feature's values [n]: the number itself, NaN where missing, or the code of its category.
+
+        Not for hashing.
+        """
         if self.kind == "numeric":
-            return column.cast(pl.Float64)
-        known = column.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
-        missing = pl.when(column.is_null()).then(len(self.values) + 1)
-        return missing.otherwise(known.fill_null(len(self.values))).cast(pl.Float64).alias(self.feature)
+            return values.cast(pl.Float64).to_numpy()
+        known = values.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
+        codes = known.cast(pl.Float64).to_numpy()
+        if known.null_count():
+            nowhere = len(self.values) + values.is_null().to_numpy()
+            codes = np.where(np.isnan(codes), nowhere, codes)
+        return codes
 
     def lookup(self) -> NDArray[np.float32]:
         """Rows of the matrix by code, float32 [codes, columns]; not for numbers."""
@@ -138,7 +143,7 @@ def fit_ordinal(values: pl.Series, feature: Feature, *, impute: bool) -> Encoder
     encoder = Encoder(feature.name, "ordinal", (feature.name,), known)
     if not impute:
         return encoder
-    codes = values.to_frame(feature.name).select(encoder.expression()).to_series().to_numpy()
+    codes = encoder.read(values)
     placed = codes[codes < len(known)]
     fill = float(np.median(placed)) if len(placed) else 0.0
     return Encoder(feature.name, "ordinal", (feature.name,), known, fill=fill)
@@ -164,8 +169,7 @@ def fit_target(values: pl.Series, feature: Feature, targets: Floats, suffixes: S
     """
     known = known_values(values, feature, declared=False)
     names = tuple(f"{feature.name}{suffix}" for suffix in suffixes)
-    codes = values.to_frame(feature.name).select(Encoder(feature.name, "target", names, known).expression())
-    at = codes.to_series().to_numpy().astype(np.intp)
+    at = Encoder(feature.name, "target", names, known).read(values).astype(np.intp)
     prior = targets.mean(axis=0)
     rows = np.bincount(at, minlength=len(known) + 2)[:, None]
     sums = np.stack([np.bincount(at, column, minlength=len(known) + 2) for column in targets.T], axis=1)

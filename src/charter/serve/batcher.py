@@ -44,6 +44,8 @@ class Limits:
     """Seconds after which the fallback answers for a model; None scores on the event loop, which is quicker, as long
     as no batch takes ``slow_s``: after one that does, batches are scored aside for at most ``deadline_s``."""
     slow_s: float = 1.0
+    gather_s: float = 0.001
+    """While many come together, the first of them waits so long for the others."""
 
 
 @dataclass(slots=True)
@@ -65,8 +67,10 @@ class Batcher:
     Scoring runs on the event loop: while it runs, new requests pile up in front of the loop; when it is done, all of
     them are read and make the next batch. A batch is scored once a turn of the loop has brought no further request.
     So an idle server waits for nobody (a turn without work takes microseconds), and a busy one forms batches as large
-    as the load demands. While the observer holds a batch back (it waits for the disk), those who come meanwhile wait as
-    well: the disk takes one group at a time anyway, and so the next group is larger.
+    as the load demands. Where many came together a moment ago they will soon be back, one by one: then a batch waits
+    for as many, though no longer than ``gather_s``, which costs less than scoring them in several pieces. While the
+    observer holds a batch back (it waits for the disk), those who come meanwhile wait as well: the disk takes one group
+    at a time anyway, and so the next group is larger.
     """
 
     def __init__(
@@ -87,6 +91,8 @@ class Batcher:
         self._waiting_rows = 0
         self._bulk_rows = 0
         self._scheduled = False
+        self._crowd = 0
+        self._gathering: asyncio.TimerHandle | None = None
         self.coming = 0
         self._bulk = asyncio.Semaphore(1)
 
@@ -123,6 +129,10 @@ class Batcher:
         item = _Waiting(rows, ticket, explain, loop.time(), loop.create_future())
         self._waiting.append(item)
         self._waiting_rows += len(rows)
+        if self._gathering is not None and self._complete():
+            self._gathering.cancel()
+            self._gathering = None
+            loop.call_soon(self._flush, loop, len(self._waiting), 0)
         self._schedule(loop)
         return await item.answer
 
@@ -140,9 +150,20 @@ class Batcher:
         more = len(self._waiting) > known or self.coming > 0
         if more and turns < _MOST_TURNS and self._waiting_rows < self._limits.batch_rows:
             loop.call_soon(self._flush, loop, len(self._waiting), turns + 1)
-            return
-        self._scheduled = False
+        elif self._complete():
+            self._score(loop)
+        else:
+            self._gathering = loop.call_later(self._limits.gather_s, self._score, loop)
+
+    def _complete(self) -> bool:
+        """Whether as many wait as came together lately, or as are scored together at most."""
+        return len(self._waiting) >= self._crowd or self._waiting_rows >= self._limits.batch_rows
+
+    def _score(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled, self._gathering = False, None
         batch = self._take(loop.time())
+        # Who stays away is waited for less and less.
+        self._crowd = max(len(batch), (3 * self._crowd + len(batch)) // 4)
         if batch:
             rows = [row for item in batch for row in item.rows]
             explain = np.repeat([item.explain for item in batch], [len(item.rows) for item in batch])

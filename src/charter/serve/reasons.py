@@ -10,6 +10,9 @@ import polars as pl
 
 from charter.serve.types import Reason, Scalar
 
+_FEW_ROWS = 1024
+"""Of so few rows whole columns are read; picking rows first would cost more."""
+
 
 class TopReasons:
     """Puts the largest contributions of a model's features into words.
@@ -67,28 +70,31 @@ class TopReasons:
         # A stable sort, so that equal contributions come in the order of the features.
         best = np.argsort(-np.abs(totals), axis=1, kind="stable")[:, : self._count]
         moved = np.take_along_axis(totals, best, axis=1)
-        values: dict[int, list[Scalar]] = {}
-        places_of_rows = pl.Series(rows, dtype=pl.UInt32)
-        for row, (places, shifts) in enumerate(zip(best.tolist(), moved.tolist(), strict=True)):
+        if features.height > _FEW_ROWS:
+            features, rows = features[rows], np.arange(len(rows))
+        values: dict[int, list[object]] = {}
+        for row, places, shifts in zip(rows.tolist(), best.tolist(), moved.tolist(), strict=True):
             reasons = []
             for at, shift in zip(places, shifts, strict=True):
                 if shift == 0 or shift - shift != 0:  # nothing, or not finite
                     continue
                 if at not in values:
-                    values[at] = _values(features, self.names[at], places_of_rows)
-                reasons.append(_reason(self.names[at], self._words[at], values[at][row], shift))
+                    values[at] = _values(features, self.names[at])
+                reasons.append(_reason(self.names[at], self._words[at], _scalar(values[at][row]), shift))
             yield reasons
 
 
-def _values(features: pl.DataFrame, name: str, rows: pl.Series) -> list[Scalar]:
+def _values(features: pl.DataFrame, name: str) -> list[object]:
     if name not in features.columns:
-        return [None] * len(rows)
-    return [_scalar(value) for value in features.get_column(name).gather(rows).to_list()]
+        return [None] * features.height
+    return features.get_column(name).to_list()
 
 
 def _scalar(value: object) -> Scalar:
-    if value is None or isinstance(value, str | int | float | bool):
-        return None if isinstance(value, float) and value - value != 0 else value
+    if isinstance(value, float):
+        return None if value - value != 0 else value
+    if value is None or isinstance(value, (str, int)):  # truth values are integers
+        return value
     return str(value)
 
 
