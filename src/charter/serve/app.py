@@ -14,13 +14,13 @@ from uuid import uuid4
 from charter.core.nearest import did_you_mean
 from charter.serve.access import Gate, scope_for
 from charter.serve.batcher import Batcher, Limits
+from charter.serve.bodies import Bodies
 from charter.serve.http import (
     Disconnected,
     Receive,
     Scope,
     Send,
     flag,
-    read_body,
     request_id,
     respond,
     respond_refused,
@@ -51,11 +51,14 @@ class ServerLimits:
     ----------
     body_bytes
         Largest body.
+    body_s
+        Seconds within which a body must be whole.
     rows
         Most rows of one request.
     """
 
     body_bytes: int = 8 * 1024 * 1024
+    body_s: float = 30.0
     rows: int = 10_000
     batch: Limits = field(default_factory=Limits)
 
@@ -116,6 +119,7 @@ class Application:
         self.gate = gate
         self._background = background
         self._beside: asyncio.Task[None] | None = None
+        self._bodies = Bodies(self.limits.body_bytes, self.limits.body_s)
         self._new_id = new_id
         self._observer = observer
         self._routes: Mapping[str, Route] = {}
@@ -254,7 +258,7 @@ class Application:
             explain = flag(scope, "explain", _PARAMETERS)
             route.batcher.coming += 1
             try:
-                body = await read_body(scope, receive, self.limits.body_bytes)
+                body = await self._bodies.read(scope, receive)
             finally:
                 route.batcher.coming -= 1
             asked = form.read(scope, body, route.served)
@@ -268,6 +272,8 @@ class Application:
             self.metrics.error(label, error.faults[0].rule)
             if status == 405:
                 echo.append((b"allow", b"POST"))
+            if status == 408:  # what is left of the body must not be taken for a request
+                echo.append((b"connection", b"close"))
             await respond_refused(send, error, echo, head=scope["method"] == "HEAD", body=form.refused(error))
         except Disconnected:
             status = 499

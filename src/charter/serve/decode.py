@@ -15,6 +15,7 @@ import polars as pl
 
 from charter.serve.explain import read_rows
 from charter.serve.problem import refuse
+from charter.serve.repeated import may_repeat, refuse_repeated
 from charter.serve.types import Input, Scalar, Signature
 from charter.serve.values import DTYPES, INT64, category_text, limits, moment
 
@@ -57,6 +58,10 @@ class Decoder:
         )
         self._one = msgspec.json.Decoder(record)
         self._many = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+        self._nullable = any(i.nullable for i in self._inputs)
+        self._worded = [
+            k for k, i in enumerate(self._inputs) if i.type not in ("integer", "float", "boolean")
+        ]
         self._texts = [(k, i.nullable) for k, i in enumerate(self._inputs) if i.type == "category"]
         self._moments = [
             (k, i.type, *limits(i.min, i.max, i.type))
@@ -77,7 +82,10 @@ class Decoder:
             records: Any = [self._one.decode(body)] if single else self._many.decode(body)
             if not records or len(records) > self._max_rows:
                 return Decoded(read_rows(body, self._inputs, max_rows=self._max_rows), single)
-            rows = [self._finish(msgspec.structs.astuple(record)) for record in records]
+            read = [msgspec.structs.astuple(record) for record in records]
+            if may_repeat(body, read, self._worded, nullable=self._nullable):
+                refuse_repeated(body)
+            rows = [self._finish(row) for row in read]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
             rows = read_rows(body, self._inputs, max_rows=self._max_rows)
         return Decoded(rows, single)

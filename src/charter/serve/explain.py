@@ -11,6 +11,7 @@ import msgspec
 
 from charter.core.nearest import did_you_mean
 from charter.serve.problem import MAX_FAULTS, Fault, Refused, refuse, shown
+from charter.serve.repeated import refuse_repeated
 from charter.serve.types import Input
 from charter.serve.values import INT64, category_text, limits, moment
 
@@ -41,6 +42,7 @@ def read_rows(body: bytes, inputs: Sequence[Input], *, max_rows: int) -> list[tu
         400 for what is no JSON, 413 for too many rows, 422 with up to `MAX_FAULTS` faults of fields.
     """
     content = parse_json(body)
+    refuse_repeated(body)
     single = isinstance(content, dict)
     if not single and not isinstance(content, list):
         raise refuse(

@@ -61,42 +61,6 @@ def require_json(scope: Scope) -> None:
         )  # fmt: skip
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Read the body, refusing with 413 before more than ``limit`` bytes are held.
-
-    Raises
-    ------
-    Refused
-        413, or 400 for a length that is no number.
-    Disconnected
-        When the client goes away in the middle.
-    """
-    declared = header(scope, b"content-length")
-    if declared is not None:
-        if not declared.isdigit():
-            raise refuse(400, "content length", "Content-Length is not a number", field="content-length")
-        if len(declared) > 15 or int(declared) > limit:
-            raise _too_large(limit)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    body = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise _too_large(limit)
-        return bytes(body)
-    chunks, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(chunks)
-
-
 def flag(scope: Scope, name: str, known: Iterable[str]) -> bool:
     """Read a true/false parameter of the query, refusing unknown parameters with 422."""
     query = scope.get("query_string", b"")
@@ -157,10 +121,3 @@ async def respond_refused(
         body = json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
     fields = [*extra, *headers]
     await respond(send, error.status, b"" if head else body, content_type=JSON, headers=fields)
-
-
-def _too_large(limit: int) -> Refused:
-    return refuse(
-        413, "body size", f"the body is larger than {limit} bytes",
-        remedy="Send several requests, or score a file with batch scoring.",
-    )  # fmt: skip

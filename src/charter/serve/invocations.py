@@ -11,6 +11,7 @@ import msgspec
 from charter.serve.http import JSON, Scope, require_json
 from charter.serve.problem import Refused, refuse, shown
 from charter.serve.protocols import Asked, Headers, problem_json
+from charter.serve.repeated import unique_keys
 from charter.serve.scored import Scored
 from charter.serve.served import Served
 
@@ -26,7 +27,7 @@ class Invocations:
         """Read one of the four forms; ``params`` are MLflow's and must be empty."""
         require_json(scope)
         try:
-            document = json.loads(body, parse_constant=_not_finite)
+            document = json.loads(body, parse_constant=_not_finite, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise refuse(400, "json", f"the request is no JSON: {str(error)[:120]}") from error
         forms = [f for f in FORMS if isinstance(document, dict) and f in document]

@@ -27,8 +27,9 @@ from charter.serve.io.worker import DEPLOYMENTS, FAILED, OPTIONS, STATE, WorkerO
 DRAIN_SECONDS = 30
 RESPAWN_SECONDS = 0.5
 """A worker that dies is replaced after so long; the others go on answering."""
-HEADER_MS = 10_000
-"""A connection whose headers are not whole after so long is closed."""
+HEADER_MS = 75_000
+"""A connection whose next headers are not whole after so long is closed. That goes for idle ones, too, so it is longer
+than the minute for which balancers keep theirs: who closes first must be the one who would send."""
 HEADER_BYTES = 65_536
 """Longer headers are answered with 431; it is also how much of a body is taken over at a time."""
 
