@@ -15,7 +15,10 @@ DAYS_PER_MONTH = 365.25 / 12
 
 def ordered_arms(spec: ExperimentSpec) -> dict[str, float]:
     """Shares by arm, the control first."""
-    return {spec.control: spec.arms[spec.control], **{a: s for a, s in spec.arms.items() if a != spec.control}}
+    return {
+        spec.control: spec.arms[spec.control],
+        **{a: s for a, s in spec.arms.items() if a != spec.control},
+    }
 
 
 def question(spec: ExperimentSpec) -> Question:

@@ -9,6 +9,7 @@ from charter.core.effect import Effect
 from charter.core.measure import Measure
 from charter.evaluate.types import Estimate
 from charter.iterate.types import ArmEffect, ArmResult, ExperimentPlan, ExperimentReport, Outcome
+from charter.iterate.words import estimated, percent
 
 
 def withheld(
@@ -146,10 +147,7 @@ def _ends(estimate: Estimate, direction: float) -> tuple[float, float] | None:
 
 def observed(effect: ArmEffect) -> str:
     """Write an effect for people."""
-    e, r = effect.difference, effect.relative
-    if e.value is None:
+    if effect.difference.value is None:
         return "not known"
-    text = f"{e.value:+.4g}"
-    if e.low is not None and e.high is not None:
-        text += f" [{e.low:+.4g}, {e.high:+.4g}]"
-    return text if r.value is None else f"{text}, {r.value:+.2%}"
+    text = estimated(effect.difference, sign="+")
+    return text if effect.relative.value is None else f"{text}, {percent(effect.relative.value, '+')}"
