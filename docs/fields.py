@@ -32,6 +32,7 @@ WORDS = {
     "MeasureText": "measure",
     "AlertText": "[rule](monitoring.md#rules)",
     "DurationText": "duration",
+    "PlaceText": "country or part of one",
     "WindowText": "duration or `all`",
     "VolumeText": "volume",
     "Category": "category",

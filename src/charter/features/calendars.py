@@ -14,6 +14,7 @@ from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
 from charter.features.history import Int64s, microseconds
 from charter.features.layout import DAY_US, Floats
+from charter.spec.scope import calendar_names
 
 YEARS = range(1970, 2061)
 """Years whose holidays go into a package."""
@@ -55,10 +56,7 @@ class PeriodCalendar:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features, in order."""
-        found = [f"calendar_{part}{end}" for part in self.parts for end in ("", "_sin", "_cos")]
-        if self.country is not None:
-            found += ["holiday_next_days", "holiday_last_days", "holidays_within"]
-        return tuple(found)
+        return calendar_names(self.parts, holidays=self.country is not None)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PeriodCalendar:

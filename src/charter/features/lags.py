@@ -14,6 +14,7 @@ from charter.data.grid import AS_OF, SERIES, SeriesPlan, name_series
 from charter.features.expressions import columns_of, compile_number
 from charter.features.history import History, Int64s, microseconds
 from charter.features.layout import Floats, Layout, Periods
+from charter.spec.scope import lag_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,8 @@ class Lag:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of its features: ``<name>_lag_<k>``, then ``<name>_season_<s>``."""
-        lags = (f"{self.name}_lag_{k}" for k in self.back)
-        return (*lags, *(f"{self.name}_season_{s}" for s in self.season))
+        """Names of its features."""
+        return lag_names(self.name, self.back, self.season)
 
 
 def series_ids(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:

@@ -7,6 +7,7 @@ from charter.spec.checks.examiner import Examiner
 from charter.spec.checks.features import check_features
 from charter.spec.checks.iteration import check_experiment
 from charter.spec.checks.judging import check_judging, check_serving, check_training
+from charter.spec.checks.lags import check_lags
 from charter.spec.checks.observations import check_label, check_observations, check_split
 from charter.spec.checks.series import check_series
 from charter.spec.checks.sources import check_sources
@@ -31,6 +32,7 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     check_series(look, names)
     check_label(look)
     check_features(look, names)
+    check_lags(look)
     check_training(look, names)
     check_split(look)
     check_judging(look, names)

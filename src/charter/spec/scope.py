@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -102,7 +103,7 @@ def scope(spec: ModelSpec) -> Scope:
         keys.add(observations.entity)
         base[observations.entity] = _entity_kind(spec)
     if observations.entity is not None or observations.series:
-        for name in window_features(spec):
+        for name in (*window_features(spec), *lag_features(spec), *calendar_features(spec)):
             base[name] = "number"
     label = {spec.data.label.name}
     if source is not None and spec.data.label.column is not None:
@@ -114,6 +115,41 @@ def scope(spec: ModelSpec) -> Scope:
 def window_features(spec: ModelSpec) -> dict[str, str]:
     """Window features and the window each comes from: ``amount_30d`` -> ``amount``."""
     return {f"{name}_{over}": name for name, window in spec.features.windows.items() for over in window.over}
+
+
+def lag_features(spec: ModelSpec) -> dict[str, str]:
+    """Lag features and the lag each comes from: ``units_lag_1`` -> ``units``."""
+    lags = spec.features.lags.items()
+    return {feature: name for name, lag in lags for feature in lag_names(name, lag.back, lag.season)}
+
+
+def lag_names(name: str, back: Iterable[int], season: Iterable[int]) -> tuple[str, ...]:
+    """Names of a lag's features.
+
+    Examples
+    --------
+    >>> lag_names("units", [1, 2], [52])
+    ('units_lag_1', 'units_lag_2', 'units_season_52')
+    """
+    return (*(f"{name}_lag_{k}" for k in back), *(f"{name}_season_{s}" for s in season))
+
+
+def calendar_features(spec: ModelSpec) -> tuple[str, ...]:
+    """Features of the calendar."""
+    calendar = spec.features.calendar
+    return () if calendar is None else calendar_names(calendar.parts, holidays=calendar.holidays is not None)
+
+
+def calendar_names(parts: Iterable[str], *, holidays: bool) -> tuple[str, ...]:
+    """Names of the calendar's features.
+
+    Examples
+    --------
+    >>> calendar_names(["week"], holidays=False)
+    ('calendar_week', 'calendar_week_sin', 'calendar_week_cos')
+    """
+    found = [f"calendar_{part}{end}" for part in parts for end in ("", "_sin", "_cos")]
+    return (*found, *(("holiday_next_days", "holiday_last_days", "holidays_within") if holidays else ()))
 
 
 def derived_from(source: SourceSpec, column: str) -> set[str]:

@@ -103,7 +103,8 @@ def unusable(scope: Scope) -> dict[str, str]:
 def _check_label_stays_out(look: Examiner, scope: Scope) -> None:
     """A derived column made from the label would be a feature that knows the answer."""
     label, observations = look.spec.data.label, look.spec.data.observations
-    if observations.source not in look.spec.data.sources:
+    # Of series, a column that is not known ahead is no feature, and may be what a lag or window looks back at.
+    if observations.source not in look.spec.data.sources or observations.series:
         return
     for name in sorted(scope.label - {label.name, label.column}):
         if name not in look.spec.features.exclude:

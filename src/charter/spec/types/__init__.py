@@ -16,6 +16,7 @@ from charter.spec.types.data import (
     Population,
     Sensitivity,
     SourceSpec,
+    Weekday,
 )
 from charter.spec.types.evaluation import Beat, Budget, EvaluateSpec, Fairness, Threshold
 from charter.spec.types.features import CalendarSpec, Encoding, FeatureSpec, LagSpec, SelectSpec, WindowSpec
@@ -73,5 +74,5 @@ __all__ = [
     "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part", "PerDecision", "Policy", "Population",
     "Purpose", "RedeploySpec", "ReleaseSpec", "RequirementText", "Search", "SelectSpec", "Sensitivity",
     "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target", "Task",
-    "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "WindowSpec", "WindowText",
+    "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "Weekday", "WindowSpec", "WindowText",
 ]  # fmt: skip

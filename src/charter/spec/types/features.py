@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from charter.spec.types.words import Column, Expression, Name, Part, Sentence, WindowText
 
@@ -26,9 +27,10 @@ class WindowSpec(Part):
 
 
 class LagSpec(Part):
-    """Values of a series at whole periods: ``<name>_lag_<k>`` before the origin, ``<name>_season_<s>`` before the target.
+    """Values of a series at whole periods.
 
-    Nothing at or after the origin is read, except columns of ``observations.known_ahead``.
+    Features: ``<name>_lag_<k>`` counted back from the origin, ``<name>_season_<s>`` from the target. Nothing at or
+    after the origin is read, except columns of ``observations.known_ahead``.
     """
 
     value: Expression
@@ -49,13 +51,23 @@ class LagSpec(Part):
         return self
 
 
+def _place(text: str) -> str:
+    if re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", text) is None:
+        raise ValueError(f"{text!r} is not a country or a part of one; write it as in ISO 3166: US, US-IL")
+    return text
+
+
+PlaceText = Annotated[str, AfterValidator(_place)]
+"""A country or a part of one, in ISO 3166."""
+
+
 class CalendarSpec(Part):
     """What the calendar says of the period that is forecast."""
 
     parts: tuple[Literal["day_of_week", "day_of_year", "week", "month", "quarter"], ...] = ()
     """Each gives its number, ``calendar_week``, and its place in the cycle, ``calendar_week_sin`` and
     ``calendar_week_cos``."""
-    holidays: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,3}(-[A-Z0-9]{1,3})?$")] | None = None
+    holidays: PlaceText | None = None
     """A country (``US``) or a part of one (``US-IL``), in ISO 3166: ``holiday_next_days`` to the next public holiday
     from the first day of the period, ``holiday_last_days`` since the last one before it, ``holidays_within`` the
     period."""
