@@ -110,11 +110,32 @@ def _guarded(tokens: Sequence[str]) -> list[str]:
             divisor = ["NULLIF", "(", *_guarded(tokens[comma + 1 : end - 1]), ",", "0", ")"]
             out += ["DIV", "(", *_guarded(tokens[at + 2 : comma]), ",", *divisor, ")"]
             at = end
+        elif token.upper() in ("GREATEST", "LEAST") and tokens[at + 1] == "(":
+            # Pair by pair: of more than two at once Polars asks its threads, for which a few rows wait in vain.
+            end = _operand_end(tokens, at)
+            first, *others = _arguments(tokens, at + 2, end)
+            call = _guarded(first)
+            for other in others:
+                call = [token, "(", *call, ",", *_guarded(other), ")"]
+            out += call
+            at = end
         else:
             # What cannot be cast is missing, too.
             out.append("TRY_CAST" if token.upper() == "CAST" else token)
             at += 1
     return out
+
+
+def _arguments(tokens: Sequence[str], start: int, end: int) -> list[Sequence[str]]:
+    """Arguments of a call: the first begins at ``start``, the call is over before ``end``."""
+    found = []
+    while start < end:
+        stop = start
+        while stop < end - 1 and tokens[stop] != ",":
+            stop = _closing(tokens, stop, "(", ")") if tokens[stop] == "(" else stop + 1
+        found.append(tokens[start:stop])
+        start = stop + 1
+    return found
 
 
 def _argument_end(tokens: Sequence[str], start: int) -> int:

@@ -21,6 +21,7 @@ EncoderKind = Literal["numeric", "one_hot", "ordinal", "target", "hashing"]
 ONE_HOT_UP_TO = 32
 """Categories with more values are target-encoded unless the specification says otherwise."""
 BUCKETS = 32
+_READ_AS_THEY_ARE = frozenset({pl.Float64(), pl.Int64()})
 LARGEST = float(np.finfo(np.float32).max)
 """What stands for a number beyond float32; it keeps squares within float64 too."""
 SMOOTHING_ROWS = 20.0
@@ -66,12 +67,12 @@ class Encoder:
         return cls(**{**data, "names": tuple(data["names"]), "values": tuple(data["values"]), "table": table})
 
     def read(self, values: pl.Series) -> Floats:
-        """Read the feature's values [n]: the number itself, NaN where missing, or the code of its category.
+        """Read the feature's values [n]: the number itself, NaN where missing, or its category's code.
 
         Not for hashing.
         """
         if self.kind == "numeric":
-            return values.cast(pl.Float64).to_numpy()
+            return (values if values.dtype in _READ_AS_THEY_ARE else values.cast(pl.Float64)).to_numpy()
         known = values.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
         codes = known.cast(pl.Float64).to_numpy()
         if known.null_count():
