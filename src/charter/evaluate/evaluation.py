@@ -11,9 +11,11 @@ import polars as pl
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import did_you_mean
 from charter.data.metrics import PROBABILITY_METRICS, Array, Sample, direction
+from charter.data.ratios import Bounds
 from charter.evaluate.calibration import reliability
 from charter.evaluate.curves import curves, deciles
 from charter.evaluate.fairness import RATES, judge_fairness
+from charter.evaluate.forecast import forecast_report, horizon_blocks
 from charter.evaluate.intervals import estimate, from_replicates
 from charter.evaluate.report import Evaluation
 from charter.evaluate.resample import Draws, Part, Replicates, replicate
@@ -47,13 +49,15 @@ def evaluate(
     baselines: Baselines | None = None,
     cluster: Array | None = None,
     classes: Sequence[str] = (),
+    bounds: Bounds | None = None,
 ) -> Evaluation:
     """Evaluate a model on rows that neither its fitting nor its threshold has seen.
 
     Parameters
     ----------
     test
-        n rows with the columns that slices and fairness name; other columns do no harm.
+        n rows with the columns that slices and fairness name; of forecasts also ``series``, ``as_of`` and ``step``.
+        Other columns do no harm.
     y, score
         Actual and predicted, n rows; conventions of `charter.data.metrics` (binary 0/1 and probability; several
         classes as numbers and n x k probabilities; numbers).
@@ -65,9 +69,11 @@ def evaluate(
         or calibration error. A score without a decision is decided at the model's threshold if it is a probability;
         otherwise its decision metrics are undefined.
     cluster
-        Entity of each row, where entities repeat: then whole entities are resampled.
+        Entity (or series) of each row, where they repeat: then whole entities are resampled.
     classes
         Names of the classes, several classes only.
+    bounds
+        Prediction intervals of the model, forecasts only.
 
     Returns
     -------
@@ -92,8 +98,9 @@ def evaluate(
                 "a binary task is evaluated at a threshold", remedy="Choose one with threshold.choose."
             )
         decision = (predicted >= threshold.threshold).astype(np.float64)
-    sample = Sample(actual, predicted, decision, spec.value)
-    names = tuple(m for m in metrics_for(task) if spec.value is not None or not _needs_value(m))
+    sample = Sample(actual, predicted, decision, spec.value, bounds)
+    without = {need for need, given in (("value", spec.value), ("interval", bounds)) if given is None}
+    names = tuple(m for m in metrics_for(task) if m not in METRICS or METRICS[m].needs not in without)
     rivals = [_rival(name, one, sample, threshold) for name, one in sorted((baselines or {}).items())]
     slices = slice_rows(test, wanted.slices)
     groups = _groups(test, spec)
@@ -157,6 +164,11 @@ def evaluate(
         baselines=rival_metrics,
         comparisons=comparisons,
         against_baseline=_best(comparisons, direction(compared)),
+        forecast=None if task != "forecast" else forecast_report(
+            test, sample, {rival.name: rival.sample for rival in rivals}, draws,
+            blocks=horizon_blocks(int(test["step"].to_numpy().max()), wanted.horizon_blocks),
+            slices=wanted.slices, metric=compared, min_slice_rows=wanted.min_slice_rows, confidence=confidence,
+        ),
     )  # fmt: skip
 
 
@@ -174,10 +186,6 @@ def _refuse_gaps(test: pl.DataFrame, y: Floats, score: Floats) -> None:
                 f"{missing} of {len(values)} test rows have no {name}",
                 remedy="Drop or repair them before evaluating.",
             )
-
-
-def _needs_value(name: str) -> bool:
-    return name in METRICS and METRICS[name].needs == "value"
 
 
 def _rival(

@@ -7,7 +7,7 @@ with few origins the intervals tell how the error varies over series, not over t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,16 +34,33 @@ _ALWAYS = ("overall", "block", "step", "origin")
 Blocks = Sequence[tuple[int, int]]
 
 
-def horizon_blocks(horizon: int, parts: int = 3) -> tuple[tuple[int, int], ...]:
-    """Cut the steps 1..horizon into blocks of nearly equal length, the longer ones first.
+def horizon_blocks(horizon: int, ends: Sequence[int] = ()) -> tuple[tuple[int, int], ...]:
+    """Cut the steps 1..horizon into blocks.
+
+    Parameters
+    ----------
+    ends
+        Last step of each block, ascending; the horizon itself need not be named. Empty: thirds, the longer ones first.
 
     Examples
     --------
-    >>> horizon_blocks(12), horizon_blocks(4), horizon_blocks(2)
-    (((1, 4), (5, 8), (9, 12)), ((1, 2), (3, 3), (4, 4)), ((1, 1), (2, 2)))
+    >>> horizon_blocks(12), horizon_blocks(12, [2, 12]), horizon_blocks(12, [1])
+    (((1, 4), (5, 8), (9, 12)), ((1, 2), (3, 12)), ((1, 1), (2, 12)))
+    >>> horizon_blocks(4), horizon_blocks(2)
+    (((1, 2), (3, 3), (4, 4)), ((1, 1), (2, 2)))
     """
-    cut = np.array_split(np.arange(1, horizon + 1), min(parts, max(horizon, 1)))
-    return tuple((int(block[0]), int(block[-1])) for block in cut if len(block))
+    if not ends:
+        cut = np.array_split(np.arange(1, horizon + 1), min(3, max(horizon, 1)))
+        ends = [int(block[-1]) for block in cut]
+    last = sorted({min(end, horizon) for end in ends} | {horizon})
+    return tuple(_between(last))
+
+
+def _between(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
+    first = 1
+    for end in ends:
+        yield first, end
+        first = end + 1
 
 
 def evaluate_forecast(
@@ -101,49 +118,91 @@ def evaluate_forecast(
     (0.125, 0.75)
     """
     _refuse(frame, baselines)
+    if metric not in ADDITIVE:
+        raise UsageError(f"forecasts are not compared on {metric!r}", remedy=advice(metric, MEASURED))
     known = frame.filter(pl.col("actual").is_not_null() & pl.col("actual").is_not_nan())
     if known.is_empty():
         raise DataError(
-            "forecast: no actual value is known yet", remedy="Evaluate when the first period is over."
+            "forecast: no actual value is known yet", remedy="Wait until the first period is over."
         )
-    names = tuple(m for m in MEASURED if m not in BOUNDED or "lower" in frame.columns)
-    if metric not in ADDITIVE:
-        raise UsageError(f"forecasts are not compared on {metric!r}", remedy=advice(metric, names))
-    sample = _sample(known, "forecast", level)
-    steps = known["step"].to_numpy()
-    horizon = int(frame["step"].cast(pl.Int64).max() or 1)  # type: ignore[arg-type]
-    blocks = tuple(blocks) if blocks is not None else horizon_blocks(horizon)
-    draws = Draws.of(known.height, resamples=resamples, seed=seed, cluster=known["series"].to_numpy())
-    rivals = [_Rival(name, _sample(known, name), _finite(known[name])) for name in baselines]
+    bounds = None
+    if "lower" in frame.columns:
+        bounds = Bounds(_numbers(known["lower"]), _numbers(known["upper"]), level)
+    actual = _numbers(known["actual"])
+    return forecast_report(
+        known,
+        Sample(actual, _numbers(known["forecast"]), bounds=bounds),
+        {name: Sample(actual, _numbers(known[name])) for name in baselines},
+        Draws.of(known.height, resamples=resamples, seed=seed, cluster=known["series"].to_numpy()),
+        blocks=blocks,
+        slices=slices,
+        metric=metric,
+        min_slice_rows=min_slice_rows,
+        confidence=confidence,
+        unknown=frame.height - known.height,
+    )
 
-    groups = [_Group("overall", "all", np.arange(known.height), names)]
-    groups += [_Group("block", f"{a}-{b}", _where((steps >= a) & (steps <= b)), names) for a, b in blocks]
+
+def forecast_report(
+    rows: pl.DataFrame,
+    sample: Sample,
+    rivals: Mapping[str, Sample],
+    draws: Draws,
+    *,
+    blocks: Blocks | None = None,
+    slices: Sequence[str] = (),
+    metric: str = "wmape",
+    min_slice_rows: int = 100,
+    confidence: float = 0.95,
+    unknown: int = 0,
+) -> ForecastReport:
+    """Measure samples of forecasts; `evaluate_forecast` says how.
+
+    Parameters
+    ----------
+    rows
+        n rows with ``series``, ``as_of``, ``step`` and whatever ``slices`` name.
+    sample, rivals
+        Actual and forecast of these rows, by the model and by each baseline (not finite: no forecast).
+    draws
+        Of whole series.
+    """
+    bounds = sample.bounds
+    names = tuple(m for m in MEASURED if m not in BOUNDED or bounds is not None)
     short = tuple(m for m in names if m in RATIOS)
+    steps, origins = rows["step"].to_numpy(), rows["as_of"]
+    horizon = int(steps.max())
+    groups = [_Group("overall", "all", np.arange(rows.height), names)]
+    groups += [
+        _Group("block", f"{first}-{last}" if first < last else str(first), found, names)
+        for first, last in (blocks if blocks is not None else horizon_blocks(horizon))
+        if len(found := _where((steps >= first) & (steps <= last)))
+    ]
     groups += [_Group("step", str(s), _where(steps == s), short) for s in np.unique(steps).tolist()]
-    origins = known["as_of"]
     groups += [
         _Group("origin", _moment(at), _where((origins == at).to_numpy()), short)
         for at in origins.unique().sort().to_list()
     ]
-    groups += [_Group(s.slice, s.value, s.rows, short) for s in slice_rows(known, slices)]
-    parts = _measure(groups, sample, rivals, draws, metric, confidence, min_slice_rows)
-    by = {name: tuple(p for p in parts if p.by == name) for name in ("block", "step", "origin")}
-    sliced = tuple(p for p in parts if p.by not in ("overall", *by))
+    groups += [_Group(s.slice, s.value, s.rows, short) for s in slice_rows(rows, slices)]
+    others = [_Rival(name, one, np.isfinite(one.score)) for name, one in rivals.items()]
+    parts = _measure(groups, sample, others, draws, metric, confidence, min_slice_rows)
+    of = {by: tuple(p for p in parts if p.by == by) for by in _ALWAYS}
+    sliced = tuple(p for p in parts if p.by not in of)
     return ForecastReport(
         metric=metric,
-        n=known.height,
-        unknown=frame.height - known.height,
-        series=known["series"].n_unique(),
+        n=rows.height,
+        unknown=unknown,
+        series=rows["series"].n_unique(),
         origins=origins.n_unique(),
         horizon=horizon,
-        level=level if "lower" in frame.columns else None,
+        level=bounds.level if bounds is not None else None,
         confidence=confidence,
-        resamples=resamples,
-        seed=seed,
+        resamples=draws.resamples,
+        seed=draws.seed,
         overall=parts[0],
-        blocks=by["block"],
-        steps=by["step"],
-        by_origin=by["origin"],
+        blocks=of["block"],
+        steps=of["step"],
+        by_origin=of["origin"],
         slices=sliced,
         worst_slice=_worst(sliced, metric),
     )
@@ -197,13 +256,6 @@ def _moment(at: object) -> str:
     """Write an origin as a date where it is one."""
     text = str(at)
     return text.removesuffix(" 00:00:00")
-
-
-def _sample(frame: pl.DataFrame, column: str, level: float | None = None) -> Sample:
-    bounds = None
-    if level is not None and "lower" in frame.columns:
-        bounds = Bounds(_numbers(frame["lower"]), _numbers(frame["upper"]), level)
-    return Sample(_numbers(frame["actual"]), _numbers(frame[column]), bounds=bounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ is null and ``note`` says why.
 
 ========================  ==========================================================================================
 schema_version            1
-task, primary             ``binary`` | ``multiclass`` | ``regression``; name of the search metric
+task, primary             ``binary`` | ``multiclass`` | ``regression`` | ``forecast``; name of the search metric
 n, positives              test rows; positives among them (null unless binary)
 entities, clustered       independent units; whether entities repeat, so that whole entities were resampled
 confidence, resamples     of the intervals; ``seed`` of the resamples
@@ -29,6 +29,10 @@ fairness                  {attribute: {attribute, groups: [{group, n, positives,
 baselines                 {name: {metric: estimate}}
 comparisons               [{baseline, metric, model, other, difference: estimate, better}], for every baseline
 against_baseline          the comparison with the best baseline, or null
+forecast                  forecasts only, else null: {metric, n, unknown, series, origins, horizon, level, confidence,
+                          resamples, seed, overall: part, blocks: [part], steps, by_origin, slices, worst_slice}; a
+                          *part* is {by, value, n, series, judged, metrics: {metric: estimate}, added: [{baseline,
+                          metric, n, model, other, difference: estimate, improvement: estimate, better}], note}
 ========================  ==========================================================================================
 """
 
@@ -40,7 +44,15 @@ from typing import Any
 from charter.core.digest import plain
 from charter.evaluate.curves import Curves
 from charter.evaluate.threshold import ThresholdChoice
-from charter.evaluate.types import CalibrationBin, Decile, Difference, Estimate, FairnessResult, SliceResult
+from charter.evaluate.types import (
+    CalibrationBin,
+    Decile,
+    Difference,
+    Estimate,
+    FairnessResult,
+    ForecastReport,
+    SliceResult,
+)
 from charter.evaluate.value import ValueReport
 
 
@@ -73,6 +85,7 @@ class Evaluation:
     baselines: dict[str, dict[str, Estimate]]
     comparisons: tuple[Difference, ...]
     against_baseline: Difference | None
+    forecast: ForecastReport | None = None
     schema_version: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ METRICS: dict[str, MetricWord] = {
         _word("mean_absolute_error", "regression forecast", "down", "values", 0, None, "mean absolute error"),
         _word("root_mean_squared_error", "regression forecast", "down", "values", 0, None,
               "root of the mean squared error"),
-        _word("r2", "regression forecast", "up", "values", None, 1, "share of variance explained"),
+        _word("r2", "regression", "up", "values", None, 1, "share of variance explained"),
         _word("mean_absolute_percentage_error", "regression", "down", "values", 0, None, "mean of |error| / |actual|"),
         _word("wmape", "forecast", "down", "values", 0, None, "sum of |error| / sum of |actual|"),
         _word("mape", "forecast", "down", "values", 0, None, "mean of |error| / |actual| where the actual is not 0"),
