@@ -1,0 +1,219 @@
+"""Commands on what happens after release: monitor, outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charter.cli.output import JSON, emit, say, table
+
+if TYPE_CHECKING:
+    from charter.flow.monitor import MonitorReport
+
+SPEC = typer.Option(Path(), "--in", help="The model's folder.")
+_SHOWN = 6
+"""Metrics in the table of windows."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    monitor = typer.Typer(
+        help="How the released model does: drift, quality, money, alerts.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    monitor.command("run")(run)
+    monitor.command("status")(status)
+    monitor.command("report")(report)
+    app.add_typer(monitor, name="monitor")
+    outcomes = typer.Typer(help="What really happened.", no_args_is_help=True, rich_markup_mode=None)
+    outcomes.command("import")(outcomes_import)
+    app.add_typer(outcomes, name="outcomes")
+
+
+def run(spec: Path = SPEC, as_json: bool = JSON) -> None:
+    """Measure what is new, judge every window, tell whom it concerns; exit 1 while a critical alert is on."""
+    from charter.cli.progress import progress
+    from charter.flow.monitor import run as carry_out
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    found = carry_out(workspace, workspace.load(), progress(quiet=as_json))
+    if as_json:
+        emit(found.to_json())
+    else:
+        say(f"{found.measured:,} windows measured, {len(found.windows):,} in all.")
+        for event in found.told:
+            say(f"  {event.turn}  {event.name}  {event.version}  {event.observed}  ({event.required})")
+        _standing(found)
+    if any(a.rule.spec.severity == "critical" and a.version == found.serving for a in found.firing):
+        raise typer.Exit(1)
+
+
+def status(spec: Path = SPEC, as_json: bool = JSON) -> None:
+    """Say where the model stands by what was measured so far; changes nothing."""
+    from charter.flow.monitor import status as read
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    found = read(workspace, workspace.load())
+    if as_json:
+        emit(found.to_json())
+    else:
+        _standing(found)
+
+
+def report(
+    spec: Path = SPEC,
+    audience: str = typer.Option("all", "--for", help="operations, data-science, business, or all."),
+    as_json: bool = JSON,
+) -> None:
+    """Show every window: operations, quality estimated and realised, drift, money."""
+    from charter.core.errors import UsageError
+    from charter.core.nearest import did_you_mean
+    from charter.flow.monitor import status as read
+    from charter.flow.workspace import Workspace
+
+    parts = {"operations": _operations, "data-science": _quality, "business": _business}
+    if audience not in (*parts, "all"):
+        raise UsageError(f"--for is {audience!r}", remedy=did_you_mean(audience, (*parts, "all")))
+    workspace = Workspace.at(spec)
+    found = read(workspace, workspace.load())
+    if as_json:
+        emit(found.to_json())
+        return
+    for name, show in parts.items():
+        if audience in (name, "all"):
+            show(found)
+    _standing(found)
+
+
+def outcomes_import(
+    file: str | None = typer.Argument(None, help="CSV, Parquet, JSON lines or Arrow."),
+    sql: str | None = typer.Option(None, "--sql", help="A query instead of a file."),
+    url: str | None = typer.Option(
+        None, "--url", help="Address of its database; ${NAME} is taken from the environment."
+    ),
+    column: str | None = typer.Option(
+        None, "--outcome", help="Column of what happened; by default the label's name."
+    ),
+    spec: Path = SPEC,
+    as_json: bool = JSON,
+) -> None:
+    """Import what really happened, by request id or by entity and as_of; again, late or corrected does no harm."""
+    from charter.flow.outcomes import import_outcomes
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    found = import_outcomes(workspace, workspace.load(), file=file, sql=sql, url=url, column=column)
+    if as_json:
+        emit(found.to_json())
+        return
+    say(f"{found.read:,} outcomes read, {found.new:,} of them new; {found.total:,} known in all.")
+    if found.unknown:
+        say(f"  {found.unknown:,} belong to no logged prediction; they are kept until one is.")
+    say("Next: `charter monitor run`.")
+
+
+def _standing(found: MonitorReport) -> None:
+    say(f"{found.model}  {found.serving or 'nothing'} serves")
+    if found.firing:
+        rows = [
+            (a.rule.spec.severity, a.rule.name, a.version, f"since {a.since:%Y-%m-%d}" if a.since else "", a.observed,
+             str(a.rule.rule))
+            for a in found.firing
+        ]  # fmt: skip
+        table(rows, head=("alert", "", "version", "", "observed", "rule"))
+    else:
+        say("  no alert is on")
+    for line in found.recommendations:
+        say(f"  {line}")
+
+
+def _operations(found: MonitorReport) -> None:
+    say("operations")
+    rows = []
+    for w in found.windows:
+        o = w["operations"]
+        latency = (_ms(o[name]) for name in ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms"))
+        rows.append((*_head(w), *latency, f"{o['fallback_share']:.1%}", f"{o['warning_share']:.1%}"))
+    head = ("window", "version", "answers", "p50 ms", "p95 ms", "p99 ms", "fallback", "warned")
+    table(rows, head=head, right=(2, 3, 4, 5, 6, 7))
+
+
+def _quality(found: MonitorReport) -> None:
+    say("quality: estimated from the scores | realised on mature outcomes, with intervals")
+    rows = []
+    for w in found.windows:
+        q = w["quality"]
+        names = [
+            n for n in ("roc_auc", "recall", "precision", "wmape", "root_mean_squared_error") if _there(q, n)
+        ]
+        names += [n for n in q["realised"] if n not in names]
+        shown = [f"{n} {_both(q['estimated'].get(n), q['realised'].get(n))}" for n in names[:2]]
+        moved = list(dict.fromkeys(f["column"] for f in w["drift"] if f["level"]))
+        drift = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
+        rows.append((*_head(w), f"{q['maturity']:.0%}", *shown, *[""] * (2 - len(shown)), drift or "none"))
+    table(rows, head=("window", "version", "answers", "mature", "", "", "drift"), right=(2, 3))
+
+
+def _business(found: MonitorReport) -> None:
+    rows, total = [], 0.0
+    for w in found.windows:
+        worth = w["worth"]
+        if worth is None:
+            continue
+        total += worth["benefit"]
+        rows.append(
+            (*_head(w)[:2], f"{worth['decisions']:,}", _money(worth["known"]), _money(worth["expected"]),
+             _money(worth["costs"]), _money(worth["benefit"]), _money(worth["case"]), _money(total))
+        )  # fmt: skip
+    if not rows:
+        say("business: the specification states no value of decisions")
+        return
+    say(
+        f"business, in {found.windows[-1]['worth']['currency']}: benefit is over leaving everybody alone, after costs"
+    )
+    head = (
+        "window",
+        "version",
+        "decisions",
+        "known",
+        "expected",
+        "costs",
+        "benefit",
+        "business case",
+        "in all",
+    )
+    table(rows, head=head, right=(2, 3, 4, 5, 6, 7, 8))
+
+
+def _head(window: Mapping[str, Any]) -> tuple[str, str, str]:
+    return window["start"][:10], window["version"], f"{window['quality']['rows']:,}"
+
+
+def _there(quality: Mapping[str, Any], name: str) -> bool:
+    return name in quality["realised"] or name in quality["estimated"]
+
+
+def _both(estimated: Mapping[str, Any] | None, realised: Mapping[str, Any] | None) -> str:
+    return f"{_interval(estimated)} | {_interval(realised)}"
+
+
+def _interval(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["value"] is None:
+        return "-"
+    if found["low"] is None:
+        return f"{found['value']:.3f}"
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _money(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"

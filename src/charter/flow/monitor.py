@@ -1,0 +1,200 @@
+"""One pass of the monitor: measure what is new, judge every window, tell what turned. Idempotent and restartable.
+
+Each window of each version is kept in a file of its own under the digest of what it was made from. A pass measures the
+windows whose digest has changed (new answers, late outcomes, another specification) and leaves the others alone; alerts
+are then judged over all of them anew. So it does not matter when a pass is killed, or how often it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.clock import iso
+from charter.core.digest import canonical_json, digest_json, plain
+from charter.core.errors import UsageError
+from charter.core.io.files import write_atomic
+from charter.core.progress import NoProgress, Progress
+from charter.flow.lock import hold
+from charter.flow.outcomes import outcomes_folder
+from charter.flow.views import version_number
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.monitor.alerts import Alert, AlertEvent
+
+FORMAT = 1
+"""Raised when the meaning of what is kept of a window changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorReport:
+    """Where a model stands after a pass.
+
+    Attributes
+    ----------
+    windows
+        What is kept of each window, by version and start.
+    measured
+        How many of them this pass measured.
+    told
+        Turns of alerts that were told for the first time.
+    """
+
+    model: str
+    at: str
+    serving: str | None
+    windows: tuple[Mapping[str, Any], ...]
+    alerts: tuple[Alert, ...]
+    told: tuple[AlertEvent, ...]
+    measured: int
+    recommendations: tuple[str, ...]
+
+    @property
+    def firing(self) -> tuple[Alert, ...]:
+        """Alerts that are on."""
+        return tuple(a for a in self.alerts if a.firing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; profiles are left out for their size."""
+        return {
+            "model": self.model,
+            "at": self.at,
+            "serving": self.serving,
+            "windows": [{k: v for k, v in w.items() if k != "profile"} for w in self.windows],
+            "alerts": [
+                {"name": a.rule.name, "rule": str(a.rule.rule), "version": a.version, "firing": a.firing,
+                 "since": a.since.isoformat() if a.since else None, "windows": a.windows, "observed": a.observed,
+                 "severity": a.rule.spec.severity, "action": a.rule.spec.action}
+                for a in self.alerts
+            ],
+            "told": [e.to_json() for e in self.told],
+            "measured": self.measured,
+            "recommendations": list(self.recommendations),
+        }  # fmt: skip
+
+
+def run(workspace: Workspace, loaded: Loaded, progress: Progress | None = None) -> MonitorReport:
+    """Carry out a pass.
+
+    Raises
+    ------
+    Busy
+        When another pass is under way.
+    """
+    from charter.monitor.io import alerts as told_before
+
+    progress = progress if progress is not None else NoProgress()
+    folder = monitor_folder(workspace, loaded.spec.name)
+    doing, actor = "charter monitor run", workspace.settings.actor
+    with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
+        measured = _measure_new(workspace, loaded, folder, progress)
+        found = _judge(workspace, loaded, measured=measured)
+        told = told_before.remember(folder / "events", _events(loaded, found.windows))
+        told_before.deliver(folder / "events", loaded.spec.monitor.notify, model=loaded.spec.name)
+        write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
+    return MonitorReport(
+        found.model,
+        found.at,
+        found.serving,
+        found.windows,
+        found.alerts,
+        told,
+        measured,
+        found.recommendations,
+    )
+
+
+def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
+    """Say where the model stands by what earlier passes have measured; changes nothing.
+
+    Raises
+    ------
+    UsageError
+        When there was no pass yet.
+    """
+    if not (monitor_folder(workspace, loaded.spec.name) / "last_pass").exists():
+        raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
+    return _judge(workspace, loaded, measured=0)
+
+
+def monitor_folder(workspace: Workspace, model: str) -> Path:
+    """Where the monitor keeps what it measured."""
+    return workspace.state / "monitor" / model
+
+
+def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorReport:
+    from charter.monitor.alerts import judge, rules
+    from charter.monitor.report import recommendations, stored_windows
+    from charter.spec.vocabulary import DEFAULT_METRIC
+
+    spec = loaded.spec
+    kept = _kept(monitor_folder(workspace, spec.name) / "windows")
+    with workspace.records(spec.name, readonly=True) as records:
+        deployment = records.deployment()
+    serving = f"v{deployment.version}" if deployment is not None else None
+    alerts, _ = judge(stored_windows(kept), rules(spec))
+    primary = spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
+    own = [w for w in kept if w["version"] == serving]
+    on = [a.rule.name for a in alerts if a.firing and a.version == serving]
+    advice = recommendations(own, on, primary=primary)
+    return MonitorReport(
+        spec.name, iso(workspace.clock.now()), serving, tuple(kept), alerts, (), measured, advice
+    )
+
+
+def _events(loaded: Loaded, kept: Sequence[Mapping[str, Any]]) -> Sequence[AlertEvent]:
+    from charter.monitor.alerts import judge, rules
+    from charter.monitor.report import stored_windows
+
+    return judge(stored_windows(kept), rules(loaded.spec))[1]
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    """Windows that were measured, by version and start."""
+    found = [json.loads(path.read_bytes()) for path in folder.glob("*/*.json")]
+    return sorted(found, key=lambda one: (version_number(one["version"]), one["start"]))
+
+
+def _measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Progress) -> int:
+    """Measure the windows whose answers, outcomes or specification are not those of the last pass."""
+    import polars as pl
+
+    from charter.flow.windows import answers, due, measure, reference
+    from charter.monitor.io import outcomes as store
+    from charter.monitor.outcomes import join, latest
+
+    spec = loaded.spec
+    rows = answers(workspace, spec)
+    there = rows.collect_schema().names()
+    light = [c for c in ("id", "row", "entity", "as_of", "version", "moment", "window") if c in there]
+    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))
+    asked = join(rows.select(light).collect(), outcomes).with_columns(due(spec, now))
+    seen = asked.group_by("version", "window").agg(
+        pl.len().alias("rows"),
+        pl.col("due").sum(),
+        pl.struct("id", "row", "outcome").hash(seed=1).sum().alias("content"),
+    )
+    words = digest_json([FORMAT, plain(spec.model_dump(mode="json"))])
+    new = []
+    for version, window, *content in seen.sort("version", "window").iter_rows():
+        key = digest_json([words, version, window.isoformat(), *content])
+        path = folder / "windows" / version / f"{window:%Y-%m-%d}.json"
+        if not path.exists() or json.loads(path.read_bytes())["key"] != key:
+            new.append((version, window, key, path))
+    progress.start("measuring windows", len(new))
+    references = {version: reference(workspace, spec, version) for version in {d[0] for d in new}}
+    for version, window, key, path in new:
+        own = rows.filter((pl.col("version") == version) & (pl.col("window") == window)).collect()
+        own = join(own, outcomes).with_columns(due(spec, now))
+        found = measure(own, spec, references[version], key=key, version=version, start=window)
+        write_atomic(path, canonical_json(plain(found.to_json())))
+        progress.advance()
+    progress.finish()
+    return len(new)

@@ -1,0 +1,149 @@
+"""What really happened is brought in: from a file or a query, late, twice, corrected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.errors import UsageError
+from charter.flow.lock import hold
+from charter.flow.logs import log_folder
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+from charter.spec.types import SourceSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeImport:
+    """What an import did.
+
+    Attributes
+    ----------
+    read
+        Rows of the file, repeated ones once.
+    new
+        Outcomes that were not known before.
+    unknown
+        Outcomes, of all imports, of which no prediction is logged; they are kept and wait for one.
+    """
+
+    read: int
+    new: int
+    total: int
+    unknown: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"read": self.read, "new": self.new, "total": self.total, "unknown": self.unknown}
+
+
+def import_outcomes(
+    workspace: Workspace,
+    loaded: Loaded,
+    *,
+    file: str | None = None,
+    sql: str | None = None,
+    url: str | None = None,
+    column: str | None = None,
+) -> OutcomeImport:
+    """Import outcomes; all of them or, where one cannot be an outcome, none.
+
+    Parameters
+    ----------
+    file
+        Path or address of CSV, Parquet, JSON lines or Arrow.
+    sql, url
+        A query and the address of its database instead.
+    column
+        Column of what happened; by default the label's name, or that of its source.
+
+    Raises
+    ------
+    UsageError
+        When neither a file nor a query is given, or both are.
+    DataError
+        When the source cannot be read, or its rows cannot be outcomes of this model.
+    """
+    from charter.core.digest import digest_bytes
+    from charter.govern.io.trail import Trail
+    from charter.monitor.io import outcomes as store
+    from charter.monitor.outcomes import OutcomeColumns, fresh, latest, normalise, unknown
+
+    if (file is None) == (sql is None) or (sql is None) != (url is None):
+        raise UsageError("outcomes come from a FILE, or from --sql with --url")
+    spec, clock = loaded.spec, workspace.clock
+    frame = _read(workspace, file=file, sql=sql, url=url)
+    entity = spec.data.observations.entity
+    names = OutcomeColumns(_outcome_column(loaded, frame, column), entity=entity)
+    frame = _as_logged(workspace, loaded, frame, entity)
+    rows = normalise(frame, names, spec, now=clock.now().astimezone(UTC).replace(tzinfo=None))
+    folder = outcomes_folder(workspace, spec.name)
+    doing, actor = "charter outcomes import", workspace.settings.actor
+    with hold(workspace.lock_file, doing=doing, actor=actor, clock=clock, wait_seconds=60):
+        before = store.read(folder)
+        new = fresh(rows, before, dated=names.known_at in frame.columns)
+        if new.height:
+            path = store.add(folder, new)
+            with workspace.records(spec.name) as records:
+                Trail(records, workspace.anchor_file).append(
+                    at=clock.now(),
+                    actor=actor,
+                    action="outcomes.imported",
+                    subject=spec.name,
+                    detail={"rows": new.height, "file": path.name, "digest": digest_bytes(path.read_bytes())},
+                )
+    known = latest([*before, new])
+    nobodys = unknown(known, predictions(workspace, spec.name))
+    return OutcomeImport(rows.height, new.height, known.height, nobodys.height)
+
+
+def outcomes_folder(workspace: Workspace, model: str) -> Path:
+    """Where the outcomes of a model are kept."""
+    return workspace.state / "outcomes" / model
+
+
+def predictions(workspace: Workspace, model: str) -> pl.DataFrame:
+    """What names the logged predictions of a model."""
+    import polars as pl
+
+    from charter.serve.log_reader import scan
+
+    found = scan(log_folder(workspace), model=model)
+    there = found.collect_schema().names()
+    return found.select([pl.col(c) for c in ("id", "row", "entity", "as_of") if c in there]).collect()
+
+
+def _read(workspace: Workspace, *, file: str | None, sql: str | None, url: str | None) -> pl.DataFrame:
+    from charter.data.io.sources import read
+
+    # Which columns there are is the file's own affair: `duplicates` other than `keep` reads them all.
+    source = SourceSpec(uri=file, sql=sql, url=url, columns={}, duplicates="drop")
+    return read(source, Path.cwd(), workspace.settings)
+
+
+def _outcome_column(loaded: Loaded, frame: pl.DataFrame, asked: str | None) -> str:
+    if asked is not None:
+        return asked
+    label = loaded.spec.data.label
+    names = [label.name, *((label.column,) if label.column is not None else ()), "outcome"]
+    return next((n for n in names if n in frame.columns), label.name)
+
+
+def _as_logged(workspace: Workspace, loaded: Loaded, frame: pl.DataFrame, entity: str | None) -> pl.DataFrame:
+    """Name persons as the log does: by their pseudonym where it keeps no names."""
+    spec = loaded.spec
+    if entity is None or entity not in frame.columns or spec.serve.log.personal != "hash":
+        return frame
+    population = spec.data.observations.population
+    column = spec.data.sources[population.source].columns.get(entity) if population is not None else None
+    if column is None or column.sensitivity != "personal":
+        return frame
+    from charter.serve.io.secret import load_secret
+    from charter.serve.prediction_log import pseudonyms
+
+    return frame.with_columns(pseudonyms(frame[entity], load_secret(log_folder(workspace))).alias(entity))

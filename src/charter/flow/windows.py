@@ -1,0 +1,142 @@
+"""One window of a released version, measured from the log: quality, worth, operations, drift against training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from charter.core.quantity import parse_duration
+from charter.flow.context import read_json
+from charter.flow.logs import log_folder
+from charter.flow.views import version_number
+from charter.flow.workspace import Workspace
+from charter.spec.types import ModelSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from charter.data.profile import Profile
+    from charter.monitor.report import Measurement, Operations
+
+_INPUT = "input_"
+_DAYS_PER_MONTH = 365.25 / 12
+_WINDOW = {"day": "1d", "week": "1w", "month": "1mo"}
+
+
+def answers(workspace: Workspace, spec: ModelSpec) -> pl.LazyFrame:
+    """Logged answers with the moment that they are for and the window that it lies in."""
+    import polars as pl
+
+    from charter.serve.log_reader import scan
+
+    found = scan(log_folder(workspace), model=spec.name)
+    there = found.collect_schema().names()
+    moment = pl.coalesce("as_of", "time") if "as_of" in there else pl.col("time")
+    window = moment.dt.truncate(_WINDOW[spec.monitor.every])
+    return found.with_columns(moment.alias("moment"), window.alias("window"))
+
+
+def due(spec: ModelSpec, now: datetime) -> pl.Expr:
+    """Whether the outcome of an answer should be known."""
+    import polars as pl
+
+    label = spec.data.label
+    text = label.known_after or label.over_next
+    wait = parse_duration(text) if text is not None else timedelta(0)
+    return (pl.col("moment") + pl.lit(wait) <= pl.lit(now)).alias("due")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a version saw and said in training."""
+
+    features: Profile
+    score: Profile
+    classes: tuple[str, ...]
+
+
+def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
+    """Read what a version saw and said in training out of its bundle."""
+    from charter.data.profile import Profile
+
+    blobs = workspace.blobs()
+    with workspace.records(spec.name, readonly=True) as records:
+        bundle = records.version(version_number(version)).bundle
+    kept = read_json(blobs, bundle, "profile.json")
+    classes = tuple(read_json(blobs, bundle, "scoring.json")["classes"])
+    return Reference(Profile.from_json(kept["features"]), Profile.from_json(kept["score"]), classes)
+
+
+def measure(
+    rows: pl.DataFrame, spec: ModelSpec, trained: Reference, *, key: str, version: str, start: datetime
+) -> Measurement:
+    """Measure a window.
+
+    Parameters
+    ----------
+    rows
+        Answers of the window, with ``outcome`` and ``due``.
+    key
+        Digest of what it is made from.
+    """
+    import polars as pl
+
+    from charter.data.profile import profile
+    from charter.monitor.compare import compare
+    from charter.monitor.drift import judge_drift
+    from charter.monitor.quality import quality, worth
+    from charter.monitor.report import Measurement
+
+    rows = rows.with_columns((pl.col("decision") == "positive").alias("flagged"))
+    end = rows.select(pl.lit(start).dt.offset_by(_WINDOW[spec.monitor.every])).item(0, 0)
+    months = (end - start) / timedelta(days=_DAYS_PER_MONTH)
+    inputs = rows.select(pl.col(f"^{_INPUT}.*$").name.map(lambda name: name.removeprefix(_INPUT)))
+    seen = profile(
+        inputs.select(c for c in inputs.columns if c in trained.features.columns), trained.features
+    )
+    said = profile(rows.select("score"), trained.score)
+    known = [c for c in trained.features.columns if c not in seen.columns]
+    measured = [
+        *compare(trained.features, seen, ignore=(*known, *spec.monitor.drift.ignore)),
+        *compare(trained.score, said, role="prediction"),
+    ]
+    alone = spec.monitor.drift.model_copy(update={"persistence": 1})
+    return Measurement(
+        key=key,
+        version=version,
+        start=start,
+        end=end,
+        months=months,
+        quality=quality(rows, spec, classes=trained.classes, confidence=spec.monitor.confidence),
+        worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
+        operations=_operations(rows),
+        findings=judge_drift([measured], alone).findings,
+        profile={"features": seen.to_json(), "score": said.to_json()},
+    )
+
+
+def _operations(rows: pl.DataFrame) -> Operations:
+    import polars as pl
+
+    from charter.monitor.report import Operations
+
+    latency = rows["latency_us"].drop_nulls() / 1000
+    p50, p95, p99 = (latency.quantile(q, "linear") for q in (0.5, 0.95, 0.99))
+    fallback, warned = rows.select(pl.col("fallback").mean(), (pl.col("warnings").list.len() > 0).mean()).row(
+        0
+    )
+    return Operations(p50, p95, p99, float(fallback or 0.0), float(warned or 0.0))
+
+
+def _rule(inputs: pl.DataFrame, spec: ModelSpec) -> pl.Series | None:
+    """What today's rule would have decided; None without a rule, or where the log lacks what it reads."""
+    import polars as pl
+
+    from charter.spec.expression import parse
+    from charter.train.baseline import rule
+
+    text = spec.purpose.today.rule
+    if text is None or not set(parse(text).names) <= set(inputs.columns):
+        return None
+    return pl.Series("rule", rule(inputs, text)["decision"]).cast(pl.Boolean)

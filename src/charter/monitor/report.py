@@ -1,0 +1,203 @@
+"""What a window holds once it is measured: plain data that is kept, the measures that rules read, and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from charter.evaluate.types import Estimate
+from charter.monitor.alerts import Window
+from charter.monitor.drift_types import Finding
+from charter.monitor.estimate import Estimated
+from charter.monitor.quality import Quality, Worth
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """How answers were given: latencies in milliseconds from a request's arrival to its score, and shares of rows."""
+
+    p50_latency_ms: float | None
+    p95_latency_ms: float | None
+    p99_latency_ms: float | None
+    fallback_share: float
+    warning_share: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "p50_latency_ms": self.p50_latency_ms,
+            "p95_latency_ms": self.p95_latency_ms,
+            "p99_latency_ms": self.p99_latency_ms,
+            "fallback_share": self.fallback_share,
+            "warning_share": self.warning_share,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A window of one version, measured.
+
+    Attributes
+    ----------
+    key
+        Digest of all that it was made from: the same key needs no second measurement.
+    months
+        Length of the window.
+    findings
+        Drift of each column against training, in this window alone.
+    profile
+        Of inputs and scores, for comparing windows with each other.
+    """
+
+    key: str
+    version: str
+    start: datetime
+    end: datetime
+    months: float
+    quality: Quality
+    worth: Worth | None
+    operations: Operations
+    findings: tuple[Finding, ...] = ()
+    profile: Mapping[str, Any] = field(default_factory=dict)
+
+    def measures(self) -> dict[str, float]:
+        """Every number that an alert rule can name."""
+        q, o = self.quality, self.operations
+        found: dict[str, float | None] = {
+            "rows": float(q.rows),
+            "maturity": q.maturity,
+            "fallback_share": o.fallback_share,
+            "warning_share": o.warning_share,
+            "p50_latency_ms": o.p50_latency_ms,
+            "p95_latency_ms": o.p95_latency_ms,
+            "p99_latency_ms": o.p99_latency_ms,
+            "surprises": float(len(q.surprise)),
+        }
+        found |= {name: one.value for name, one in q.realised.items()}
+        found |= {f"estimated({name})": one.value for name, one in q.estimated.items()}
+        if self.worth is not None and self.months > 0:
+            found["net_value_per_month"] = self.worth.net / self.months
+            found["benefit_per_month"] = self.worth.benefit / self.months
+        for finding in self.findings:
+            m = finding.measured
+            for effect, size in m.effects.items():
+                word = {"distribution": effect, "missing": "missing_change", "unseen": "unseen_share"}.get(
+                    m.aspect
+                )
+                if word is not None:
+                    # What may be chance counts as no change: rules must not fire on noise.
+                    found[f"{word}({m.column})"] = abs(size) if finding.level else 0.0
+        return {name: value for name, value in found.items() if value is not None}
+
+    def window(self) -> Window:
+        """The window as alert rules see it."""
+        return Window(self.version, self.start, self.end, self.measures())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as it is kept."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "key": self.key,
+            "version": self.version,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "months": self.months,
+            "quality": {
+                "rows": self.quality.rows,
+                "scored": self.quality.scored,
+                "due": self.quality.due,
+                "labelled": self.quality.labelled,
+                "positives": self.quality.positives,
+                "maturity": self.quality.maturity,
+                "realised": {n: _estimate(e) for n, e in self.quality.realised.items()},
+                "estimated": {n: _estimated(e) for n, e in self.quality.estimated.items()},
+                "expected": {n: _estimated(e) for n, e in self.quality.expected.items()},
+                "surprise": list(self.quality.surprise),
+            },
+            "worth": _worth(self.worth) if self.worth is not None else None,
+            "operations": self.operations.to_json(),
+            "measures": self.measures(),
+            "drift": [f.to_json() for f in self.findings],
+            "profile": dict(self.profile),
+        }
+
+
+def _estimate(e: Estimate) -> dict[str, Any]:
+    return {"value": e.value, "low": e.low, "high": e.high, "method": e.method, "n": e.n, "note": e.note}
+
+
+def _estimated(e: Estimated) -> dict[str, Any]:
+    return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
+
+
+def _worth(w: Worth) -> dict[str, Any]:
+    return {
+        "currency": w.currency,
+        "decisions": w.decisions,
+        "known": w.known,
+        "expected": w.expected,
+        "costs": w.costs,
+        "net": w.net,
+        "benefit": w.benefit,
+        "return_on_cost": w.return_on_cost,
+        "case": w.case,
+        "rule": w.rule,
+    }
+
+
+def stored_windows(kept: Iterable[Mapping[str, Any]]) -> list[Window]:
+    """Windows as alert rules see them, from what was kept."""
+    return [
+        Window(
+            one["version"],
+            datetime.fromisoformat(one["start"]),
+            datetime.fromisoformat(one["end"]),
+            one["measures"],
+        )
+        for one in kept
+    ]
+
+
+def recommendations(
+    kept: Sequence[Mapping[str, Any]], firing: Sequence[str], *, primary: str
+) -> tuple[str, ...]:
+    """What to do next, in words, from the newest windows.
+
+    Parameters
+    ----------
+    kept
+        Windows of the version that serves, oldest first.
+    firing
+        Names of the alerts that are on.
+    primary
+        Metric that the model was chosen by.
+    """
+    if not kept:
+        return ("Nothing was answered yet.",)
+    last, said = kept[-1], []
+    mature = [one for one in kept if one["quality"]["realised"].get(primary, {}).get("value") is not None]
+    if not mature:
+        said.append(
+            "No outcome is known yet: quality is estimated from the scores alone. `charter outcomes import`."
+        )
+    moved = [f for f in last["drift"] if f["level"]]
+    if moved:
+        names = ", ".join(dict.fromkeys(f["column"] for f in moved[:3]))
+        said.append(f"The inputs moved ({names}): see whether the source changed or the people did.")
+    surprised = [one for one in mature if one["quality"]["surprise"]]
+    if surprised:
+        when = surprised[-1]["start"][:10]
+        said.append(
+            f"In the window of {when} the outcomes were not what the scores promised "
+            f"({', '.join(surprised[-1]['quality']['surprise'][:3])}): the relation between inputs and outcome has "
+            "changed, or outcomes are missing in a biased way. Look at the data first, then retrain."
+        )
+    elif moved and mature:
+        said.append("Quality holds where it is known, so retraining can wait.")
+    if firing:
+        said.append(f"On: {', '.join(firing)}.")
+    return tuple(said or ["All is as it was at release: nothing to do."])

@@ -1,0 +1,153 @@
+"""What happens after release: answers are logged, outcomes come late, the monitor measures and tells."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from e2e_models import accounts, charter, done, edit
+
+from charter.flow.released import released_model
+from charter.flow.workspace import Workspace
+from charter.serve.io.loading import load_model
+from charter.serve.io.recorder import Recorder
+from charter.serve.observe import Ticket
+
+
+class Silent:
+    """Hears what the log counts and forgets it."""
+
+    def __getattr__(self, name: str):
+        return lambda *_, **__: None
+
+
+def answer(folder: Path, rows: pl.DataFrame) -> pl.DataFrame:
+    """Answer rows as the server does, logged; gives what the log holds of them."""
+    workspace = Workspace.at(folder)
+    served = load_model(released_model(workspace, workspace.load()))
+    recorder = Recorder(workspace.state / "log", Silent())
+    asked = rows.select(f.name for f in served.scorer.signature.inputs if f.name in rows.columns)
+    scored = served.scorer.run(asked)
+    recorder.observe(served, [Ticket.now(f"r{i}", 1) for i in range(rows.height)], scored)
+    recorder.close()
+    return pl.DataFrame({"id": [f"r{i}" for i in range(rows.height)], "score": scored.score})
+
+
+def outcomes(folder: Path, rows: pl.DataFrame, **columns: object) -> dict:
+    rows.with_columns(**columns).write_csv(folder / "outcomes.csv")
+    return done("outcomes", "import", folder / "outcomes.csv", "--in", folder, "--json").json
+
+
+def report(folder: Path) -> dict:
+    return charter("monitor", "run", "--in", folder, "--json").json
+
+
+def test_quality_is_estimated_at_once_and_realised_when_the_outcomes_come(loans):
+    said = answer(loans, accounts(600, seed=21))
+    (window,) = report(loans)["windows"]
+    assert window["quality"]["rows"] == 600
+    assert window["quality"]["maturity"] == 0
+    assert window["quality"]["realised"] == {}
+    estimated = window["quality"]["estimated"]["roc_auc"]
+    assert 0.6 < estimated["low"] < estimated["value"] < estimated["high"] <= 1
+    assert window["operations"]["p95_latency_ms"] > 0
+    assert window["worth"] is None
+
+    happened = (np.random.default_rng(3).random(600) < said["score"].to_numpy()).astype(int)
+    rows = said.select("id").with_columns(missed=pl.Series(happened))
+    assert outcomes(loans, rows.head(300)) == {"read": 300, "new": 300, "total": 300, "unknown": 0}
+    (window,) = report(loans)["windows"]
+    assert window["quality"]["maturity"] == 0.5
+    assert outcomes(loans, rows)["new"] == 300
+    assert outcomes(loans, rows)["new"] == 0
+    found = report(loans)
+    (window,) = found["windows"]
+    realised = window["quality"]["realised"]["roc_auc"]
+    assert window["quality"]["maturity"] == 1
+    assert realised["low"] < realised["value"] < realised["high"]
+    assert not window["quality"]["surprise"]
+    assert found["measured"] == 1
+    assert report(loans)["measured"] == 0
+    shown = done("monitor", "report", "--in", loans).out
+    assert "roc_auc" in shown
+    assert "no alert is on" in shown
+    assert done("audit", "verify", "--in", loans, "--json").json["sound"] is True
+
+
+def test_a_correction_changes_what_was_measured_and_strangers_are_kept(loans):
+    said = answer(loans, accounts(300, seed=22))
+    rows = said.select("id").with_columns(missed=pl.lit(0))
+    outcomes(loans, rows)
+    assert report(loans)["windows"][0]["quality"]["positives"] == 0
+    corrected = rows.with_columns(missed=pl.when(pl.col("id") == "r7").then(1).otherwise("missed"))
+    stranger = pl.DataFrame({"id": ["nobody"], "missed": [1]}, schema_overrides={"missed": pl.Int32})
+    found = outcomes(loans, pl.concat([corrected, stranger]))
+    assert found == {"read": 301, "new": 2, "total": 301, "unknown": 1}
+    assert report(loans)["windows"][0]["quality"]["positives"] == 1
+
+
+def test_outcomes_against_the_promise_fire_the_requirement_as_an_alert_once(loans, tmp_path):
+    edit(loans, "approve: none", f"approve: none\nmonitor: {{notify: ['file:{tmp_path / 'told'}']}}")
+    said = answer(loans, accounts(600, seed=23))
+    upside_down = (np.random.default_rng(4).random(600) < 1 - said["score"].to_numpy()).astype(int)
+    outcomes(loans, said.select("id"), missed=pl.Series(upside_down))
+    first = charter("monitor", "run", "--in", loans, "--json")
+    assert first.code == 1
+    assert {e["name"] for e in first.json["told"]} == {"requires_roc_auc"}
+    assert "roc_auc" in first.json["windows"][0]["quality"]["surprise"]
+    assert any("retrain" in line for line in first.json["recommendations"])
+    again = charter("monitor", "run", "--in", loans, "--json")
+    assert again.json["told"] == []
+    (told,) = (tmp_path / "told").iterdir()
+    assert json.loads(told.read_text())["model"] == "small-loans"
+    assert "requires_roc_auc" in charter("monitor", "status", "--in", loans).out
+
+
+def test_inputs_that_moved_are_named(loans):
+    rows = accounts(2000, seed=24).with_columns(pl.col("credit") * 3)
+    answer(loans, rows)
+    found = report(loans)
+    moved = {f["column"] for f in found["windows"][0]["drift"] if f["level"]}
+    assert "credit" in moved
+    assert "bill" not in moved
+    assert any("credit" in line for line in found["recommendations"])
+
+
+def test_windows_of_entities_go_by_the_moment_that_was_asked_about(clients):
+    asked = pl.DataFrame(
+        {"client": list(range(100)) * 2, "as_of": [datetime(2025, 7, 1)] * 100 + [datetime(2025, 9, 1)] * 100}  # noqa: DTZ001
+    )
+    edit(clients, "approve: none", "approve: none\nmonitor: {every: month}")
+    answer(clients, asked)
+    rows = asked.with_columns(gone=pl.Series([0, 1] * 100))
+    assert outcomes(clients, rows)["unknown"] == 0
+    july, september = report(clients)["windows"]
+    assert (july["start"], september["start"]) == ("2025-07-01T00:00:00", "2025-09-01T00:00:00")
+    assert july["quality"]["maturity"] == 1
+    assert july["quality"]["positives"] == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,missed\nr1,perhaps\n", "hold no outcome"),
+        ("who,missed\nr1,1\n", "cannot be joined"),
+        ("id,result\nr1,1\n", "--outcome"),
+    ],
+)
+def test_a_file_that_holds_no_outcomes_is_refused_whole(loans, tmp_path, text, said):
+    (tmp_path / "bad.csv").write_text(text)
+    refused = charter("outcomes", "import", tmp_path / "bad.csv", "--in", loans)
+    assert refused.code == 2
+    assert said in refused.err
+    assert not (loans / ".charter" / "outcomes").exists()
+
+
+def test_nothing_to_say_is_said(loans):
+    assert "has not run yet" in charter("monitor", "status", "--in", loans).err
+    assert report(loans)["recommendations"] == ["Nothing was answered yet."]
+    assert "--for" in charter("monitor", "report", "--for", "nobody", "--in", loans).err
