@@ -16,7 +16,6 @@ from charter.evaluate.slices import column_labels
 from charter.evaluate.types import Estimate, Integers
 from charter.iterate.boundary import DEFAULT_PLANNED, mixture_weight
 from charter.iterate.effects import (
-    EffectEstimate,
     QuantileDraws,
     boundary_of,
     mean_effect,
@@ -191,7 +190,7 @@ def _effects(
             ArmEffect(
                 str(measure),
                 arm,
-                _estimate(told, n),
+                Estimate(told.difference, told.low, told.high, told.method, n),
                 Estimate(None, None, None, "none", n, "the metric is not surely above 0")
                 if change is None
                 else Estimate(*change, told.method, n),
@@ -200,12 +199,6 @@ def _effects(
             )
         )
     return effects
-
-
-def _estimate(told: EffectEstimate, n: int) -> Estimate:
-    if not (math.isfinite(told.low) and math.isfinite(told.high)):
-        return Estimate(told.difference, None, None, "none", n, "the metric does not vary")
-    return Estimate(told.difference, told.low, told.high, told.method, n)
 
 
 def _loadings(arms: Mapping[str, Moments], plan: ExperimentPlan) -> list[float]:

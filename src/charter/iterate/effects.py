@@ -55,7 +55,7 @@ def welch(control: Moments, arm: Moments, alpha: float) -> tuple[Number, Number,
     """
     from scipy.special import stdtr, stdtrit
 
-    parts = control.of_mean, arm.of_mean
+    parts = np.asarray(control.of_mean), np.asarray(arm.of_mean)
     error = np.sqrt(parts[0] + parts[1])
     gap = arm.mean - control.mean
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,16 +85,17 @@ def sequence(control: Moments, arm: Moments, alpha: float, weight: float) -> tup
 
 def mean_effect(control: Moments, arm: Moments, alpha: float, weight: float | None) -> EffectEstimate:
     """Judge a difference of means (or linearised ratios): once by Welch, or at any time (``weight``) by a sequence."""
-    if weight is None:
-        gap, low, high, p_value = (float(v) for v in welch(control, arm, alpha))
-        if p_value != p_value and gap == 0:  # no spread at all and nothing between them
-            low = high = 0.0
-            p_value = 1.0
-        return EffectEstimate(gap, low, high, p_value, "welch")
-    gap, low, high = (float(v) for v in sequence(control, arm, alpha, weight))
     error = math.sqrt(float(control.of_mean + arm.of_mean))
-    z = gap / error if error > 0 else math.copysign(math.inf, gap) if gap else 0.0
-    return EffectEstimate(gap, low, high, sequential_p_value(z, float(control.n + arm.n), weight), "sequence")
+    gap = float(arm.mean - control.mean)
+    method = "welch" if weight is None else "sequence"
+    if error == 0:  # nobody differs from anybody in an arm: what is seen is all there is
+        return EffectEstimate(gap, gap, gap, float(gap == 0), method)
+    if weight is None:
+        _, low, high, p_value = (float(v) for v in welch(control, arm, alpha))
+        return EffectEstimate(gap, low, high, p_value, method)
+    _, low, high = (float(v) for v in sequence(control, arm, alpha, weight))
+    p_value = sequential_p_value(gap / error, float(control.n + arm.n), weight)
+    return EffectEstimate(gap, low, high, p_value, method)
 
 
 def proportion_effect(hits0: float, n0: float, hits1: float, n1: float, alpha: float) -> EffectEstimate:
