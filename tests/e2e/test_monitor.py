@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -151,3 +152,72 @@ def test_nothing_to_say_is_said(loans):
     assert "has not run yet" in charter("monitor", "status", "--in", loans).err
     assert report(loans)["recommendations"] == ["Nothing was answered yet."]
     assert "--for" in charter("monitor", "report", "--for", "nobody", "--in", loans).err
+
+
+class Died(BaseException):
+    """The process is gone: nothing after this runs."""
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    kept = folder / ".charter" / "monitor"
+    return {
+        p.relative_to(kept).as_posix(): p.read_bytes()
+        for p in sorted(kept.rglob("*"))
+        if p.is_file() and p.name not in ("lock", "last_pass") and not p.name.startswith(".")
+    }
+
+
+def test_a_pass_that_dies_anywhere_is_as_if_it_never_began(clients, tmp_path, monkeypatch):
+    """Die before and after each write: the next pass ends where one clean pass ends, and tells nothing twice."""
+    from charter.flow import monitor
+    from charter.monitor.io import alerts
+
+    inbox = tmp_path / "inbox"
+    notify = f"monitor: {{every: month, mature: 0.5, notify: ['file:{inbox}']}}"
+    edit(clients, "approve: none", f"approve: none\n{notify}")
+    months = [datetime(2025, m, 1) for m in (7, 8, 9)]  # noqa: DTZ001 - frames hold naive UTC
+    asked = pl.DataFrame({"client": list(range(60)) * 3, "as_of": [m for m in months for _ in range(60)]})
+    said = answer(clients, asked)
+    upside_down = (said["score"] < 0.5).cast(pl.Int8)
+    outcomes(clients, asked, gone=upside_down)
+    workspace = Workspace.at(clients)
+    real, writes = alerts.write_atomic, 0
+
+    def dying(at: int, *, after: bool):
+        def write(path: Path, data: bytes) -> None:
+            nonlocal writes
+            writes += 1
+            if writes == at and not after:
+                raise Died
+            real(path, data)
+            if writes == at:
+                raise Died
+
+        return write
+
+    def run(write) -> bool:
+        nonlocal writes
+        writes = 0
+        monkeypatch.setattr(monitor, "write_atomic", write)
+        monkeypatch.setattr(alerts, "write_atomic", write)
+        try:
+            monitor.run(workspace, workspace.load())
+        except Died:
+            return False
+        return True
+
+    def fresh() -> None:
+        for folder in (clients / ".charter" / "monitor", inbox):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    assert run(dying(0, after=False))
+    clean, told, last = state(clients), {p.name for p in inbox.iterdir()}, writes
+    assert len(told) >= 1
+    assert last > 5
+    for at in range(1, last + 1):
+        for after in (False, True):
+            fresh()
+            assert not run(dying(at, after=after))
+            assert run(dying(0, after=False))
+            assert state(clients) == clean, at
+            assert {p.name for p in inbox.iterdir()} == told
