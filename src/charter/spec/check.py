@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from charter.core.errors import Problem
+from charter.spec.checks.decisions import check_decisions
 from charter.spec.checks.examiner import Examiner
 from charter.spec.checks.features import check_features
 from charter.spec.checks.iteration import check_experiment
@@ -36,6 +37,7 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     check_training(look, names)
     check_split(look)
     check_judging(look, names)
+    check_decisions(look)
     check_serving(look, names)
     check_experiment(look)
     return look.faults

@@ -55,6 +55,7 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("evaluate", "evaluate"),
     ("purpose.today.rule", "evaluate"),
     ("purpose.today.score", "evaluate"),
+    ("inventory", "evaluate"),
     ("value.per_decision", "evaluate"),
     ("value.volume", "evaluate"),
     ("value.costs", "evaluate"),

@@ -20,6 +20,7 @@ from charter.spec.types.data import (
 )
 from charter.spec.types.evaluation import Beat, Budget, EvaluateSpec, Fairness, Threshold
 from charter.spec.types.features import CalendarSpec, Encoding, FeatureSpec, LagSpec, SelectSpec, WindowSpec
+from charter.spec.types.forecasting import HierarchySpec, Inventory
 from charter.spec.types.framing import (
     Answer,
     Costs,
@@ -70,9 +71,10 @@ __all__ = [
     "Approve", "Beat", "Budget", "CalendarSpec", "Category", "Column", "ColumnSpec", "ColumnType", "Costs",
     "Cutoffs", "DataSpec", "DriftSpec", "DurationText", "EffectText", "Encoding", "EvaluateSpec",
     "ExperimentSpec", "Expression", "Fairness", "Fallback", "Feasibility", "FeatureSpec", "FeatureStoreSpec",
-    "ForeignKey", "HoldOut", "Kpi", "Label", "LagSpec", "LogSpec", "MeasureText", "ModelSpec", "Money",
-    "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part", "PerDecision", "Policy", "Population",
-    "Purpose", "RedeploySpec", "ReleaseSpec", "RequirementText", "Search", "SelectSpec", "Sensitivity",
-    "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split", "Suitability", "Target", "Task",
-    "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "Weekday", "WindowSpec", "WindowText",
+    "ForeignKey", "HierarchySpec", "HoldOut", "Inventory", "Kpi", "Label", "LagSpec", "LogSpec",
+    "MeasureText", "ModelSpec", "Money", "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part",
+    "PerDecision", "Policy", "Population", "Purpose", "RedeploySpec", "ReleaseSpec", "RequirementText",
+    "Search", "SelectSpec", "Sensitivity", "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split",
+    "Suitability", "Target", "Task", "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "Weekday",
+    "WindowSpec", "WindowText",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from charter.spec.types.forecasting import HierarchySpec
 from charter.spec.types.words import Column, Expression, Part, RequirementText, Share
 
 
@@ -58,6 +59,7 @@ class EvaluateSpec(Part):
     """Binary only. Default: maximise net_value when ``value`` is given, else f1."""
     horizon_blocks: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Forecasts: last steps of the blocks that are reported; thirds of the horizon unless stated."""
+    hierarchy: HierarchySpec | None = None
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100, le=10_000)] = 500
 

@@ -7,6 +7,7 @@ from typing import Literal
 from charter.spec.types.data import DataSpec
 from charter.spec.types.evaluation import Budget, EvaluateSpec
 from charter.spec.types.features import FeatureSpec
+from charter.spec.types.forecasting import Inventory
 from charter.spec.types.framing import Feasibility, Kpi, Owner, Purpose, Suitability, Value
 from charter.spec.types.iteration import ReleaseSpec
 from charter.spec.types.monitoring import MonitorSpec
@@ -28,6 +29,7 @@ class ModelSpec(Part):
     stakeholders: dict[Name, Sentence] = {}
     """Role to person or team."""
     value: Value | None = None
+    inventory: Inventory | None = None
     kpis: dict[Name, Kpi] = {}
     data: DataSpec
     features: FeatureSpec = FeatureSpec()
