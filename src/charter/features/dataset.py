@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from charter.core.errors import DataError
-from charter.data.grid import STEP, on_grid, series_plan
+from charter.data.grid import AS_OF, STEP, on_grid, series_plan
 from charter.data.split import ROW, SPLIT, assign_split
 from charter.features.featureset import FeatureSet, complete, feature_set
 from charter.features.forecasts import forecast_rows
 from charter.features.observations import observe
-from charter.features.windows import AS_OF
 from charter.spec.types import ModelSpec
 
 

@@ -8,7 +8,10 @@ import polars as pl
 
 from charter.data import expressions
 
-__all__ = ["columns_of", "compile_expression", "compile_number"]
+__all__ = ["FEW_ROWS", "columns_of", "compile_expression", "compile_number"]
+
+FEW_ROWS = 4096
+"""Handing so few rows to other threads costs more than it gives."""
 
 
 @lru_cache(maxsize=4096)

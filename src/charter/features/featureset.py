@@ -16,21 +16,21 @@ import polars as pl
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import did_you_mean
 from charter.data.cast import DTYPES
-from charter.data.grid import SERIES, STEP, SeriesPlan, name_series, series_plan
-from charter.features.calendars import PeriodCalendar, calendar_features, public_holidays
+from charter.data.grid import SERIES, SeriesPlan, series_plan
+from charter.features.calendars import PeriodCalendar, public_holidays
 from charter.features.documents import read_document
-from charter.features.expressions import columns_of, compile_expression, compile_number
+from charter.features.expressions import FEW_ROWS, columns_of, compile_expression, compile_number
 from charter.features.history import History
-from charter.features.lags import Lag, history_of, lag_columns, lag_features, past_name
+from charter.features.inputs import series_table, source_table
+from charter.features.lags import Lag
 from charter.features.observations import entity_of
+from charter.features.series import series_features, series_histories
 from charter.features.windows import columns_read, window_features, window_names
 from charter.spec.scope import known_columns
-from charter.spec.types import ColumnSpec, DataSpec, ModelSpec
+from charter.spec.types import ModelSpec
 
 Kind = Literal["number", "truth", "category"]
 SCHEMA_VERSION = 2
-FEW_ROWS = 4096
-"""Handing so few rows to other threads costs more than it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def feature_set(spec: ModelSpec) -> FeatureSet:
     """
     data, features = spec.data, spec.features
     plan = data.observations
-    table = _series_table(data) if plan.series else _source_table(data)
+    table = series_table(data) if plan.series else source_table(data)
     hidden = {*plan.key, plan.time, data.label.column, data.label.name, *features.exclude} - {None}
     windows = tuple(
         EventWindow(name, w.source, w.aggregate, tuple(w.over), w.where, w.default, tuple(w.by))
@@ -210,60 +210,6 @@ def feature_set(spec: ModelSpec) -> FeatureSet:
         lags=lags,
         calendar=calendar,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Columns of an observation before anything is computed from the past.
-
-    Attributes
-    ----------
-    columns
-        Contracts by name; ``raw`` are those that a request brings, ``derived`` expressions over them.
-    telling
-        Names that tell the label.
-    always
-        Inputs that an observation must bring whether or not a feature reads them.
-    """
-
-    columns: Mapping[str, ColumnSpec]
-    raw: Mapping[str, ColumnSpec]
-    derived: Mapping[str, str]
-    telling: frozenset[str]
-    always: tuple[str, ...] = ()
-
-
-def _source_table(data: DataSpec) -> _Table:
-    """A row of the observations' source, or nothing but an entity."""
-    plan = data.observations
-    source = data.sources[plan.source] if plan.source is not None else None
-    columns = dict(source.columns) if source is not None else {}
-    derived = dict(source.derive) if source is not None else {}
-    telling = {data.label.name, data.label.column or data.label.name}
-    for name, text in derived.items():  # each may read those before it
-        if telling & {name, *columns_of(text)}:
-            telling.add(name)
-    derived = {name: text for name, text in derived.items() if name not in telling}
-    raw = {name: c for name, c in columns.items() if name not in {*derived, *telling}}
-    return _Table(columns, raw, derived, frozenset(telling))
-
-
-def _series_table(data: DataSpec) -> _Table:
-    """What is known of a period ahead: keys, time, step, columns known ahead, attributes; and what rests on these."""
-    plan = data.observations
-    source = data.sources[plan.source or ""]
-    known = known_columns(data)
-    # A column that is derived from others, yet declared as known ahead, is brought as it stands.
-    typed = {name: source.columns.get(name) or ColumnSpec(type="float") for name in known.columns}
-    raw = {name: c for name, c in typed.items() if name not in known.derived}
-    raw[STEP] = ColumnSpec(type="integer")
-    derived = dict(known.derived)
-    for name, key in plan.attributes.items():
-        attributes = data.sources[name]
-        raw |= {c: spec for c, spec in attributes.columns.items() if c != key and c not in attributes.derive}
-        derived |= attributes.derive
-    telling = {data.label.name, data.label.column or data.label.name}
-    return _Table(raw, raw, derived, frozenset(telling), (*plan.series, plan.time or "", STEP))
 
 
 def _lags(spec: ModelSpec) -> tuple[Lag, ...]:
@@ -310,7 +256,16 @@ def complete(
     ``frame`` with the features' columns added; each row depends on nothing but itself and its entity's past.
     """
     if features.series is not None:
-        return compute(_with_series(frame, features, features.series, events or {}), features)
+        windows = {w.name: w for w in features.windows}
+        made = series_features(
+            frame,
+            histories(events or {}, features),
+            windows,
+            features.lags,
+            features.calendar,
+            features.series,
+        )
+        return compute(frame.with_columns(made.get_columns()), features)
     if features.windows:
         if features.entity is None:
             raise DataError(
@@ -321,26 +276,6 @@ def complete(
         computed = window_features(frame, events or {}, windows, features.entity, dict(features.times))
         frame = frame.with_columns(computed.get_columns())
     return compute(frame, features)
-
-
-def _with_series(
-    frame: pl.DataFrame,
-    features: FeatureSet,
-    series: SeriesPlan,
-    events: Mapping[str, pl.DataFrame | History],
-) -> pl.DataFrame:
-    """Add windows, lags and calendar to observations of series; and ``series``, the id of each row's series."""
-    columns = [frame.select(name_series(series.keys)).to_series()] if SERIES not in frame.columns else []
-    sorted_events = histories(events, features)
-    if features.windows:
-        windows = {w.name: w for w in features.windows}
-        computed = window_features(frame, sorted_events, windows, SERIES, dict(features.times), series)
-        columns += computed.get_columns()
-    if features.lags:
-        columns += lag_features(frame, sorted_events, features.lags, series).get_columns()
-    if features.calendar is not None:
-        columns += calendar_features(frame[series.time], features.calendar).get_columns()
-    return frame.with_columns(columns)
 
 
 def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
@@ -362,33 +297,25 @@ def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
 def histories(sources: Mapping[str, pl.DataFrame | History], features: FeatureSet) -> dict[str, History]:
     """Sort the events that a feature set reads once, for a server that answers many requests.
 
-    Of series there is one history per way of grouping them, see `charter.features.series.past_name`; what is sorted
-    already is taken as it is.
+    Of series there is one history for each way of grouping them, see `charter.features.series.past_name`. What is
+    sorted already is taken as it is.
     """
-    times, series = dict(features.times), features.series
-    windows = {w.name: w for w in features.windows}
-    asked = dict.fromkeys((w.source, w.by) for w in features.windows)
-    if series is not None:
-        asked |= dict.fromkeys((series.source, lag.by) for lag in features.lags)
+    times, windows = dict(features.times), {w.name: w for w in features.windows}
+    if features.series is not None:
+        return series_histories(sources, windows, features.lags, features.series, times)
     found: dict[str, History] = {}
-    for source, by in asked:
-        name = past_name(source, by)
-        given = sources.get(name, sources.get(source))
-        if given is None or source not in times or features.entity is None:
+    for name in features.sources:
+        if name not in sources or name not in times or features.entity is None:
             raise DataError(
-                f"the features read the events of source {source!r}, which are not here",
-                remedy=did_you_mean(source, sources),
+                f"the features read the events of source {name!r}, which are not here",
+                remedy=did_you_mean(name, sources),
             )
-        if isinstance(given, History):
-            found[name] = given
-            continue
-        columns = set(columns_read(windows, source))
-        if series is None:
-            found[name] = History.of(given, features.entity, times[source], columns, source=source)
-            continue
-        if source == series.source:
-            columns |= lag_columns(features.lags)
-        found[name] = history_of(given, by or series.keys, times[source], columns, source=source)
+        given = sources[name]
+        found[name] = (
+            given
+            if isinstance(given, History)
+            else History.of(given, features.entity, times[name], columns_read(windows, name), source=name)
+        )
     return found
 
 

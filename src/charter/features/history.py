@@ -120,17 +120,20 @@ class History:
         known = positions >= 0
         return np.where(known, self.starts[positions], 0), np.where(known, self.starts[positions + 1], 0)
 
-    def only(self, keys: pl.Series) -> History:
-        """The history of a few entities, cut out without a look at the others."""
-        places = np.unique(self.positions(keys))
-        places = places[places >= 0]
+    def among(self, keys: pl.Series) -> tuple[History, Int64s]:
+        """Cut out the history of the entities among ``keys`` without a look at the others; with each key's place."""
+        found = self.positions(keys)
+        known = found >= 0
+        places = np.unique(found[known])
         if len(places) == len(self.entities):
-            return self
+            return self, found
         low, high = self.spans(places)
         rows = ranges(low, high)
+        # One entity is a slice, which costs nothing.
+        frame = self.frame[int(low[0]) : int(high[0])] if len(places) == 1 else self.frame[rows]
         starts = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
-        entities = self.entities.gather(places)
-        return History(self.frame[rows], self.entity, self.time, entities, starts, self.times[rows])
+        cut = History(frame, self.entity, self.time, self.entities.gather(places), starts, self.times[rows])
+        return cut, np.where(known, np.searchsorted(places, found), -1)
 
     def where(self, condition: pl.Expr) -> History:
         """The events for which the condition is true; entities without any stay, with an empty range."""

@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 
 from charter.core.errors import DataError
+from charter.data.grid import AS_OF
 from charter.features.expressions import columns_of, compile_expression
 from charter.features.history import History, first_at_or_after, microseconds
-from charter.features.windows import AGE, AS_OF, GROUP, aggregate_slices, duration_us
+from charter.features.windows import GROUP, aggregate_slices, duration_us
+from charter.spec.functions import AGE
 from charter.spec.types import Label
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from charter.data.grid import AS_OF
 from charter.features.featureset import FeatureSet
 from charter.features.history import MOMENT, History
-from charter.features.windows import AS_OF, window_features
+from charter.features.windows import window_features
 
 _CHUNK_ENTITIES = 20_000
 

@@ -11,11 +11,12 @@ import polars as pl
 
 from charter.core.errors import DataError
 from charter.core.nearest import did_you_mean
-from charter.data.grid import SERIES
+from charter.data.grid import AS_OF, SERIES
 from charter.features.expressions import columns_of, compile_expression
 from charter.features.history import MOMENT, History, first_at_or_after
 from charter.features.labels import column_label, event_label, truth
-from charter.features.windows import AGE, AS_OF, GROUP, aggregate_slices, duration_us
+from charter.features.windows import GROUP, aggregate_slices, duration_us
+from charter.spec.functions import AGE
 from charter.spec.types import Cutoffs, DataSpec, Population
 
 

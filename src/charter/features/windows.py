@@ -17,19 +17,14 @@ from numpy.typing import NDArray
 
 from charter.core.errors import DataError
 from charter.core.quantity import parse_duration
-from charter.data.grid import AS_OF, SeriesPlan
-from charter.features.expressions import columns_of, compile_expression, compile_number
+from charter.data.grid import AS_OF
+from charter.features.expressions import columns_of, compile_expression
 from charter.features.history import History, Int64s, first_at_or_after, microseconds, ranges
-from charter.features.lags import flat_values, history_of, past_name, series_ids
-from charter.features.layout import DAY_US, Floats, Layout, Periods
-from charter.features.moments import Cells, rolling, simple
+from charter.features.layout import DAY_US, Floats, Periods
+from charter.features.rolled import read_off, rolled
 from charter.spec.functions import AGE
 
-__all__ = ["AGE", "AS_OF", "GROUP", "Window", "aggregate_slices", "columns_read", "duration_us", "window_features",
-           "window_names"]  # fmt: skip
-
 GROUP = "__observation"
-_LONG_AGO = -(2**62)
 _CHUNK_ROWS = 1_000_000
 """Events gathered at a time: bounds memory to some hundred megabytes whatever the number of observations."""
 
@@ -47,8 +42,6 @@ class Window(Protocol):
     def where(self) -> str | None: ...  # noqa: D102
     @property
     def default(self) -> float | None: ...  # noqa: D102
-    @property
-    def by(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 def window_names(windows: Mapping[str, Window]) -> tuple[str, ...]:
@@ -68,7 +61,6 @@ def window_features(
     windows: Mapping[str, Window],
     entity: str,
     times: Mapping[str, str],
-    series: SeriesPlan | None = None,
 ) -> pl.DataFrame:
     """Compute window aggregates for observations.
 
@@ -86,9 +78,6 @@ def window_features(
         Name of the entity's column, in the observations and in every source.
     times
         Per source the column from which moment on an event is known.
-    series
-        For observations of series, whose keys then stand for the entity: histories are named as `past_name` says,
-        and the usual aggregates of the series' own source are rolled over its grid, see `charter.features.moments`.
 
     Returns
     -------
@@ -112,29 +101,19 @@ def window_features(
     >>> window_features(seen, {"sales": events}, {"total": total}, "who", {"sales": "at"}).rows()
     [(0.0, 2.0), (0.0, 0.0)]
     """
-    for name in (entity, AS_OF) if series is None else (AS_OF,):
+    for name in (entity, AS_OF):
         if name not in observations.columns:
             raise DataError(f"observations have no column {name!r}, which window features need")
-    unknown = observations[AS_OF].null_count()
-    if unknown:
-        raise DataError(
-            f"{unknown} observations have no {AS_OF}: windows need the moment of observation",
-            remedy="Name the time column of the observations in data.observations.time.",
-        )
-    as_of = microseconds(observations[AS_OF])
+    keys, as_of = observations[entity], moments_of(observations)
     order = {name: at for at, name in enumerate(window_names(windows))}
     values = np.empty((len(as_of), len(order)), order="F")
-    pasts: dict[tuple[str, tuple[str, ...]], dict[str, Window]] = defaultdict(dict)
+    pasts: dict[str, dict[str, Window]] = defaultdict(dict)
     for name, window in windows.items():
-        pasts[window.source, window.by][name] = window
-    for (source, by), members in pasts.items():
-        keys = observations[entity] if series is None else series_ids(observations, by or series.keys)
-        history = _history(events, source, by, windows, entity, times, series).only(keys)
-        on_grid = series is not None and source == series.source
-        periods = Periods.of(series.grid) if series is not None and on_grid else None
-        asked, moments, back = _distinct(history.positions(keys), as_of, repeats=series is not None)
-        for name, column in _past_features(history, asked, moments, members, periods, source):
-            values[:, order[name]] = column if back is None else column[back]
+        pasts[window.source][name] = window
+    for source, members in pasts.items():
+        history, positions = _history(events, source, windows, entity, times).among(keys)
+        for name, column in past_features(history, positions, as_of, members, source):
+            values[:, order[name]] = column
     # Without orient, Polars guesses which way a matrix lies, and a square one it may turn.
     frame = pl.DataFrame(values, schema=dict.fromkeys(order, pl.Float64), orient="row")
     return frame.select(pl.all().fill_nan(None))
@@ -177,51 +156,63 @@ def aggregate_slices(
         yield lazy.collect(engine="in-memory")
 
 
+def moments_of(observations: pl.DataFrame) -> Int64s:
+    """The moments of observation, int64 microseconds since 1970.
+
+    Raises
+    ------
+    DataError
+        When one is missing.
+    """
+    unknown = observations[AS_OF].null_count()
+    if unknown:
+        raise DataError(
+            f"{unknown} observations have no {AS_OF}: windows need the moment of observation",
+            remedy="Name the time column of the observations in data.observations.time.",
+        )
+    return microseconds(observations[AS_OF])
+
+
 def _history(
     events: Mapping[str, pl.DataFrame | History],
     source: str,
-    by: tuple[str, ...],
     windows: Mapping[str, Window],
     entity: str,
     times: Mapping[str, str],
-    series: SeriesPlan | None,
 ) -> History:
-    name = past_name(source, by) if past_name(source, by) in events else source
-    if name not in events or source not in times:
-        missing = "events" if name not in events else "time column"
+    if source not in events or source not in times:
+        missing = "events" if source not in events else "time column"
         raise DataError(
             f"window features read source {source!r}, whose {missing} is not known",
             remedy=f"Name data.sources.{source}.time.",
         )
-    given = events[name]
+    given = events[source]
     if isinstance(given, History):
         return given
-    columns = columns_read(windows, source)
-    if series is not None:
-        return history_of(given, by or series.keys, times[source], columns, source=source)
-    return History.of(given, entity, times[source], columns, source=source)
+    return History.of(given, entity, times[source], columns_read(windows, source), source=source)
 
 
-def _distinct(
-    positions: Int64s, as_of: Int64s, *, repeats: bool
-) -> tuple[Int64s, Int64s, NDArray[np.intp] | None]:
-    """Each pair of entity and moment once, and where to find it; the steps of a forecast share their origin."""
-    if not repeats or len(positions) < 2:
-        return positions, as_of, None
-    moments, place = np.unique(as_of, return_inverse=True)
-    pairs, back = np.unique(positions * len(moments) + place, return_inverse=True)
-    return pairs // len(moments), moments[pairs % len(moments)], back
-
-
-def _past_features(
+def past_features(
     history: History,
     positions: Int64s,
     as_of: Int64s,
     windows: Mapping[str, Window],
-    periods: Periods | None,
     source: str,
+    periods: Periods | None = None,
 ) -> Iterator[tuple[str, Floats]]:
-    """Windows over one history, those with the same condition and reach together."""
+    """Yield the features of all windows over one history, those with the same condition and reach together.
+
+    Parameters
+    ----------
+    positions
+        int64 [n]: place of each observation's entity in the history, -1 for an unknown one.
+    as_of
+        int64 [n]: microseconds since 1970.
+    source
+        Name for messages.
+    periods
+        Of series: then the usual aggregates are rolled over their grid, see `charter.features.rolled`.
+    """
     groups: dict[tuple[str | None, tuple[str, ...]], dict[str, Window]] = defaultdict(dict)
     for name, window in windows.items():
         groups[window.where, window.over][name] = window
@@ -260,10 +251,12 @@ def _features(
     low, high, moments = np.concatenate(lows), np.tile(high, len(over)), np.tile(as_of, len(over))
     values: dict[str, Floats] = {}
     if where is None:
-        values = _read_off(history, low, high, moments, members)
+        aggregates = {name: window.aggregate for name, window in members.items()}
+        values = read_off(history, low, high, moments, aggregates)
         if periods is not None:
-            left = {name: w for name, w in members.items() if name not in values}
-            values |= _rolled(history, positions, as_of, left, over, periods)
+            left = {name: text for name, text in aggregates.items() if name not in values}
+            reach = [None if text == "all" else duration_us(text) for text in over]
+            values |= rolled(history, positions, as_of, left, reach, periods)
     empty = high <= low
     for column in values.values():
         column[empty] = np.nan
@@ -279,53 +272,6 @@ def _features(
     return {
         f"{name}_{text}": values[name][w * n : (w + 1) * n] for name in members for w, text in enumerate(over)
     }
-
-
-def _read_off(
-    history: History, low: Int64s, high: Int64s, as_of: Int64s, windows: Mapping[str, Window]
-) -> dict[str, Floats]:
-    """Aggregates that the place of a slice tells already: how many events, and the age of the first and last."""
-    found: dict[str, Floats] = {}
-    some = high > low
-    for name, window in windows.items():
-        aggregate = simple(window.aggregate)
-        if aggregate is None:
-            continue
-        if aggregate.value == "*":
-            found[name] = np.where(some, high - low, np.nan)
-        elif aggregate.value == AGE and aggregate.function in ("MIN", "MAX"):
-            row = high - 1 if aggregate.function == "MIN" else low
-            found[name] = np.full(len(low), np.nan)
-            found[name][some] = (as_of[some] - history.times[row[some]]) / DAY_US
-    return found
-
-
-def _rolled(
-    history: History,
-    positions: Int64s,
-    as_of: Int64s,
-    windows: Mapping[str, Window],
-    over: tuple[str, ...],
-    periods: Periods,
-) -> dict[str, Floats]:
-    """Aggregates of a single value, rolled over the grid of the series."""
-    alike: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, window in windows.items():
-        aggregate = simple(window.aggregate)
-        if aggregate is not None and AGE not in columns_of(aggregate.value):
-            value = f"CASE WHEN ({aggregate.value}) IS NOT NULL THEN 1 END"
-            alike[value if aggregate.function == "COUNT" else aggregate.value][name] = aggregate.function
-    found: dict[str, Floats] = {}
-    if not alike:
-        return found
-    layout = Layout.of(history, periods)
-    lows = [np.full(len(as_of), _LONG_AGO) if text == "all" else as_of - duration_us(text) for text in over]
-    for value, functions in alike.items():
-        cells = Cells.of(layout, flat_values(history.frame, compile_number(value)))
-        results = rolling(layout, cells, positions, as_of, lows, tuple(dict.fromkeys(functions.values())))
-        for name, function in functions.items():
-            found[name] = results[function].ravel()
-    return found
 
 
 def _gathered(

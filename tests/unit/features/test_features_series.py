@@ -13,7 +13,7 @@ from charter.core.errors import DataError, PackageError
 from charter.data.grid import Grid, SeriesPlan
 from charter.features.calendars import PeriodCalendar, calendar_features, public_holidays
 from charter.features.featureset import EventWindow, FeatureSet, complete, histories
-from charter.features.lags import Lag, lag_features
+from charter.features.lags import Lag
 from charter.features.layout import Periods
 from charter.features.windows import window_features, window_names
 
@@ -80,9 +80,9 @@ def test_rolled_aggregates_equal_those_of_any_window(every: str, where: str | No
                for i, text in enumerate(AGGREGATES)}  # fmt: skip
     asked = asked_of(history, every, plan)
     named = history.with_columns(series=pl.concat_str(["shop", "item"], separator="/"))
-    rolled = window_features(asked, {"sales": history}, windows, "series", {"sales": "at"}, plan)
+    rolled = complete(asked, _features(plan, windows=tuple(windows.values())), {"sales": history})
+    rolled = rolled.select(window_names(windows))
     plain = window_features(asked, {"sales": named}, windows, "series", {"sales": "at"})
-    assert rolled.columns == list(window_names(windows))
     for name in rolled.columns:
         np.testing.assert_allclose(rolled[name], plain[name], rtol=1e-9, atol=1e-9, err_msg=name)
     assert np.isfinite(_array(plain)).mean() > 0.5
@@ -93,7 +93,8 @@ def test_groups_of_series_are_aggregated_together(aggregate: str) -> None:
     plan, history = plan_of("week"), history_of("week")
     windows = {"w": EventWindow("w", "sales", aggregate, ("6w", "all"), None, None, ("shop",))}
     asked = asked_of(history, "week", plan)
-    rolled = window_features(asked, {"sales": history}, windows, "series", {"sales": "at"}, plan)
+    rolled = complete(asked, _features(plan, windows=tuple(windows.values())), {"sales": history})
+    rolled = rolled.select(window_names(windows))
     plain = window_features(asked, {"sales": history}, windows, "shop", {"sales": "at"})
     np.testing.assert_allclose(_array(rolled), _array(plain), rtol=1e-9, atol=1e-9)
 
@@ -129,10 +130,8 @@ def test_lags_and_seasons_are_the_rows_of_those_periods(every: str) -> None:
 def test_a_season_at_or_after_the_origin_is_missing_unless_it_is_known_ahead() -> None:
     plan, history = plan_of("week"), history_of("week")
     asked = asked_of(history, "week", plan)
-    read = lag_features(
-        asked, histories({"sales": history}, _features(plan, lags=(Lag("x", "x", (), (0, 1), ()),))),
-        [Lag("x", "x", (), (0, 1), ())], plan,
-    )  # fmt: skip
+    lags = (Lag("x", "x", (), (0, 1), ()),)
+    read = complete(asked, _features(plan, lags=lags), {"sales": history})
     assert read["x_season_0"].null_count() == asked.height
     # Step 1 lies a gap of one week after the origin: a week before it is the origin itself.
     assert read["x_season_1"].null_count() == asked.height

@@ -168,8 +168,9 @@ def test_a_history_is_cut_and_filtered_without_losing_its_place() -> None:
     history = History.of(EVENTS, "who", "at")
     assert history.entities.to_list() == [1, 2]
     assert history.end == EVENTS["at"].max().replace(tzinfo=UTC).timestamp() * 1e6
-    few = history.only(pl.Series([2, 2, 7]))
+    few, places = history.among(pl.Series([2, 2, 7]))
     assert few.frame["x"].to_list() == [7.0]
+    assert places.tolist() == [0, 0, -1]
     kept = history.where(pl.col("kind") == "b")
     assert kept.starts.tolist() == [0, 1, 1]
     assert kept.spans(kept.positions(pl.Series([2, 1])))[1].tolist() == [1, 1]
