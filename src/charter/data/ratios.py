@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from charter.data.metrics import Sample
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 BOUNDED = frozenset({"interval_coverage", "coverage_error", "interval_width", "interval_score"})
 """Metrics of prediction intervals."""
@@ -44,6 +45,7 @@ RATIOS = BOUNDED | {
 }  # fmt: skip
 ADDITIVE = RATIOS | {"median_ape"}
 """Metrics that `Totals` can measure."""
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _OVER_SIZE = frozenset({"wmape", "bias", "absolute_bias", "interval_width"})
 
 
@@ -63,7 +65,7 @@ class Bounds:
     upper: Floats
     level: float
 
-    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Bounds:
+    def take(self, rows: Integers | npt.NDArray[np.bool_]) -> Bounds:
         """Return the intervals of some of the rows."""
         return Bounds(self.lower[rows], self.upper[rows], self.level)
 
@@ -147,28 +149,50 @@ def median_ape(y: Floats, score: Floats, weights: Floats) -> Floats:
     >>> median_ape(y, forecast, np.array([[1.0, 1, 1, 1], [1, 1, 0, 0]])).round(6).tolist()
     [0.2, 0.15]
     """
-    order, ape = _sorted_ape(y, score)
-    return _middle(ape, weights[:, order])
+    return Ranked(y, score, np.arange(len(y)), len(y), parts=1).median(weights)
 
 
-def _sorted_ape(y: Floats, score: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
-    known = np.flatnonzero(y != 0)
-    ape = np.abs((score[known] - y[known]) / y[known])
-    order = np.argsort(ape, kind="stable")
-    return known[order], ape[order]
+class Ranked:
+    """Rows from the smallest percentage error to the largest, for medians under weightings of their units.
 
+    Parameters
+    ----------
+    unit
+        Shape (n,): number of the unit of each row, below ``units``.
+    parts
+        The ranks are cut into so many parts, and each unit's rows in each part counted: that finds the part of the
+        median, and only its rows are looked at. Weights are whole, so sums are exact whatever their order.
+    """
 
-def _middle(ranked: Floats, weights: Floats) -> Floats:
-    if not len(ranked):
-        return np.full(len(weights), np.nan)
-    passed = np.cumsum(weights, axis=1)
-    half = passed[:, -1] / 2
-    found = np.full(len(weights), np.nan)
-    for b in np.flatnonzero(half > 0):
-        # Of an even number of rows the mean of the two in the middle, as everywhere.
-        low, high = (int(np.searchsorted(passed[b], half[b], side=side)) for side in ("left", "right"))
-        found[b] = (ranked[low] + ranked[min(high, len(ranked) - 1)]) / 2
-    return found
+    def __init__(self, y: Floats, score: Floats, unit: Integers, units: int, *, parts: int = 256) -> None:
+        known = np.flatnonzero(y != 0)
+        ape = np.abs((score[known] - y[known]) / y[known])
+        order = np.argsort(ape, kind="stable")
+        self.ape, self.unit = ape[order], unit[known[order]]
+        self.starts = np.unique(np.linspace(0, len(ape), parts + 1).astype(np.int64))
+        part = np.searchsorted(self.starts, np.arange(len(ape)), side="right") - 1
+        count = max(len(self.starts) - 1, 1)
+        cells = np.bincount(self.unit * count + part, minlength=units * count).reshape(units, count)
+        self.passed = np.cumsum(cells, axis=1).astype(np.float64)
+
+    def median(self, weights: Floats) -> Floats:
+        """Weighted medians, shape (b,), for weights of the units, shape (b, units)."""
+        passed = weights @ self.passed
+        found = np.full(len(weights), np.nan)
+        for b in np.flatnonzero(passed[:, -1] > 0):
+            half = passed[b, -1] / 2
+            # Of an even number of rows the mean of the two in the middle, as everywhere.
+            ends = [self._at(weights[b], passed[b], half, side) for side in _SIDES]
+            found[b] = (self.ape[ends[0]] + self.ape[ends[1]]) / 2
+        return found
+
+    def _at(self, weights: Floats, passed: Floats, half: float, side: Literal["left", "right"]) -> int:
+        """Rank of the first row with which the weights reach (left) or pass (right) half of their sum."""
+        part = int(np.searchsorted(passed, half, side=side))
+        begin, end = self.starts[part], self.starts[part + 1]
+        before = passed[part - 1] if part else 0.0
+        inside = before + np.cumsum(weights[self.unit[begin:end]])
+        return int(begin + np.searchsorted(inside, half, side=side))
 
 
 def divide(above: Floats, below: Floats) -> Floats:
@@ -199,10 +223,10 @@ class Totals:
     [[0.3, 0.1], [0.25, 0.0]]
     """
 
-    def __init__(self, sample: Sample, unit: npt.NDArray[np.int64], units: int) -> None:
+    def __init__(self, sample: Sample, unit: Integers, units: int) -> None:
         self._sample, self._unit, self._units = sample, unit, units
         self._sums: dict[str, tuple[Floats, Floats] | None] = {}
-        self._ranked: tuple[Floats, npt.NDArray[np.int64]] | None = None
+        self._ranked: Ranked | None = None
 
     def measure(self, names: Iterable[str], weights: Floats) -> Floats:
         """Measure under weightings of the units, shape (b, units); see `charter.data.metrics.Sample.measure`."""
@@ -212,8 +236,7 @@ class Totals:
             return found
         for i, name in enumerate(names):
             if name == "median_ape":
-                ape, unit = self._median()
-                found[i] = _middle(ape, weights[:, unit])
+                found[i] = self._median().median(weights)
             elif (sums := self._of(name)) is not None:
                 ratio = divide(weigh(weights, sums[0]), weigh(weights, sums[1]))
                 found[i] = finish(name, ratio, self._sample.bounds)
@@ -229,10 +252,9 @@ class Totals:
     def _sum(self, column: Floats) -> Floats:
         return np.bincount(self._unit, column, self._units).astype(np.float64)
 
-    def _median(self) -> tuple[Floats, npt.NDArray[np.int64]]:
+    def _median(self) -> Ranked:
         if self._ranked is None:
-            order, ape = _sorted_ape(self._sample.y, self._sample.score)
-            self._ranked = ape, self._unit[order]
+            self._ranked = Ranked(self._sample.y, self._sample.score, self._unit, self._units)
         return self._ranked
 
 

@@ -197,15 +197,26 @@ def test_metrics_of_intervals_by_hand() -> None:
     assert why_undefined("interval_coverage", y, guess) == "there are no intervals"
 
 
-def test_totals_of_units_are_the_rows_repeated() -> None:
+@pytest.mark.parametrize("rows", [2, 6, 200])
+def test_totals_of_units_are_the_rows_repeated(rows: int) -> None:
     rng = np.random.default_rng(8)
-    y, guess, unit = rng.poisson(2, 90) * 1.0, rng.gamma(2, 1, 90), np.repeat(np.arange(15), 6)
+    n = 15 * rows
+    y, guess, unit = (
+        rng.poisson(2, n) * 1.0,
+        rng.gamma(2, 1, n).round(1),
+        rng.permutation(np.repeat(np.arange(15), rows)),
+    )
     names = tuple(sorted(ADDITIVE - {"mean_absolute_percentage_error"}))
     sample = Sample(y, guess, bounds=_bounds(guess))
     weights = rng.integers(0, 4, (7, 15)).astype(float)
     got = Totals(sample, unit, 15).measure(names, weights)
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got, sample.measure(names, weights[:, unit]), rtol=1e-12)
+    for row, one in zip(weights[:, unit], got[names.index("median_ape")], strict=True):
+        repeated = np.repeat(np.arange(n), row.astype(int))
+        known = repeated[y[repeated] != 0]
+        assert one == pytest.approx(np.median(np.abs(guess[known] - y[known]) / y[known]))
+    assert np.isnan(Totals(sample, unit, 15).measure(("median_ape",), np.zeros((1, 15)))).all()
 
 
 def test_undefined_is_nan_with_a_reason() -> None:
