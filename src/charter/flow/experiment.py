@@ -99,9 +99,15 @@ def read_results(file: Path, settings: Settings | None = None) -> pl.DataFrame:
     DataError
         When the file is not there, empty, damaged, or of an unknown format.
     """
+    from charter.core.nearest import advice
     from charter.data.io.sources import read
     from charter.spec.types import SourceSpec
 
+    if "://" not in str(file) and not file.is_file():
+        beside = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise DataError(
+            f"{file}: there is no such file", remedy=advice(file.name, beside) or "Check the path."
+        )
     # With duplicates to be looked for every column is read, under its own name; none is declared here.
     source = SourceSpec(uri=str(file), columns={}, duplicates="drop")
     frame = read(source, Path.cwd(), settings or Settings.from_environment())
