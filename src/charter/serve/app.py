@@ -277,6 +277,9 @@ class Application:
             await respond_refused(send, error, echo, head=scope["method"] == "HEAD", body=form.refused(error))
         except Disconnected:
             status = 499
+            # Who only closed the sending side still listens; and silence would be answered with 500 by the HTTP layer.
+            cut = refuse(400, "incomplete body", "the body ended before it was whole", remedy="Send it again.")
+            await respond_refused(send, cut, [*echo, (b"connection", b"close")], body=form.refused(cut))
         except Exception:  # the last line of defence: the client must get an answer and the log the cause
             _log.exception("model %s failed on request %s", label, answer_id)
             status = 503

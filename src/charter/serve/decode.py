@@ -15,7 +15,7 @@ import polars as pl
 
 from charter.serve.explain import read_rows
 from charter.serve.problem import refuse
-from charter.serve.repeated import may_repeat, refuse_repeated
+from charter.serve.strict import may_repeat, refuse_repeated
 from charter.serve.types import Input, Scalar, Signature
 from charter.serve.values import DTYPES, INT64, category_text, limits, moment
 

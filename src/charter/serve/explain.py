@@ -11,7 +11,7 @@ import msgspec
 
 from charter.core.nearest import did_you_mean
 from charter.serve.problem import MAX_FAULTS, Fault, Refused, refuse, shown
-from charter.serve.repeated import refuse_repeated
+from charter.serve.strict import refuse_repeated
 from charter.serve.types import Input
 from charter.serve.values import INT64, category_text, limits, moment
 

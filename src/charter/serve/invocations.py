@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,9 @@ import msgspec
 from charter.serve.http import JSON, Scope, require_json
 from charter.serve.problem import Refused, refuse, shown
 from charter.serve.protocols import Asked, Headers, problem_json
-from charter.serve.repeated import unique_keys
 from charter.serve.scored import Scored
 from charter.serve.served import Served
+from charter.serve.strict import read_document
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -26,10 +25,7 @@ class Invocations:
     def read(self, scope: Scope, body: bytes, served: Served) -> Asked:
         """Read one of the four forms; ``params`` are MLflow's and must be empty."""
         require_json(scope)
-        try:
-            document = json.loads(body, parse_constant=_not_finite, object_pairs_hook=unique_keys)
-        except (ValueError, RecursionError) as error:
-            raise refuse(400, "json", f"the request is no JSON: {str(error)[:120]}") from error
+        document = read_document(body, _not_finite)
         forms = [f for f in FORMS if isinstance(document, dict) and f in document]
         if len(forms) != 1:
             raise refuse(422, "form", f"send an object with exactly one of {', '.join(FORMS)}")

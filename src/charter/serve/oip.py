@@ -6,7 +6,6 @@ length stands in ``Inference-Header-Content-Length``, then the tensors' bytes on
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from charter.serve.problem import Refused, refuse, shown
 from charter.serve.protocols import Asked, Headers, problem_json
 from charter.serve.scored import Scored
 from charter.serve.served import Served
+from charter.serve.strict import read_document
 
 EXTENSIONS = ("binary_tensor_data",)
 PLATFORM = "charter_onnx"
@@ -168,10 +168,7 @@ def _split(scope: Scope, body: bytes) -> tuple[bytes, bytes]:
 
 
 def _document(head: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(head, parse_constant=lambda _: float("nan"))
-    except (ValueError, RecursionError) as error:
-        raise refuse(400, "json", f"the request is no JSON: {str(error)[:120]}") from error
+    document = read_document(head, lambda _: float("nan"))
     if not isinstance(document, dict):
         raise refuse(422, "type", f"the request is {shown(document)}; send an object with inputs")
     return document
@@ -193,7 +190,7 @@ def _column(tensor: Any, field: str, tail: bytes) -> tuple[str, list[Any], int]:
         raise refuse(
             422, "required", f"{field}.name is {shown(name)}; it must be text", field=f"{field}.name"
         )
-    if datatype != "BYTES" and datatype not in _DTYPES:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in _DTYPES):
         raise refuse(
             422, "datatype", f"{field}.datatype is {shown(datatype)}; allowed: BYTES, {', '.join(_DTYPES)}",
             field=f"{field}.datatype",

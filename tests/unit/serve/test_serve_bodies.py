@@ -15,7 +15,7 @@ from serve_models import GOOD, call
 from charter.serve import bodies
 from charter.serve.app import Application, ServerLimits
 from charter.serve.problem import Refused
-from charter.serve.repeated import may_repeat, refuse_repeated
+from charter.serve.strict import may_repeat, refuse_repeated
 from charter.serve.served import Served
 
 BODY = json.dumps(GOOD).encode()

@@ -1,16 +1,54 @@
-"""Keys that stand twice in an object: readers differ in which of the two they take, so nobody's may be taken.
+"""JSON without loopholes: strict UTF-8, no lone surrogates, and no key twice in an object.
 
-JSON (RFC 8259, section 4) leaves open what an object with a repeated key means. A gateway that checks the first value
-and a model that scores the second make a hole, so such requests are refused.
+RFC 8259 (section 4) leaves open what an object with a repeated key means, and readers differ in which value they take.
+A gateway that checks the first and a model that scores the second make a hole, so such requests are refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from charter.serve.problem import refuse, shown
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_document(body: bytes, constant: Callable[[str], Any]) -> Any:
+    """Read JSON that may hold what its strict form does not (``NaN``).
+
+    Parameters
+    ----------
+    constant
+        What becomes of ``NaN``, ``Infinity`` and ``-Infinity``; ValueError for a constant that is not taken.
+
+    Raises
+    ------
+    Refused
+        400 for what is no JSON, 422 for a key that stands twice.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise refuse(
+            400, "utf-8", f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}"
+        ) from None
+    try:
+        found = json.loads(text, parse_constant=constant, object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise refuse(400, "depth", "the body is nested too deeply") from None
+    except ValueError as error:
+        raise refuse(400, "json", f"the request is no JSON: {str(error)[:120]}") from None
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise refuse(
+                400, "utf-8", "a text holds half of a surrogate pair; send whole characters"
+            ) from None
+    return found
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
