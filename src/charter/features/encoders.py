@@ -21,7 +21,6 @@ EncoderKind = Literal["numeric", "one_hot", "ordinal", "target", "hashing"]
 ONE_HOT_UP_TO = 32
 """Categories with more values are target-encoded unless the specification says otherwise."""
 BUCKETS = 32
-_READ_AS_THEY_ARE = frozenset({pl.Float64(), pl.Int64()})
 LARGEST = float(np.finfo(np.float32).max)
 """What stands for a number beyond float32; it keeps squares within float64 too."""
 SMOOTHING_ROWS = 20.0
@@ -66,19 +65,13 @@ class Encoder:
         table = tuple(tuple(float(x) for x in row) for row in data["table"])
         return cls(**{**data, "names": tuple(data["names"]), "values": tuple(data["values"]), "table": table})
 
-    def read(self, values: pl.Series) -> Floats:
-        """Read the feature's values [n]: the number itself, NaN where missing, or its category's code.
-
-        Not for hashing.
-        """
-        if self.kind == "numeric":
-            return (values if values.dtype in _READ_AS_THEY_ARE else values.cast(pl.Float64)).to_numpy()
-        known = values.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
-        codes = known.cast(pl.Float64).to_numpy()
-        if known.null_count():
-            nowhere = len(self.values) + values.is_null().to_numpy()
-            codes = np.where(np.isnan(codes), nowhere, codes)
-        return codes
+    def codes(self, values: pl.Series) -> NDArray[np.intp]:
+        """Code of each value [n]; not for numbers and hashing."""
+        known = values.cast(pl.String).cast(_enum(self.values), strict=False).to_physical()
+        if not known.null_count():
+            return known.to_numpy().astype(np.intp)
+        nowhere = len(self.values) + values.is_null().to_numpy()
+        return np.where(known.is_null().to_numpy(), nowhere, known.fill_null(0).to_numpy()).astype(np.intp)
 
     def lookup(self) -> NDArray[np.float32]:
         """Rows of the matrix by code, float32 [codes, columns]; not for numbers."""
@@ -106,6 +99,11 @@ def hash_codes(values: pl.Series, buckets: int) -> NDArray[np.intp]:
 @lru_cache(maxsize=65_536)
 def _bucket(text: str, buckets: int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") % buckets
+
+
+@lru_cache(maxsize=1024)
+def _enum(values: tuple[str, ...]) -> pl.Enum:
+    return pl.Enum(values)
 
 
 def fit_numeric(values: pl.Series, *, scale: bool, impute: bool) -> Encoder:
@@ -144,7 +142,7 @@ def fit_ordinal(values: pl.Series, feature: Feature, *, impute: bool) -> Encoder
     encoder = Encoder(feature.name, "ordinal", (feature.name,), known)
     if not impute:
         return encoder
-    codes = encoder.read(values)
+    codes = encoder.codes(values)
     placed = codes[codes < len(known)]
     fill = float(np.median(placed)) if len(placed) else 0.0
     return Encoder(feature.name, "ordinal", (feature.name,), known, fill=fill)
@@ -170,7 +168,7 @@ def fit_target(values: pl.Series, feature: Feature, targets: Floats, suffixes: S
     """
     known = known_values(values, feature, declared=False)
     names = tuple(f"{feature.name}{suffix}" for suffix in suffixes)
-    at = Encoder(feature.name, "target", names, known).read(values).astype(np.intp)
+    at = Encoder(feature.name, "target", names, known).codes(values)
     prior = targets.mean(axis=0)
     rows = np.bincount(at, minlength=len(known) + 2)[:, None]
     sums = np.stack([np.bincount(at, column, minlength=len(known) + 2) for column in targets.T], axis=1)
@@ -188,7 +186,8 @@ def known_values(values: pl.Series, feature: Feature, *, declared: bool = True) 
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
     """Refuse a frame that lacks features, naming the first."""
-    missing = [name for name in names if name not in frame.columns]
+    present = set(frame.columns)
+    missing = [name for name in names if name not in present]
     if missing:
         raise DataError(
             f"feature {missing[0]!r} is missing" + (f", and {len(missing) - 1} more" if missing[1:] else ""),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from charter.core.nearest import did_you_mean
 from charter.serve.access import Gate, scope_for
@@ -25,6 +24,7 @@ from charter.serve.http import (
     respond,
     respond_refused,
 )
+from charter.serve.ids import random_ids
 from charter.serve.invocations import Invocations
 from charter.serve.metrics import Metrics
 from charter.serve.observe import Observer, Ticket
@@ -39,6 +39,7 @@ PREDICT = "/api/v1/predict/"
 INVOCATIONS = "/invocations"
 OIP_MODELS, OIP_INFER = "/v2/models/", "/infer"
 _PARAMETERS = ("explain",)
+_FLUSH_SECONDS = 0.1
 _NATIVE, _OIP, _MLFLOW = Native(), OpenInference(), Invocations()
 _log = logging.getLogger("charter.serve")
 
@@ -107,7 +108,7 @@ class Application:
         *,
         limits: ServerLimits | None = None,
         metrics: Metrics | None = None,
-        new_id: Callable[[], str] = lambda: uuid4().hex,
+        new_id: Callable[[], str] | None = None,
         observer: Observer | None = None,
         background: Callable[[Application], Coroutine[Any, Any, None]] | None = None,
         gate: Gate | None = None,
@@ -120,7 +121,7 @@ class Application:
         self._background = background
         self._beside: asyncio.Task[None] | None = None
         self._bodies = Bodies(self.limits.body_bytes, self.limits.body_s)
-        self._new_id = new_id
+        self._new_id = new_id or random_ids().__next__
         self._observer = observer
         self._routes: Mapping[str, Route] = {}
         self._models: tuple[Served, ...] = ()
@@ -278,7 +279,9 @@ class Application:
         except Disconnected:
             status = 499
             # Who only closed the sending side still listens; and silence would be answered with 500 by the HTTP layer.
-            cut = refuse(400, "incomplete body", "the body ended before it was whole", remedy="Send it again.")
+            cut = refuse(
+                400, "incomplete body", "the body ended before it was whole", remedy="Send it again."
+            )
             await respond_refused(send, cut, [*echo, (b"connection", b"close")], body=form.refused(cut))
         except Exception:  # the last line of defence: the client must get an answer and the log the cause
             _log.exception("model %s failed on request %s", label, answer_id)
@@ -292,7 +295,8 @@ class Application:
             )
             await respond_refused(send, broken, echo, body=form.refused(broken))
         finally:
-            self.metrics.request(label, status, perf_counter() - began)
+            if self.metrics.request(label, status, perf_counter() - began):
+                asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.metrics.flush)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -315,5 +319,6 @@ class Application:
                     self._beside.cancel()
                 if self._observer is not None:
                     await self._observer.drain()
+                self.metrics.flush()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

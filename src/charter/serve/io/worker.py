@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ OPTIONS = "CHARTER_SERVER_OPTIONS"
 """Environment variable that holds `WorkerOptions` as JSON."""
 STARTED, FAILED = "started", "failed"
 _SWITCH_SECONDS = 0.001
+_GARBAGE = 10_000
+"""New objects between two looks for garbage: a busy server has hundreds of requests under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,10 @@ def application() -> Application:
             os.kill(os.getppid(), signal.SIGTERM)
         raise
     (state / STARTED).touch()
+    # What is loaded now stays: the garbage collector need not go through it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     return built
 
 
