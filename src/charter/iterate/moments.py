@@ -67,15 +67,15 @@ def linearised(y: Floats, x: Floats) -> Floats:
     """Values between units whose mean is the ratio ``sum y / sum x`` and whose variance is the delta method's.
 
     ``R + (y - R x) / mean(x)`` (Deng, Knoblich and Lu, 2018; Budylin et al., 2018). Trust it while the mean of x is
-    known to a few per cent: from some hundred units on.
+    known to a few per cent: from some hundred units on. Units are the last axis.
 
     Examples
     --------
     >>> linearised(np.array([1.0, 3.0]), np.array([2.0, 2.0])).tolist()
     [0.5, 1.5]
     """
-    mean = x.mean()
-    ratio = y.mean() / mean
+    mean = x.mean(axis=-1, keepdims=True)
+    ratio = y.mean(axis=-1, keepdims=True) / mean
     return np.asarray(ratio + (y - ratio * x) / mean, dtype=np.float64)
 
 
