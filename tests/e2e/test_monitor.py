@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from e2e_models import accounts, charter, done, edit
 
+from charter.core.clock import ManualClock
+from charter.flow.monitor import status
 from charter.flow.released import released_model
 from charter.flow.workspace import Workspace
 from charter.serve.io.loading import load_model
@@ -152,6 +154,24 @@ def test_nothing_to_say_is_said(loans):
     assert "has not run yet" in charter("monitor", "status", "--in", loans).err
     assert report(loans)["recommendations"] == ["Nothing was answered yet."]
     assert "--for" in charter("monitor", "report", "--for", "nobody", "--in", loans).err
+
+
+def test_rules_a_dashboard_and_gauges_are_written(loans, tmp_path):
+    before = done("monitor", "export", "--to", tmp_path / "out", "--in", loans, "--json").json
+    assert [Path(f).name for f in before] == ["small-loans.rules.yml", "small-loans.dashboard.json"]
+    answer(loans, accounts(200, seed=25))
+    report(loans)
+    done("monitor", "export", "--to", tmp_path / "out", "--in", loans)
+    gauges = (tmp_path / "out" / "small-loans.prom").read_text()
+    assert 'measure="rows",of=""} 200.0' in gauges
+
+
+def test_a_monitor_that_is_silent_is_told_of(loans):
+    report(loans)
+    workspace = Workspace.at(loans)
+    later = Workspace.at(loans, clock=ManualClock(workspace.clock.now() + timedelta(days=30)))
+    assert "silent for 30 days" in status(later, later.load()).recommendations[0]
+    assert "silent" not in status(workspace, workspace.load()).recommendations[0]
 
 
 class Died(BaseException):

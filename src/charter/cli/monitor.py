@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     monitor.command("run")(run)
     monitor.command("status")(status)
     monitor.command("report")(report)
+    monitor.command("export")(export)
     app.add_typer(monitor, name="monitor")
     outcomes = typer.Typer(help="What really happened.", no_args_is_help=True, rich_markup_mode=None)
     outcomes.command("import")(outcomes_import)
@@ -89,6 +90,22 @@ def report(
         if audience in (name, "all"):
             show(found)
     _standing(found)
+
+
+def export(
+    to: Path = typer.Option(..., "--to", help="Folder to write to."), spec: Path = SPEC, as_json: bool = JSON
+) -> None:
+    """Write the alert rules for Prometheus, a dashboard for Grafana, and the newest measures as gauges."""
+    from charter.flow.monitor import export as write
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    files = [str(path) for path in write(workspace, workspace.load(), to)]
+    if as_json:
+        emit(files)
+        return
+    for file in files:
+        say(file)
 
 
 def outcomes_import(

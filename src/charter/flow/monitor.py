@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.clock import iso
+from charter.core.clock import iso, parse_iso
 from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
@@ -24,12 +24,15 @@ from charter.flow.outcomes import outcomes_folder
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
+from charter.spec.vocabulary import DEFAULT_METRIC
 
 if TYPE_CHECKING:
     from charter.monitor.alerts import Alert, AlertEvent
 
 FORMAT = 1
 """Raised when the meaning of what is kept of a window changes."""
+LENGTH = {"day": timedelta(days=1), "week": timedelta(weeks=1), "month": timedelta(days=31)}
+"""Of a window, at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,36 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     UsageError
         When there was no pass yet.
     """
-    if not (monitor_folder(workspace, loaded.spec.name) / "last_pass").exists():
+    if _last_pass(workspace, loaded.spec.name) is None:
         raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
     return _judge(workspace, loaded, measured=0)
+
+
+def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:
+    """Write rules and a dashboard, and the newest measures as gauges, for Prometheus and Grafana.
+
+    Without a pass yet, the rules and the dashboard alone.
+    """
+    from charter.monitor.alerts import rules
+    from charter.monitor.export import dashboard, prometheus_rules, textfile
+    from charter.monitor.quality import watched
+
+    name, every = loaded.spec.name, LENGTH[loaded.spec.monitor.every]
+    primary = loaded.spec.train.search.metric or DEFAULT_METRIC[loaded.spec.train.task]
+    shown = [
+        primary,
+        *(m for m in loaded.spec.evaluate.require if m in watched(loaded.spec) and m != primary),
+    ]
+    files = {
+        f"{name}.rules.yml": prometheus_rules(name, rules(loaded.spec), window=every),
+        f"{name}.dashboard.json": dashboard(name, shown),
+    }
+    kept, passed = monitor_folder(workspace, name), _last_pass(workspace, name)
+    if passed is not None:
+        files[f"{name}.prom"] = textfile(name, _kept(kept / "windows"), last_pass=passed)
+    for file, text in files.items():
+        write_atomic(folder / file, text.encode())
+    return tuple(folder / file for file in files)
 
 
 def monitor_folder(workspace: Workspace, model: str) -> Path:
@@ -128,10 +158,14 @@ def monitor_folder(workspace: Workspace, model: str) -> Path:
     return workspace.state / "monitor" / model
 
 
+def _last_pass(workspace: Workspace, model: str) -> datetime | None:
+    path = monitor_folder(workspace, model) / "last_pass"
+    return parse_iso(path.read_text()) if path.exists() else None
+
+
 def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorReport:
     from charter.monitor.alerts import judge, rules
     from charter.monitor.report import recommendations, stored_windows
-    from charter.spec.vocabulary import DEFAULT_METRIC
 
     spec = loaded.spec
     kept = _kept(monitor_folder(workspace, spec.name) / "windows")
@@ -143,6 +177,11 @@ def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorRep
     own = [w for w in kept if w["version"] == serving]
     on = [a.rule.name for a in alerts if a.firing and a.version == serving]
     advice = recommendations(own, on, primary=primary)
+    passed, silence = _last_pass(workspace, spec.name), 2 * LENGTH[spec.monitor.every]
+    if not measured and passed is not None and workspace.clock.now() - passed > silence:
+        days = (workspace.clock.now() - passed).days
+        old = f"The monitor has been silent for {days} days: what is said here is old. `charter monitor run`"
+        advice = (old, *advice)
     return MonitorReport(
         spec.name, iso(workspace.clock.now()), serving, tuple(kept), alerts, (), measured, advice
     )
