@@ -7,6 +7,7 @@ from typing import Any
 
 from charter.cli.output import say, show_decision, table
 from charter.flow.views import VersionView
+from charter.govern.horizon import horizon_rows, horizon_words
 
 MOST_FEATURES = 8
 """Of a version shown whole."""
@@ -31,6 +32,8 @@ def print_version(view: VersionView, *, only: str | None = None) -> None:
                 f"  {view.judged_alike} models have been judged on held-out rows of this snapshot: "
                 "the best of several looks better than it is"
             )
+    if only is None and evaluation.get("forecast"):
+        _horizon(evaluation["forecast"])
     if only in (None, "slices"):
         _slices(evaluation)
     if only in (None, "fairness"):
@@ -107,6 +110,34 @@ def _quality(evaluation: Mapping[str, Any]) -> None:
         say(
             f"  threshold {threshold['threshold']:.4f} (for {threshold['objective']}), chosen on out-of-fold rows"
         )
+
+
+def _horizon(report: Mapping[str, Any]) -> None:
+    say(f"by horizon: {horizon_words(report)}")
+    covered = f"inside {report['level']:.0%} interval" if report["level"] is not None else ""
+    head = ("steps", "rows", report["metric"], "bias", covered, "hardest baseline", "error less by")
+    rows = [
+        (
+            one.steps,
+            f"{one.n:,}",
+            _estimate(one.error),
+            _estimate(one.bias),
+            "" if one.coverage is None else _percent(one.coverage),
+            "" if one.other is None else f"{one.baseline} {one.other:,.4f}",
+            "" if one.improvement is None else _percent(one.improvement),
+        )
+        for one in horizon_rows(report)
+    ]
+    used = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    table([[row[i] for i in used] for row in rows], head=[head[i] for i in used], right=(1,))
+
+
+def _percent(e: Mapping[str, Any]) -> str:
+    if e["value"] is None:
+        return "not defined"
+    if e.get("low") is None:
+        return f"{e['value']:.1%}"
+    return f"{e['value']:.1%} [{e['low']:.1%}, {e['high']:.1%}]"
 
 
 def _slices(evaluation: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from charter.core.clock import iso
@@ -17,6 +18,7 @@ from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
 from charter.govern.chart import calibration_points, roc_points
 from charter.govern.gates import FAIRNESS_LIMITS, number
+from charter.govern.horizon import horizon_rows, horizon_words
 from charter.registry.types import Approval, ModelVersion
 from charter.spec.vocabulary import METRICS
 
@@ -104,6 +106,7 @@ def document(
             "data": _data(spec, facts),
             "training": _training(spec, facts.get("train", {})),
             "performance": _performance(evaluation),
+            "horizon": _horizon(evaluation.get("forecast")),
             "slices": _slices(evaluation),
             "fairness": _fairness(spec, evaluation),
             "requirements": decision.to_json(),
@@ -217,6 +220,17 @@ def _performance(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "confusion": evaluation.get("confusion"),
         "roc": roc_points(evaluation),
         "calibration": calibration_points(evaluation),
+    }
+
+
+def _horizon(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not report:
+        return None
+    return {
+        "metric": report["metric"],
+        "level": report["level"],
+        "words": horizon_words(report),
+        "rows": [asdict(one) for one in horizon_rows(report)],
     }
 
 

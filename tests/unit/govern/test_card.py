@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from govern_support import MEASUREMENT, NOW, PARITY, credit_risk, evaluation, signer, version
+from govern_support import MEASUREMENT, NOW, PARITY, credit_risk, estimate, evaluation, signer, version
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import UsageError
@@ -164,3 +164,53 @@ def test_markdown_tables_have_as_many_cells_as_their_head() -> None:
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean html"):
         written("htm")
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_a_forecast_is_told_by_horizon(form: str) -> None:
+    text = written(form, evaluation(forecast=forecast()))
+    for word in ("0.311", "0.299", "0.352", "0.871", "seasonal", "0.512", "0.39", "913 series"):
+        assert word in text, word
+    assert ("By horizon" in text) == (form != "json")
+    bare = forecast()
+    for part in (bare["overall"], *bare["blocks"]):
+        del part["metrics"]["interval_coverage"]
+        part["added"] = []
+    bare["level"] = None
+    without = written(form, evaluation(forecast=bare))
+    assert "inside the" not in without
+    assert "By horizon" not in written(form)
+
+
+def forecast() -> dict[str, Any]:
+    def part(value: str, error: float, added: dict[str, float | None]) -> dict[str, Any]:
+        return {
+            "by": "block",
+            "value": value,
+            "n": 5000,
+            "metrics": {
+                "wmape": estimate(error),
+                "bias": estimate(0.012, 0.002),
+                "interval_coverage": estimate(0.871),
+            },
+            "added": [
+                {
+                    "baseline": name,
+                    "other": other,
+                    "improvement": estimate(None if other is None else 1 - error / other),
+                }
+                for name, other in added.items()
+            ],
+        }
+
+    rivals: dict[str, float | None] = {"seasonal_naive": 0.512, "naive": 0.8, "ets": None}
+    return {
+        "metric": "wmape",
+        "level": 0.9,
+        "horizon": 12,
+        "origins": 6,
+        "series": 913,
+        "unknown": 17,
+        "overall": part("all", 0.311, rivals),
+        "blocks": [part("1-6", 0.299, rivals), part("7-12", 0.352, rivals)],
+    }

@@ -1,0 +1,90 @@
+"""The quality of a forecast by horizon, as a few rows for people. Pure; from the plain data of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonRow:
+    """One block of the horizon.
+
+    Attributes
+    ----------
+    steps
+        ``all``, or first and last step: ``1-4``.
+    error, bias, coverage
+        Estimates, ``{value, low, high}``; coverage is None without intervals.
+    baseline, other
+        The baseline that is hardest to beat here, and its error.
+    improvement
+        Estimate of the share of that baseline's error that the model does away with.
+    """
+
+    steps: str
+    n: int
+    error: Json
+    bias: Json
+    coverage: Json | None
+    baseline: str
+    other: float | None
+    improvement: Json | None
+
+
+def horizon_rows(report: Json) -> tuple[HorizonRow, ...]:
+    """All steps together, then block by block.
+
+    Parameters
+    ----------
+    report
+        ``forecast`` of ``Evaluation.to_json()``.
+    """
+    parts = (report["overall"], *report["blocks"])
+    return tuple(_row(part, report["metric"]) for part in parts)
+
+
+def horizon_words(report: Json) -> str:
+    """Say what the rows rest on.
+
+    Examples
+    --------
+    >>> horizon_words({"horizon": 12, "origins": 6, "series": 913, "unknown": 0})
+    '12 steps ahead from 6 origins, 913 series; intervals say how errors vary over series, not over time'
+    """
+    unknown = report["unknown"]
+    told = [
+        f"{report['horizon']} steps ahead from {_count(report['origins'], 'origin')}, {report['series']:,} series"
+    ]
+    if unknown:
+        told.append(f"{unknown:,} rows without an actual value left out")
+    told.append("intervals say how errors vary over series, not over time")
+    return "; ".join(told)
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def _row(part: Json, metric: str) -> HorizonRow:
+    metrics = part["metrics"]
+    best = _hardest(part["added"])
+    return HorizonRow(
+        steps=part["value"],
+        n=part["n"],
+        error=metrics[metric],
+        bias=metrics["bias"],
+        coverage=metrics.get("interval_coverage"),
+        baseline=best["baseline"] if best else "",
+        other=best["other"] if best else None,
+        improvement=best["improvement"] if best else None,
+    )
+
+
+def _hardest(added: Sequence[Json]) -> Json | None:
+    """The baseline with the smallest error; errors are what forecasts are compared on."""
+    known = [one for one in added if one["other"] is not None]
+    return min(known, key=lambda one: (one["other"], one["baseline"]), default=None)
