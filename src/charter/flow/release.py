@@ -11,6 +11,7 @@ from charter.core.digest import Digest, ordered_json
 from charter.core.errors import Refusal
 from charter.core.io.files import sync_folder
 from charter.flow.context import Context, Done, Output, read_json
+from charter.flow.decide import FILE
 from charter.flow.judge import write_rules
 from charter.flow.observe import evidence, judge_approvals, package_result
 from charter.flow.plan import Plan, Stage
@@ -41,6 +42,8 @@ def package(ctx: Context, done: Done) -> Output:
         write_rules(bundle, spec, done.summary(Stage.EVALUATE)["threshold"])
         target = folder / "package"
         parts = {"evaluation.json": evaluation, "spec.json": document}
+        if FILE in tree:
+            parts[FILE] = ctx.blobs.get(tree[FILE])
         manifest = packages.build(
             bundle,
             parts,

@@ -32,6 +32,7 @@ ALLOWED: Mapping[str, int] = {
     "decision.json": MAX_JSON,
     "profile.json": MAX_JSON,
     "evaluation.json": MAX_JSON,
+    "decisions.json": MAX_JSON,
     "spec.json": MAX_JSON,
     "model.yaml": MEGABYTE,
     "card.json": MAX_JSON,

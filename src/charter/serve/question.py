@@ -10,8 +10,8 @@ which steps ahead of the origin, 1 the first. EXPRESSION is one of the specifica
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from charter.core.errors import UsageError
 from charter.core.nearest import advice
@@ -102,6 +102,90 @@ def read_change(
     of = _which(text, shape[2], columns)
     _check_expression(text, right.strip(), columns)
     return Change(text, column, of, right.strip(), first, last)
+
+
+def read_changes(
+    text: str,
+    *,
+    known_ahead: Sequence[str],
+    derived: Mapping[str, str],
+    columns: Sequence[str],
+    every: str,
+    horizon: int,
+) -> tuple[Change, ...]:
+    """Read a change that may name a derived column, as the changes of what that is derived from.
+
+    A derived column can be set where it picks one of several columns by a key: with ``price: CASE WHEN brand = '3' THEN
+    price3 ... END``, ``price of brand 3 = 1.99`` sets ``price3``, in all rows, because rivals see it, too. Without
+    ``of brand`` every branch is set.
+
+    Parameters
+    ----------
+    derived
+        Derived columns that are known ahead, with their expressions.
+
+    Raises
+    ------
+    UsageError
+        As `read_change`; and when a derived column cannot be set.
+    """
+    settable = [*known_ahead, *derived]
+    change = read_change(
+        text, known_ahead=settable, columns=[*columns, *derived], every=every, horizon=horizon
+    )
+    for name in parse(change.expression).names:
+        if name not in columns and name != change.column:
+            raise UsageError(
+                f"{text!r}: {name} is derived; a change is made from what it is derived from",
+                remedy=f"Columns: {', '.join(columns)}.",
+            )
+    if change.column in known_ahead:
+        return (change,)
+    picks = dict(_picks(derived[change.column], known_ahead))
+    keys = {key for key, _ in picks}
+    if not picks or len(keys) != 1:
+        names = sorted({n for n in parse(derived[change.column]).names if n in known_ahead})
+        raise UsageError(
+            f"{text!r}: {change.column} is derived, so it cannot be set",
+            remedy=f"Set what it is derived from: {', '.join(names)}.",
+        )
+    (key,) = keys
+    wanted = [value for name, value in change.of if name == key]
+    if wanted and (key, wanted[0]) not in picks:
+        raise UsageError(
+            f"{text!r}: {change.column} is not told for {key} {wanted[0]!r}",
+            remedy=advice(wanted[0], [value for _, value in picks]),
+        )
+    others = tuple(pair for pair in change.of if pair[0] != key)
+    return tuple(
+        replace(change, column=column, of=others, expression=_renamed(change, column))
+        for (_, value), column in picks.items()
+        if not wanted or value == wanted[0]
+    )
+
+
+def _picks(text: str, known_ahead: Sequence[str]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Pairs ((key, value), column) of ``CASE WHEN key = 'value' THEN column ... END``."""
+    root = parse(text).root
+    if root.kind != "case":
+        return
+    for condition, result in zip(root.args[::2], root.args[1::2], strict=False):
+        sides = {side.kind: side.value for side in condition.args}
+        if condition.kind not in ("=", "==") or result.kind != "column" or result.value not in known_ahead:
+            return
+        value = sides.get("text", sides.get("number"))
+        if "column" not in sides or value is None:
+            return
+        yield (sides["column"], value), result.value
+
+
+def _renamed(change: Change, column: str) -> str:
+    """Let ``price * 0.9`` speak of the column that is set."""
+    text = change.expression
+    for place in reversed(parse(text).columns):
+        if place.name == change.column:
+            text = f'{text[: place.position]}"{column}"{text[place.position + place.width :]}'
+    return text
 
 
 def _split(body: str) -> tuple[str, str, str]:

@@ -1,0 +1,241 @@
+"""Questions to a released forecast: what is ahead, at every level, and how much to order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.errors import DataError, UsageError
+from charter.core.nearest import advice
+from charter.flow.decide import FILE, stock_costs, with_target
+from charter.flow.released import released_model
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from charter.data.grid import SeriesPlan
+    from charter.serve.scorer import Scorer
+    from charter.spec.types import ModelSpec
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A released forecast, ready to be asked.
+
+    Attributes
+    ----------
+    spec
+        The specification that the version was released with.
+    decisions
+        What `charter.flow.decide.decide` learned, without what it measured.
+    history
+        The observed source of the release, regular, with ``series``.
+    """
+
+    name: str
+    version: str
+    spec: ModelSpec
+    plan: SeriesPlan
+    scorer: Scorer
+    decisions: Mapping[str, Any]
+    history: pl.DataFrame
+
+    @property
+    def known_ahead(self) -> tuple[str, ...]:
+        """Columns that a request holds and that may be changed."""
+        asked = {i.name for i in self.scorer.signature.inputs}
+        return tuple(c for c in self.spec.data.observations.known_ahead if c in asked)
+
+
+def open_outlook(workspace: Workspace, loaded: Loaded, version: int | None = None) -> Outlook:
+    """Load a released version.
+
+    Raises
+    ------
+    UsageError
+        When the model is no forecast.
+    Refusal
+        When nothing is released.
+    """
+    import polars as pl
+
+    from charter.flow.features import packaged_spec
+    from charter.serve.io.loading import load_model
+
+    model = released_model(workspace, loaded, version)
+    spec = packaged_spec(model.package)
+    if spec.train.task != "forecast":
+        raise UsageError(
+            f"{model.name} {model.version} is no forecast: its task is {spec.train.task}",
+            remedy="`charter predict` and `charter score` answer for it.",
+        )
+    scorer = load_model(model).scorer
+    assert scorer.series is not None
+    plan = scorer.series.plan
+    file = model.package / FILE
+    decisions = json.loads(file.read_bytes()) if file.is_file() else {}
+    history = pl.read_parquet(model.history[plan.source])
+    from charter.data.grid import name_series
+
+    return Outlook(
+        model.name, model.version, spec, plan, scorer, decisions, history.with_columns(name_series(plan.keys))
+    )
+
+
+def rows_ahead(outlook: Outlook, source: Path | None) -> tuple[pl.DataFrame, bool]:
+    """Rows to be forecast, in the types of a request, and whether they are of the past.
+
+    Parameters
+    ----------
+    source
+        A Parquet or CSV file with a row for each series and period ahead: keys, time, what is known ahead. None takes
+        such rows from the released source, where its label is missing; where there are none, the last periods that are
+        known are forecast once more from the origin before them.
+    """
+    import polars as pl
+
+    from charter.data.contract import conform
+    from charter.data.grid import AS_OF, check_future
+    from charter.serve.batch import Contract
+
+    plan, series = outlook.plan, outlook.scorer.series
+    assert series is not None
+    grid = plan.grid
+    number = grid.number(pl.col(plan.time))
+    replayed = False
+    if source is not None:
+        raw = read_table(source)
+        inputs, reasons, broken = Contract(outlook.scorer.signature.inputs).judge(raw)
+        if reasons is not None:
+            raise DataError(
+                f"{source}: {sum(broken.values()):,} values break the contract: {'; '.join(broken)}",
+                remedy="Mend the file.",
+            )
+    else:
+        ahead = number - series.newest - plan.gap
+        frame = outlook.history.filter(pl.col(plan.label).is_null() & ahead.is_between(0, plan.horizon - 1))
+        origin = series.newest
+        if frame.is_empty():
+            replayed, origin = True, series.newest - plan.reach
+            ahead = number - origin - plan.gap
+            frame = outlook.history.filter(ahead.is_between(0, plan.horizon - 1))
+        frame = frame.with_columns(pl.lit(grid.begin(origin), dtype=pl.Datetime("us")).alias(AS_OF))
+        columns = {
+            i.name: outlook.spec.data.sources[plan.source].columns.get(i.name)
+            for i in outlook.scorer.signature.inputs
+        }
+        inputs = conform(frame, {n: c for n, c in columns.items() if c is not None}).select(
+            i.name for i in outlook.scorer.signature.inputs
+        )
+    inputs = series.fill(inputs)
+    if not replayed:
+        check_future(inputs, plan)
+    if inputs[AS_OF].n_unique() > 1:
+        raise UsageError("a forecast is from one origin", remedy="Give rows of one as_of.")
+    return inputs, replayed
+
+
+def read_table(source: Path) -> pl.DataFrame:
+    """Read a Parquet or CSV file.
+
+    Raises
+    ------
+    UsageError, DataError
+        When it is neither, or cannot be read.
+    """
+    import polars as pl
+
+    if source.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"{source} is neither a .parquet nor a .csv file")
+    try:
+        return pl.read_parquet(source) if source.suffix == ".parquet" else pl.read_csv(source)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def forecast(outlook: Outlook, inputs: pl.DataFrame) -> pl.DataFrame:
+    """Forecast rows: the long frame of series, keys, attributes, ``as_of``, ``step``, ``target`` and the answers."""
+    import polars as pl
+
+    scorer = outlook.scorer
+    assert scorer.series is not None
+    scored = scorer.run(inputs, decide=False)
+    assert scored.bounds is not None
+    located = with_target(scorer.series.locate(inputs), outlook.plan)
+    return located.with_columns(
+        pl.Series("forecast", scored.score),
+        pl.Series("lower", scored.bounds[0]),
+        pl.Series("upper", scored.bounds[1]),
+    )
+
+
+def levels_of(outlook: Outlook, frame: pl.DataFrame) -> pl.DataFrame:
+    """Forecasts of every level; of the series and their total where no hierarchy is declared."""
+    import polars as pl
+
+    from charter.evaluate.levels import LevelPlan, Spread, all_levels
+    from charter.flow.decide import BASE
+    from charter.train.statistical import statistical_forecasts
+
+    kept = outlook.decisions.get("levels")
+    if not kept:
+        unknown = Spread(float("nan"), float("nan"), 0, exact=False)
+        plain = LevelPlan({}, "bottom_up", None, outlook.spec.train.interval, {"total": unknown, "series": unknown},
+                          None, (), {})  # fmt: skip
+        return all_levels(frame, plain)
+    plan = LevelPlan.from_json(kept)
+    if plan.base is not None:
+        past = outlook.history.select(
+            "series",
+            pl.col(outlook.plan.time).cast(pl.Datetime("us")).alias("time"),
+            pl.col(outlook.plan.label).cast(pl.Float64).alias("actual"),
+        )
+        simple = statistical_forecasts(
+            past,
+            frame["as_of"].unique().sort().to_list(),
+            grid=outlook.plan.grid,
+            horizon=outlook.plan.horizon,
+            gap=outlook.plan.gap,
+            methods=(BASE,),
+        )
+        frame = frame.join(simple, on=["series", "as_of", "step"], how="left", maintain_order="left")
+    return all_levels(frame, plan)
+
+
+def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.DataFrame:
+    """How much of each series to order now.
+
+    Raises
+    ------
+    UsageError
+        When the specification does not say what stock costs, or the file lacks a column.
+    """
+    import polars as pl
+
+    from charter.data.grid import name_series
+    from charter.evaluate.inventory import DemandShape, reorder
+
+    costs = stock_costs(outlook.spec)
+    shape = outlook.decisions.get("demand")
+    if costs is None or shape is None:
+        raise UsageError(
+            f"{outlook.name} {outlook.version} does not say what stock costs",
+            remedy="Declare `inventory` (margin, holding_per_period, lead_time, review), apply and release.",
+        )
+    held = None
+    if stock is not None:
+        table = read_table(stock)
+        for name in (*outlook.plan.keys, "on_hand"):
+            if name not in table.columns:
+                raise DataError(f"{stock}: there is no column {name!r}", remedy=advice(name, table.columns))
+        if "on_order" not in table.columns:
+            table = table.with_columns(pl.lit(0.0).alias("on_order"))
+        held = table.with_columns(name_series(outlook.plan.keys))
+    found = reorder(frame, costs, DemandShape.from_json(dict(shape)), held)
+    keys = frame.select("series", *outlook.plan.keys).unique()
+    return keys.join(found, on="series").sort("series").drop("series")
