@@ -44,8 +44,8 @@ class Limits:
     """Seconds after which the fallback answers for a model; None scores on the event loop, which is quicker, as long
     as no batch takes ``slow_s``: after one that does, batches are scored aside for at most ``deadline_s``."""
     slow_s: float = 1.0
-    gather_s: float = 0.001
-    """While many come together, the first of them waits so long for the others."""
+    gather_s: float = 0.004
+    """While many come together, the first of them waits for the others, at most so long."""
 
 
 @dataclass(slots=True)
@@ -57,6 +57,8 @@ class _Waiting:
     answer: asyncio.Future[tuple[Scored, int]]
 
 
+_PATIENCE_S = 0.0001
+"""Worth waiting for each of those who are expected."""
 _MOST_TURNS = 16
 """However many keep coming: after so many turns of the loop those who came first are served."""
 
@@ -153,7 +155,8 @@ class Batcher:
         elif self._complete():
             self._score(loop)
         else:
-            self._gathering = loop.call_later(self._limits.gather_s, self._score, loop)
+            patience = min(self._limits.gather_s, _PATIENCE_S * self._crowd)
+            self._gathering = loop.call_later(patience, self._score, loop)
 
     def _complete(self) -> bool:
         """Whether as many wait as came together lately, or as are scored together at most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import socket
 import ssl
@@ -156,6 +157,8 @@ def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
     from granian.log import LogLevels
 
     print(_url(host, port, tls), flush=True)  # noqa: T201 - with port 0 nobody else knows it
+    # A forked worker would inherit locks and a thread pool of Polars without its threads, and its size.
+    multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
         "charter.serve.io.worker:application",
         address=host,
