@@ -15,8 +15,8 @@ from serve_models import GOOD, call
 from charter.serve import bodies
 from charter.serve.app import Application, ServerLimits
 from charter.serve.problem import Refused
-from charter.serve.strict import may_repeat, refuse_repeated
 from charter.serve.served import Served
+from charter.serve.strict import may_repeat, refuse_repeated
 
 BODY = json.dumps(GOOD).encode()
 
@@ -100,10 +100,10 @@ def test_a_real_server_gives_up_on_slow_headers_and_huge_ones(credit, tmp_path, 
     try:
         host, port = running.url.removeprefix("http://").split(":")
         head = b"POST /api/v1/predict/credit-test HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        with socket.create_connection((host, int(port)), timeout=10) as link:
+        with socket.create_connection((host, int(port)), timeout=60) as link:
             link.sendall(head + b"X-Long: " + b"a" * 100_000 + b"\r\n\r\n")
             assert link.recv(100).startswith(b"HTTP/1.1 431")
-        with socket.create_connection((host, int(port)), timeout=10) as link:
+        with socket.create_connection((host, int(port)), timeout=60) as link:
             for _ in range(3):  # answered as soon as the declared length is there, again and again
                 link.sendall(head + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:10])
                 time.sleep(0.05)
