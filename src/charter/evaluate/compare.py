@@ -16,8 +16,8 @@ from charter.data.metrics import Array, Sample, direction
 from charter.evaluate.delong import auc_covariance
 from charter.evaluate.intervals import from_replicates
 from charter.evaluate.proportion import normal_quantile
-from charter.evaluate.resample import Draws, Part, replicate
-from charter.evaluate.types import Estimate
+from charter.evaluate.resample import Draws, Part, Replicates, replicate
+from charter.evaluate.types import Estimate, Floats
 from charter.spec.types import Value
 
 _EXACT_BELOW = 25
@@ -136,17 +136,70 @@ def bootstrap_test(
     draws = Draws.of(a.n, resamples=resamples, seed=seed, cluster=cluster)
     of_a, of_b = replicate([Part(a, (metric,)), Part(b, (metric,))], draws)
     points = [float(s.measure((metric,), np.ones((1, s.n)))[0, 0]) for s in (a, b)]
-    boot, jack = of_a.boot[0] - of_b.boot[0], of_a.jack[0] - of_b.jack[0]
-    found = from_replicates(
-        points[0] - points[1], boot, jack, confidence=confidence, n=a.n, units=draws.units
+    return paired(
+        metric, (points[0], of_a), (points[1], of_b), confidence=confidence, n=a.n, units=draws.units
     )
-    known = [p if math.isfinite(p) else None for p in points]
+
+
+def paired(
+    metric: str,
+    a: tuple[float, Replicates],
+    b: tuple[float, Replicates],
+    *,
+    confidence: float,
+    n: int,
+    units: int,
+) -> Comparison:
+    """Compare a metric of two models whose replicates are of the same resamples.
+
+    Parameters
+    ----------
+    a, b
+        The metric on the rows as they are, and its replicates. Of a metric that is best at 0 the sizes are compared.
+    n, units
+        Rows, and independent units among them.
+    """
+    (point_a, boot_a, jack_a), (point_b, boot_b, jack_b) = (_sized(metric, *one) for one in (a, b))
+    boot = boot_a - boot_b
+    found = from_replicates(point_a - point_b, boot, jack_a - jack_b, confidence=confidence, n=n, units=units)
+    known = [p if math.isfinite(p) else None for p in (point_a, point_b)]
     if found.low is None:
         return Comparison(metric, known[0], known[1], found, None, "bootstrap", "neither")
     defined = boot[np.isfinite(boot)]
     tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     p_value = min(1.0, 2 * (tail + 1) / (len(defined) + 1))
     return _comparison(metric, known[0], known[1], found, p_value, "bootstrap")
+
+
+def improvement(
+    metric: str,
+    a: tuple[float, Replicates],
+    b: tuple[float, Replicates],
+    *,
+    confidence: float,
+    n: int,
+    units: int,
+) -> Estimate:
+    """Measure how much better model a is, as a share of model b's metric: 0.01 is one per cent better.
+
+    Positive is better whichever way the metric goes. Without a value where model b's metric is not surely different
+    from 0, since a share of nothing means nothing.
+    """
+    (point_a, boot_a, jack_a), (point_b, boot_b, jack_b) = (_sized(metric, *one) for one in (a, b))
+    signs = np.sign(boot_b[np.isfinite(boot_b)])
+    if not math.isfinite(point_b) or point_b == 0 or len(signs) == 0 or abs(signs.sum()) < len(signs):
+        why = "the other model's metric is not surely different from 0"
+        return Estimate(None, None, None, "none", n, why)
+    way = 1.0 if direction(metric) == "up" else -1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        boot, jack = (way * (x - z) / np.abs(z) for x, z in ((boot_a, boot_b), (jack_a, jack_b)))
+    point = way * (point_a - point_b) / abs(point_b)
+    return from_replicates(point, boot, jack, confidence=confidence, n=n, units=units)
+
+
+def _sized(metric: str, point: float, own: Replicates) -> tuple[float, Floats, Floats]:
+    boot, jack = own.of(metric)
+    return (abs(point), np.abs(boot), np.abs(jack)) if direction(metric) == "zero" else (point, boot, jack)
 
 
 def _comparison(
