@@ -37,9 +37,9 @@ def check_training(look: Examiner, scope: Scope) -> None:
             look.fault(path, f"{name} stands twice", "leave one out")
     if train.search.metric is not None:
         path = ("train", "search", "metric")
-        if _metric(path, train.search.metric, look) and train.task == "binary":
+        if _metric(path, train.search.metric, look) and _orders(path, train.search.metric, look):
             word = METRICS.get(train.search.metric)
-            if word is not None and word.needs != "score":
+            if train.task == "binary" and word is not None and word.needs != "score":
                 look.fault(path, f"{word.name} needs a threshold, which is chosen after the search",
                            f"search by one of: {', '.join(_score_metrics())}")  # fmt: skip
     if train.task in ("regression", "forecast") and train.imbalance != "none":
@@ -81,7 +81,9 @@ def check_judging(look: Examiner, scope: Scope) -> None:
         if _metric(path, name, look, at_key=True):
             _possible(path, name, text, look)
     if evaluate.beat_baseline.metric is not None:
-        _metric(("evaluate", "beat_baseline", "metric"), evaluate.beat_baseline.metric, look)
+        path = ("evaluate", "beat_baseline", "metric")
+        if _metric(path, evaluate.beat_baseline.metric, look):
+            _orders(path, evaluate.beat_baseline.metric, look)
     for i, text in enumerate(evaluate.slices):
         _check_slice(("evaluate", "slices", i), text, look, scope)
     if evaluate.fairness is not None:
@@ -110,6 +112,21 @@ def _metric(path: Path, name: str, look: Examiner, *, at_key: bool = False) -> b
     if word is not None and word.needs == "value" and look.spec.value is None:
         message = "needs 'value': what each outcome is worth"
         look.fault(path, message if at_key else f"{name} {message}", "add value.per_decision", at_key=at_key)
+        return False
+    return True
+
+
+def _orders(path: Path, name: str, look: Examiner) -> bool:
+    """Note a fault unless models and baselines can be put in order by the metric."""
+    word = METRICS.get(name)
+    if word is not None and word.better == "zero":
+        look.fault(
+            path, f"{name} is best at 0, so neither more nor less of it is better", f"use absolute_{name}"
+        )
+        return False
+    if word is not None and word.needs == "interval":
+        message = f"{name} measures intervals, which a search does not make and baselines do not have"
+        look.fault(path, message, "require it under evaluate.require")
         return False
     return True
 
