@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -67,11 +68,10 @@ class Encoder:
 
     def codes(self, values: pl.Series) -> NDArray[np.intp]:
         """Code of each value [n]; not for numbers and hashing."""
-        known = values.cast(pl.String).cast(_enum(self.values), strict=False).to_physical()
-        if not known.null_count():
-            return known.to_numpy().astype(np.intp)
-        nowhere = len(self.values) + values.is_null().to_numpy()
-        return np.where(known.is_null().to_numpy(), nowhere, known.fill_null(0).to_numpy()).astype(np.intp)
+        texts = values.cast(pl.String).to_list()
+        return np.fromiter(
+            map(_places(self.values).get, texts, repeat(len(self.values))), np.intp, len(texts)
+        )
 
     def lookup(self) -> NDArray[np.float32]:
         """Rows of the matrix by code, float32 [codes, columns]; not for numbers."""
@@ -102,8 +102,8 @@ def _bucket(text: str, buckets: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _enum(values: tuple[str, ...]) -> pl.Enum:
-    return pl.Enum(values)
+def _places(values: tuple[str, ...]) -> dict[str | None, int]:
+    return {**{value: at for at, value in enumerate(values)}, None: len(values) + 1}
 
 
 def fit_numeric(values: pl.Series, *, scale: bool, impute: bool) -> Encoder:

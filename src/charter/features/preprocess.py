@@ -109,10 +109,12 @@ class Preprocessor:
         matrix = np.empty((frame.height, len(self.names)), np.float32)
         try:
             if plan.numbers:
-                numbers = frame[plan.names]
-                if not all(dtype in (pl.Float64, pl.Int64) for dtype in numbers.dtypes):
-                    numbers = numbers.cast(pl.Float64)
-                matrix[:, plan.numbers] = _numbers(numbers.to_numpy(), plan)
+                # Column by column: `DataFrame.to_numpy` waits for another thread, which costs few rows more.
+                values = np.empty((len(plan.names), frame.height))
+                for at, column in enumerate(frame[plan.names].get_columns()):
+                    plain = column.dtype in (pl.Float64, pl.Int64)
+                    values[at] = (column if plain else column.cast(pl.Float64)).to_numpy()
+                matrix[:, plan.numbers] = _numbers(values.T, plan)
             for first, last, table, encoder in plan.tables:
                 column = frame.get_column(encoder.feature)
                 hashing = encoder.kind == "hashing"
