@@ -199,6 +199,7 @@ def train(ctx: Context, done: Done) -> Output:
             model_onnx=trained.onnx,
             native=trained.native,
             profile=_reference(rows, trained, feature_set),
+            intervals=_intervals(rows, trained, spec) if plan is not None else None,
         )
         write_frame(trained.oof, folder / "oof.parquet")
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
@@ -241,6 +242,21 @@ def _origin_folds(
         periods=split.fold_periods,
         reach=plan.reach,
     )
+
+
+def _intervals(rows: pl.DataFrame, trained: Trained, spec: ModelSpec) -> dict[str, Any]:
+    """How wrong the folds' models were, step by step."""
+    from charter.data.grid import STEP
+    from charter.train.conformal import fit
+
+    oof = trained.oof.join(rows.select("__row", STEP), on="__row", how="left", maintain_order="left")
+    return fit(
+        oof["label"].to_numpy(),
+        oof["raw_score"].to_numpy(),
+        oof[STEP].to_numpy(),
+        level=spec.train.interval,
+        transform=spec.train.transform,
+    ).to_json()
 
 
 def _reference(rows: pl.DataFrame, trained: Trained, feature_set: FeatureSet) -> dict[str, Any]:

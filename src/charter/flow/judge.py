@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from charter.core.digest import Digest, canonical_json, plain
 from charter.core.errors import CharterError
+from charter.flow import decide, judge_forecast
 from charter.flow.build import snapshot_frames, training_rows
 from charter.flow.context import Context, Done, Output, read_frame, read_json, write_frame
 from charter.flow.plan import Stage
@@ -29,6 +31,7 @@ MEASURED_ROWS = 300
 
 def evaluate(ctx: Context, done: Done) -> Output:
     """Choose the threshold on out-of-fold rows, then score the held-out rows as serving will, and measure."""
+    from charter.data.ratios import Bounds
     from charter.evaluate.evaluation import evaluate as measure_quality
     from charter.evaluate.threshold import choose, rule_of
     from charter.serve.scorer import Scorer
@@ -51,6 +54,14 @@ def evaluate(ctx: Context, done: Done) -> Output:
         scored = scorer.score(rows, decide=False)
         ctx.progress.finish()
         classes = scorer.bundle.classes
+        plan = scorer.signature.series
+        rivals, bounds = _baselines(ctx, rows, training_rows(dataset, label, "train")), None
+        if plan is not None and scorer.series is not None:
+            ctx.progress.start("forecasting the test origins by simple methods")
+            rows = judge_forecast.tested_frame(rows, scored, plan, scorer.series.sources, label)
+            rivals |= judge_forecast.rivals(rows)
+            bounds = Bounds(rows["lower"].to_numpy(), rows["upper"].to_numpy(), spec.train.interval)
+            ctx.progress.finish()
         ctx.progress.start("measuring quality with intervals")
         evaluation = measure_quality(
             rows,
@@ -58,10 +69,13 @@ def evaluate(ctx: Context, done: Done) -> Output:
             _scores(scored, spec.train.task),
             spec=spec,
             threshold=threshold,
-            baselines=_baselines(ctx, rows, training_rows(dataset, label, "train")),
+            baselines=rivals,
             cluster=rows[entity].to_numpy() if entity is not None else None,
             classes=classes if spec.train.task == "multiclass" else (),
+            bounds=bounds,
         )
+        if plan is not None:
+            evaluation = replace(evaluation, forecast=judge_forecast.report(rows, spec))
         ctx.progress.finish()
         measurement = _measure(ctx, done, scorer, rows, folder)
         document = plain(evaluation.to_json())
@@ -69,6 +83,12 @@ def evaluate(ctx: Context, done: Done) -> Output:
         out.mkdir()
         (out / "evaluation.json").write_bytes(canonical_json(document))
         (out / "measurement.json").write_bytes(canonical_json(plain(measurement)))
+        if plan is not None and scorer.series is not None:
+            ctx.progress.start("learning sums, differences and orders from the folds")
+            known = training_rows(dataset, label, "train")
+            made = decide.decide(oof, known, rows, plan, scorer.series.sources, spec)
+            (out / decide.FILE).write_bytes(canonical_json(plain(made)))
+            ctx.progress.finish()
         output = ctx.blobs.put_tree(out)
     primary = document["primary"]
     return Output(

@@ -57,7 +57,7 @@ def released_model(workspace: Workspace, loaded: Loaded, version: int | None = N
         folder, trusted = prove(workspace, records, name, found.package)
     spec = packaged_spec(folder)
     history = {}
-    if spec.data.observations.entity is not None:
+    if spec.data.observations.entity is not None or spec.data.observations.series:
         history = {source: blobs.path(snapshot[f"{source}.parquet"]) for source in spec.data.sources}
     deadline = spec.serve.deadline
     return DeployedModel(

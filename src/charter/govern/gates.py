@@ -60,6 +60,7 @@ def judge(
         *_fairness(evaluation, spec, where),
         *_kpis(evaluation, spec, where),
         _baseline(evaluation, spec, where),
+        *_added(evaluation, spec, where),
         *_worth(evaluation, spec, where),
         *_budget(measurement or {}, spec, where),
         _parity(parity or {}),
@@ -133,6 +134,23 @@ def _baseline(evaluation: Json, spec: ModelSpec, where: Where) -> Check:
     if word is not None and word.better == "down":
         difference = _negated(difference)
     return _against(name, difference, text, place)
+
+
+def _added(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    """Hold a forecast against the best baseline of each part of the horizon, by the share of its error taken away."""
+    share = spec.evaluate.beat_baseline.by_share
+    if share is None:
+        return
+    place = where(("evaluate", "beat_baseline", "by_share"))
+    report = _mapping(evaluation.get("forecast"))
+    parts = [("all steps", report.get("overall"))]
+    parts += [(f"steps {_mapping(block).get('value')}", block) for block in report.get("blocks") or ()]
+    for words, part in parts:
+        found = [_mapping(a) for a in _mapping(part).get("added") or ()]
+        rivals = [a for a in found if _number(a.get("other")) is not None]
+        best: Json = min(rivals, key=lambda a: float(a["other"]), default={})
+        name = f"{best.get('metric', 'error')} below {best.get('baseline', 'the best baseline')}, {words}"
+        yield _against(name, best.get("improvement"), f">= {share!r}", place)
 
 
 def _worth(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:

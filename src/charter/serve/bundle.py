@@ -34,6 +34,8 @@ class Bundle:
         What `train.calibrate.apply` reads, or None.
     decision
         None while the bundle is not packaged.
+    intervals
+        Of forecasts: what `train.conformal.ConformalIntervals` reads.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Bundle:
     model_onnx: bytes
     native: Mapping[str, bytes]
     decision: DecisionRules | None
+    intervals: Mapping[str, Any] | None = None
 
 
 def write_bundle(
@@ -61,12 +64,13 @@ def write_bundle(
     model_onnx: bytes,
     native: Mapping[str, bytes],
     profile: Mapping[str, Any] | None,
+    intervals: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle; equal arguments give equal bytes.
 
     Parameters
     ----------
-    featureset, preprocessor, calibration, profile
+    featureset, preprocessor, calibration, profile, intervals
         The ``to_json`` forms.
     native
         File name (one of `NATIVE_FILES`) to content.
@@ -88,6 +92,7 @@ def write_bundle(
         "preprocessor": preprocessor,
         "calibration": calibration,
         "classes": list(classes),
+        **({"intervals": intervals} if intervals is not None else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scoring.json").write_bytes(canonical_json(scoring))
@@ -141,6 +146,7 @@ def read_bundle(folder: Path) -> Bundle:
             model_onnx=_bytes(folder / "model.onnx"),
             native={f: _bytes(folder / f) for f in NATIVE_FILES if (folder / f).exists()},
             decision=DecisionRules.from_json(decision) if decision is not None else None,
+            intervals=scoring.get("intervals"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PackageError(

@@ -30,6 +30,8 @@ class Numbers:
         float32 [n, d]: the design matrix.
     features
         The inputs and the features, before encoding.
+    bounds
+        Of forecasts: lower and upper ends of the intervals, each float64 [n].
     """
 
     score: npt.NDArray[np.float64]
@@ -37,6 +39,7 @@ class Numbers:
     best: npt.NDArray[np.intp] | None
     X: npt.NDArray[np.float32]
     features: pl.DataFrame
+    bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class Scored:
         What was asked, typed, with ``as_of`` filled: n rows.
     features
         What the model saw (and the inputs); rows that a fallback answered are left out.
+    bounds
+        Of forecasts: lower and upper ends of the intervals, each float64 [n].
     lookups
         How many rows had which outcome in the feature store (see `charter.serve.online.OUTCOMES`).
     """
@@ -74,17 +79,24 @@ class Scored:
     fallback: list[bool] = field(default_factory=list)
     inputs: pl.DataFrame | None = None
     features: pl.DataFrame | None = None
+    bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
     lookups: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)
 
     def frame(self) -> pl.DataFrame:
-        """Columns ``score``, (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``, ``warnings``.
+        """Columns ``score``, (``lower``, ``upper``), (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``,
+        ``warnings``.
 
         Values within reasons are text here, since they are of many types.
         """
         columns = [pl.Series("score", self.score, nan_to_null=True)]
+        if self.bounds is not None:
+            columns += [
+                pl.Series(end, values, nan_to_null=True)
+                for end, values in zip(("lower", "upper"), self.bounds, strict=True)
+            ]
         if self.scores is not None:
             columns.append(pl.Series("scores", self.scores.tolist(), dtype=pl.List(pl.Float64)))
         reasons = [[plain_reason(r) for r in row] for row in self.reasons]
@@ -115,7 +127,17 @@ def stack(parts: Sequence[Scored]) -> Scored:
         [v for p in parts for v in p.warnings],
         [v for p in parts for v in p.fallback],
         features=pl.concat(seen, how="vertical_relaxed") if seen else None,
+        bounds=_stacked(parts),
     )
+
+
+def _stacked(
+    parts: Sequence[Scored],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    if all(p.bounds is None for p in parts):
+        return None
+    ends = [p.bounds or (np.full(len(p), np.nan),) * 2 for p in parts]
+    return np.concatenate([low for low, _ in ends]), np.concatenate([high for _, high in ends])
 
 
 def _prediction(values: list[Scalar]) -> pl.Series:

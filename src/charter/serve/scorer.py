@@ -14,6 +14,7 @@ import polars as pl
 from charter.core.clock import Clock, SystemClock
 from charter.core.errors import CharterError, DataError, PackageError, UsageError
 from charter.core.nearest import did_you_mean
+from charter.data.grid import STEP
 from charter.features.expressions import compile_expression
 from charter.features.featureset import FeatureSet, complete, compute, histories
 from charter.features.history import History
@@ -32,6 +33,7 @@ from charter.serve.types import AS_OF, DecisionRules, Reason, Scalar
 from charter.serve.values import DTYPES
 from charter.train.calibrate import Calibration
 from charter.train.calibrate import apply as calibrate
+from charter.train.conformal import ConformalIntervals
 
 Floats = npt.NDArray[np.float64]
 _BLOCK_ROWS = 4096
@@ -69,6 +71,9 @@ class Scorer:
         self._features = FeatureSet.from_json(bundle.featureset)
         self._calibration = Calibration.from_json(bundle.calibration or {"kind": "none"})
         self._model = OnnxModel(bundle.model_onnx)
+        self._intervals = (
+            ConformalIntervals.from_json(bundle.intervals) if bundle.intervals is not None else None
+        )
         self._contributor = contributor(bundle.native) if self.rules.reasons else None
         self._top = TopReasons(
             self.preprocessor.names,
@@ -77,7 +82,8 @@ class Scorer:
             factors=self.rules.factors,
         )
         self._seen = SeenRanges(self.signature.inputs)
-        self._schema = pl.Schema({i.name: DTYPES[i.type] for i in self.signature.inputs})
+        self._columns = list(self.signature.names)
+        self._dtypes = [DTYPES[i.type] for i in self.signature.inputs]
         self._clock = clock or SystemClock()
         self._contract = [
             (f"the request {words}: {text}", compile_expression(text))
@@ -233,23 +239,33 @@ class Scorer:
             for i in range(_BLOCK_ROWS, inputs.height, _BLOCK_ROWS)
         ]
         first = self._model_says(features if not blocks else features[:_BLOCK_ROWS])
-        X, raw = first if not blocks else map(np.concatenate, zip(first, *blocks, strict=True))
+        X, raw, learned = first if not blocks else map(np.concatenate, zip(first, *blocks, strict=True))
         if raw.ndim == 1:
-            return Numbers(raw, None, None, X, features)
+            return Numbers(raw, None, None, X, features, self._bounds(learned, features))
         best = raw.argmax(axis=1)
         return Numbers(raw[np.arange(len(raw)), best], raw, best, X, features)
 
-    def _model_says(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats]:
+    def _bounds(self, learned: Floats, features: pl.DataFrame) -> tuple[Floats, Floats] | None:
+        """Intervals of a forecast, from what the model said on the scale that it learned."""
+        if self._intervals is None:
+            return None
+        by = self._intervals.by
+        group = features[by].to_list() if by else None
+        return self._intervals.apply(learned, features[STEP].to_numpy(), group)
+
+    def _model_says(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
+        """The matrix, the answers, and the scores from which calibration made them."""
         # Numbers beyond float32 become infinite, which trees understand and the caller is told about.
         with np.errstate(all="ignore"):
             X = self.preprocessor.transform(features)
             raw = self._model.predict(X) if features.height else self._nothing()
             output = calibrate(self._calibration, raw)
             # Calibration would make a probability even of infinity.
-            return X, output if np.isfinite(raw).all() else np.where(np.isfinite(raw), output, np.nan)
+            known = np.isfinite(raw)
+            return X, output if known.all() else np.where(known, output, np.nan), raw
 
     def _inputs(self, frame: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
-        if frame.schema != self._schema:
+        if frame.dtypes != self._dtypes or frame.columns != self._columns:
             frame = self._conform(frame)
         if self.series is not None:
             return self.series.fill(frame)
@@ -289,7 +305,9 @@ class Scorer:
         nothing: list[Any] = [None] * rows
         if not decide:
             empty: list[Any] = [[] for _ in range(rows)]
-            return Scored(score, scores, nothing, nothing, nothing, empty, list(empty), [False] * rows)
+            return Scored(
+                score, scores, nothing, nothing, nothing, empty, list(empty), [False] * rows, bounds=numbers.bounds
+            )  # fmt: skip
         prediction, decision = self._decide(score, numbers.best)
         warnings: list[list[str]] = [[] for _ in range(rows)]
         for row, text in self.warn(inputs):
@@ -301,8 +319,9 @@ class Scorer:
         band = bands(score, self.rules.bands)
         fallback = [False] * rows
         return Scored(
-            score, scores, prediction, decision, band, reasons, warnings, fallback, features=numbers.features
-        )
+            score, scores, prediction, decision, band, reasons, warnings, fallback, features=numbers.features,
+            bounds=numbers.bounds,
+        )  # fmt: skip
 
     def _nothing(self) -> Floats:
         return np.zeros((0, len(self.bundle.classes))) if self.bundle.task == "multiclass" else np.zeros(0)
@@ -393,7 +412,7 @@ def _histories(history: Mapping[str, pl.DataFrame | History], features: FeatureS
     ready = {name: h for name, h in history.items() if isinstance(h, History)}
     if features.windows and set(features.sources) <= set(ready):
         return {name: ready[name] for name in features.sources}
-    return histories(frames, features) if features.windows else {}
+    return histories(frames, features) if features.sources else {}
 
 
 def _compile_rule(fallback: Mapping[str, Any] | None) -> pl.Expr | None:
@@ -412,6 +431,7 @@ def _row(scored: Scored, i: int) -> Scored:
         scored.warnings[i : i + 1],
         scored.fallback[i : i + 1],
         features=None if scored.features is None else scored.features[i : i + 1],
+        bounds=None if scored.bounds is None else (scored.bounds[0][i : i + 1], scored.bounds[1][i : i + 1]),
     )
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from charter.core.quantity import parse_duration
 from charter.data.grid import SeriesPlan, series_plan
 from charter.features.featureset import FeatureSet, feature_set
+from charter.features.lags import lag_columns
 from charter.features.windows import columns_read
 from charter.serve.types import AS_OF, Entity, EventSource, Input, Scalar, Signature
 from charter.spec.expression import parse
@@ -93,7 +94,16 @@ def _series_signature(
         nullable=True,
         description=f"first {plan.every} that is not known; the one after the last known when left out",
     )
-    return Signature((*asked[: len(plan.keys)], when, *asked[len(plan.keys) :]), series=plan)
+    lagged = lag_columns(features.lags)
+    history: dict[str, tuple[str, ...]] = {}
+    for name in sorted({plan.source, *features.sources}):
+        needed = {*columns_read({w.name: w for w in features.windows}, name), *plan.keys}
+        needed |= {plan.time, plan.label, *lagged} if name == plan.source else {dict(features.times)[name]}
+        history[name] = tuple(sorted(needed))
+    for name, _ in plan.attributes:
+        attributes = spec.data.sources[name]
+        history[name] = tuple(dict.fromkeys((*attributes.columns, *attributes.derive)))
+    return Signature((*asked[: len(plan.keys)], when, *asked[len(plan.keys) :]), series=plan, history=history)
 
 
 def _fallback_names(spec: ModelSpec) -> set[str]:

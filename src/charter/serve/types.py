@@ -131,6 +131,8 @@ class Signature:
         What the contract says across columns, as far as the inputs can tell: words to an expression that is to be true.
     series
         Of forecasts: what the series are.
+    history
+        Of forecasts: sources that an answer rests on, and their columns.
     """
 
     inputs: tuple[Input, ...]
@@ -138,6 +140,7 @@ class Signature:
     entity: Entity | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
     series: SeriesPlan | None = None
+    history: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,6 +155,7 @@ class Signature:
             "entity": self.entity.to_json() if self.entity else None,
             "rules": dict(self.rules),
             **({"series": self.series.to_json()} if self.series is not None else {}),
+            **({"history": {k: list(v) for k, v in self.history.items()}} if self.history else {}),
         }
 
     @classmethod
@@ -161,7 +165,8 @@ class Signature:
         derive = dict(data.get("derive") or [])
         series = SeriesPlan.from_json(data["series"]) if data.get("series") else None
         inputs = tuple(Input.from_json(i) for i in data["inputs"])
-        return cls(inputs, derive, entity, data.get("rules") or {}, series)
+        history = {name: tuple(columns) for name, columns in (data.get("history") or {}).items()}
+        return cls(inputs, derive, entity, data.get("rules") or {}, series, history)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,9 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
     if calibration.kind == "none":
         return score
     if calibration.kind == "log1p":
-        return np.maximum(calibration.a * np.exp(score) - 1.0, 0.0)
+        return np.asarray(np.maximum(calibration.a * np.exp(score) - 1.0, 0.0))
     if calibration.kind == "at_least_zero":
-        return np.maximum(score, 0.0)
+        return np.asarray(np.maximum(score, 0.0))
     if calibration.kind == "sigmoid":
         return np.asarray(1.0 / (1.0 + np.exp(-(calibration.a * _logit(score) + calibration.b))))
     x, y = np.array(calibration.x), np.array(calibration.y)

@@ -104,9 +104,11 @@ def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str,
     DataError
         When a file is missing, damaged, or lacks a column.
     """
-    entity = read_bundle(folder).signature.entity
+    signature = read_bundle(folder).signature
+    events = signature.entity.sources if signature.entity is not None else {}
+    wanted = {name: source.columns for name, source in events.items()} | dict(signature.history)
     frames: dict[str, pl.DataFrame] = {}
-    for name, source in (entity.sources if entity is not None else {}).items():
+    for name, columns in wanted.items():
         path = files(name)
         if path is None:
             raise DataError(
@@ -114,7 +116,7 @@ def read_history(folder: Path, files: Callable[[str], Path | None]) -> dict[str,
                 remedy="Name its Parquet file under 'history' of the deployment.",
             )
         try:
-            frames[name] = pl.read_parquet(path, columns=list(source.columns))
+            frames[name] = pl.read_parquet(path, columns=list(columns))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"events of source {name!r} cannot be read from {path}: {error}") from error
     return frames

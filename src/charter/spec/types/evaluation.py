@@ -44,6 +44,9 @@ class Beat(Part):
     metric: str | None = None
     """Default: the search metric."""
     by: Annotated[float, Field(ge=0)] = 0.0
+    by_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Forecasts: by which share the error must be smaller than the best baseline's, over all steps and in each block of
+    the horizon."""
 
 
 class EvaluateSpec(Part):

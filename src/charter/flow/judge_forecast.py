@@ -1,0 +1,124 @@
+"""Judging a forecast: its test origins through the serving scorer, beside methods that look at one series alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from charter.core.errors import UsageError
+from charter.spec.types import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from charter.data.grid import SeriesPlan
+    from charter.evaluate.types import ForecastReport
+
+METHODS = ("naive", "moving_average", "seasonal_naive", "ets")
+"""Baselines of every forecast; exponential smoothing where statsforecast is installed."""
+
+
+def tested_frame(
+    rows: pl.DataFrame,
+    scored: pl.DataFrame,
+    plan: SeriesPlan,
+    sources: Mapping[str, pl.DataFrame],
+    label: str,
+) -> pl.DataFrame:
+    """Put forecasts, actual values and baselines of the test origins side by side.
+
+    Parameters
+    ----------
+    rows
+        Test rows of the data set.
+    scored
+        What the scorer said of them: ``score``, ``lower``, ``upper``.
+    sources
+        Regular frames, see `charter.data.grid.on_grid`.
+
+    Returns
+    -------
+    The rows with ``actual``, ``forecast``, ``lower``, ``upper`` and a Float64 column for every baseline.
+    """
+    import polars as pl
+
+    frame = rows.with_columns(
+        pl.col(label).cast(pl.Float64).alias("actual"),
+        scored["score"].alias("forecast"),
+        scored["lower"],
+        scored["upper"],
+    )
+    said = baselines(sources, plan, rows["as_of"].unique().sort().to_list())
+    return frame.join(said, on=["series", "as_of", "step"], how="left", maintain_order="left")
+
+
+def baselines(sources: Mapping[str, pl.DataFrame], plan: SeriesPlan, origins: list[datetime]) -> pl.DataFrame:
+    """Forecast every series from every origin by `METHODS`."""
+    import polars as pl
+
+    from charter.train.statistical import statistical_forecasts
+
+    history = sources[plan.source].select(
+        "series",
+        pl.col(plan.time).cast(pl.Datetime("us")).alias("time"),
+        pl.col(plan.label).cast(pl.Float64).alias("actual"),
+    )
+
+    def ask(methods: tuple[str, ...]) -> pl.DataFrame:
+        return statistical_forecasts(
+            history,
+            origins,
+            grid=plan.grid,
+            horizon=plan.horizon,
+            gap=plan.gap,
+            methods=methods,
+            processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        )
+
+    try:
+        return ask(METHODS)
+    except UsageError:  # the extra that holds statsforecast is not installed
+        return ask(METHODS[:-1])
+
+
+def names_of(frame: pl.DataFrame) -> tuple[str, ...]:
+    """Baselines that stand in a frame of `tested_frame`."""
+    return tuple(name for name in METHODS if name in frame.columns)
+
+
+def rivals(frame: pl.DataFrame) -> dict[str, dict[str, np.ndarray | None]]:
+    """Baselines as `charter.evaluate.evaluation.evaluate` takes them."""
+    return {
+        name.replace("_", " "): {"score": frame[name].to_numpy(), "decision": None}
+        for name in names_of(frame)
+    }
+
+
+def report(frame: pl.DataFrame, spec: ModelSpec) -> ForecastReport:
+    """Measure by horizon block, step, origin and slice; series that training held out are a slice of their own."""
+    from charter.evaluate.forecast import evaluate_forecast
+
+    wanted = spec.evaluate
+    blocks = None
+    if wanted.horizon_blocks:
+        starts = (1, *(last + 1 for last in wanted.horizon_blocks[:-1]))
+        blocks = tuple(zip(starts, wanted.horizon_blocks, strict=True))
+    slices = list(wanted.slices)
+    if spec.train.split.hold_out is not None:
+        slices.append("__held_out")
+    metric = wanted.beat_baseline.metric or spec.train.search.metric or "wmape"
+    return evaluate_forecast(
+        frame,
+        baselines=names_of(frame),
+        slices=slices,
+        blocks=blocks,
+        level=spec.train.interval,
+        metric=metric,
+        min_slice_rows=wanted.min_slice_rows,
+        confidence=wanted.confidence,
+        resamples=wanted.resamples,
+        seed=spec.train.seed,
+    )
