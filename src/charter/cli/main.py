@@ -87,6 +87,13 @@ def _run(arguments: list[str]) -> int:
             err=True,
         )
         return 2 if where or error.errno in _FULL else 3
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"{error.name} is not installed\n  `pip install 'charter-ml[train]'` brings what every command needs. A "
+            "machine that only serves runs `python -m charter.serve.io.server DEPLOYMENT`.",
+            err=True,
+        )
+        return 2
     except Exception as error:  # the edge of the program: a fault of ours must still be told in one line
         if os.environ.get("CHARTER_DEBUG"):
             raise
