@@ -186,6 +186,9 @@ def first_at_or_after(times: Int64s, low: Int64s, high: Int64s, moments: Int64s)
 
     A binary search in all ranges at once: log2 of the longest range steps of vector arithmetic.
     """
+    if len(low) == 1:
+        first = int(low[0])
+        return first + np.searchsorted(times[first : int(high[0])], moments).astype(np.int64)
     low, high = low.copy(), high.copy()
     while (open_ := low < high).any():
         middle = (low + high) // 2

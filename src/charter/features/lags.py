@@ -77,14 +77,14 @@ def lag_features(
         flat[layout.cells] = flat_values(
             grouped.frame, pl.col(lag.name) if lag.by else compile_number(lag.value)
         )
-        wanted = [origin - k for k in lag.back]
+        back = np.array(lag.back, np.int64)[:, None]
+        numbers = origin - back
         if target is not None:
-            wanted += [target - s for s in lag.season]
-        for name, number in zip(lag.names, wanted, strict=True):
-            taken = flat[layout.find(positions, number)]
-            if not lag.known_ahead:
-                taken[number >= origin] = np.nan
-            yield name, taken
+            numbers = np.concatenate([numbers, target - np.array(lag.season, np.int64)[:, None]])
+        taken = flat[layout.find(positions, numbers)]
+        if not lag.known_ahead:
+            taken[numbers >= origin] = np.nan
+        yield from zip(lag.names, taken, strict=True)
 
 
 def _per_period(history: History, lags: Sequence[Lag]) -> History:

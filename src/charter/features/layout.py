@@ -120,8 +120,10 @@ class Layout:
         return cls(periods, first, end, base, base[series] + number, int(spans[-1]) if len(spans) else 0)
 
     def find(self, positions: Int64s, periods: Int64s) -> Int64s:
-        """Cells of periods of the series at ``positions`` (-1 is an unknown one)."""
+        """Cells of periods, int64 [..., n], of the series at ``positions``, int64 [n] (-1 is an unknown one)."""
         if not len(self.first):
-            return np.full(len(positions), self.size, np.int64)
-        inside = (positions >= 0) & (periods >= self.first[positions]) & (periods < self.end[positions])
+            return np.full(periods.shape, self.size, np.int64)
+        known = positions >= 0
+        first, end = np.where(known, self.first[positions], 0), np.where(known, self.end[positions], 0)
+        inside = (periods >= first) & (periods < end)
         return np.where(inside, self.base[positions] + periods, self.size)

@@ -160,41 +160,49 @@ class _State:
         self.count, self.total, self.mean, self.square = np.zeros((4, n))
         self.low, self.high_value = np.full((2, n), np.nan)
         self.day, self.day_square, self.together = np.zeros((3, n))
-        self._spread = bool(functions & {"AVG", "STDDEV", "VARIANCE", "TREND"})
+        self._spread = bool(functions & {"STDDEV", "VARIANCE", "TREND"})
         self._total = "SUM" in functions or "AVG" in functions
         self._low, self._high, self._trend = "MIN" in functions, "MAX" in functions, "TREND" in functions
 
     def reach(self, back: int) -> None:
-        """Take in the periods as far back as ``back``."""
-        for distance in range(self.back + 1, back + 1):
-            periods = self.high - distance
-            self._take(self.layout.find(self.positions, periods), periods)
+        """Take in the periods as far back as ``back``; cells are looked up for several periods at a time."""
+        together = max(_BLOCK // max(len(self.high), 1), 1)
+        for start in range(self.back + 1, back + 1, together):
+            distances = np.arange(start, min(start + together, back + 1))[:, None]
+            periods = self.high - distances
+            at = self.layout.find(self.positions, periods)
+            count, mean = self.cells.count[at], self.cells.mean[at]
+            if self._total:
+                for values in self.cells.total[at]:
+                    self.total += values
+            if self._low:
+                self.low = np.fmin(self.low, np.fmin.reduce(self.cells.low[at], axis=0))
+            if self._high:
+                self.high_value = np.fmax(self.high_value, np.fmax.reduce(self.cells.high[at], axis=0))
+            if self._spread:
+                square = self.cells.square[at]
+                days = (self.layout.periods.begins(periods) - self.as_of) / DAY_US if self._trend else square
+                for i in range(len(distances)):
+                    self._merge(count[i], mean[i], square[i], days[i])
+            else:
+                self.count = self.count + count.sum(axis=0)
         self.back = max(back, self.back)
 
-    def _take(self, at: Int64s, periods: Int64s) -> None:
-        cells = self.cells
-        more = cells.count[at]
-        if self._total:
-            self.total += cells.total[at]
-        if self._low:
-            np.fmin(self.low, cells.low[at], out=self.low)
-        if self._high:
-            np.fmax(self.high_value, cells.high[at], out=self.high_value)
+    def _merge(self, more: Floats, mean: Floats, square: Floats, days: Floats) -> None:
+        """Take in one period: how many values, their mean, their spread, and when they were."""
         before = self.count
         self.count = before + more
-        if not self._spread:
-            return
         share = more / np.maximum(self.count, 1)
-        apart = cells.mean[at] - self.mean
-        self.mean += apart * share
+        apart = mean - self.mean
         weight = before * share
-        self.square += cells.square[at] + apart * apart * weight
+        self.mean = self.mean + apart * share
+        self.square = self.square + (square + apart * apart * weight)
         if self._trend:
-            days = (self.layout.periods.begins(periods) - self.as_of) / DAY_US
             later = days - self.day
-            self.day += later * share
-            self.day_square += later * later * weight
-            self.together += later * apart * weight
+            self.day = self.day + later * share
+            weighted = later * weight
+            self.day_square = self.day_square + weighted * later
+            self.together = self.together + weighted * apart
 
 
 def _over(values: Floats, divisor: Floats) -> Floats:

@@ -106,13 +106,22 @@ def series_features(
         place = {name: at for at, name in enumerate(order)}
         for name, column in _looked_back(observations, ids, histories, windows, lags, plan):
             values[:, place[name]] = column
-        made = pl.DataFrame(values, schema=dict.fromkeys(order, pl.Float64), orient="row", nan_to_null=True)
+        made = _frame(values, order)
     else:
         made = pl.DataFrame()
     found = [ids, *made.get_columns()]
     if calendar is not None:
         found += calendar_features(observations[plan.time], calendar).get_columns()
     return pl.DataFrame(found)
+
+
+def _frame(values: Floats, names: Sequence[str]) -> pl.DataFrame:
+    """Columns of a matrix, null for NaN; a single row is handed over as such, which is several times as fast."""
+    schema = dict.fromkeys(names, pl.Float64)
+    if len(values) == 1:
+        row = [None if value != value else value for value in values[0].tolist()]
+        return pl.DataFrame([row], schema=schema, orient="row")
+    return pl.DataFrame(values, schema=schema, orient="row", nan_to_null=True)
 
 
 def _looked_back(
