@@ -16,7 +16,20 @@ from typing import Any
 import typer
 
 from charter import __version__
-from charter.cli import access, build, experiment, features, forecast, govern, log, monitor, run, score, spec
+from charter.cli import (
+    access,
+    build,
+    compare,
+    experiment,
+    features,
+    forecast,
+    govern,
+    log,
+    monitor,
+    run,
+    score,
+    spec,
+)
 from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal, SpecError
 
@@ -33,7 +46,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-for module in (spec, build, govern, run, score, forecast, log, monitor, experiment, features, access):
+for module in (
+    spec,
+    build,
+    govern,
+    run,
+    score,
+    forecast,
+    log,
+    monitor,
+    compare,
+    experiment,
+    features,
+    access,
+):
     module.register(app)
 
 
