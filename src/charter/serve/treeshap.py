@@ -93,7 +93,8 @@ class LookupContributions:
         first = dict(zip(thresholds, self._first.tolist(), strict=True))
         # What a state adds to the place of a group's situation in the table: situations lie in the order of mixed
         # radices, and each holds one number per feature.
-        self._steps = np.zeros((int(self._missing[-1]) + 1, len(groups)), dtype=np.int32)
+        kind = np.uint16 if max(group.entries for group in groups) < 2**16 else np.uint32
+        self._steps = np.zeros((int(self._missing[-1]) + 1, len(groups)), dtype=kind)
         pairs: list[tuple[int, int, int]] = []
         base = 0
         for at, group in enumerate(groups):
@@ -141,7 +142,7 @@ class LookupContributions:
         missing = np.isnan(values)
         if missing.any():
             places = np.where(missing, self._missing, places)
-        situations = self._steps.take(places, axis=0, mode="clip").sum(axis=1, dtype=np.intp)
+        situations = self._steps.take(places, axis=0, mode="clip").sum(axis=1, dtype=self._steps.dtype)
         at = situations.take(self._group, axis=1, mode="clip") + self._start
         return np.add.reduceat(self._table.take(at, mode="clip"), self._segments, axis=1)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,14 +102,20 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
         return np.asarray(np.maximum(score, 0.0))
     if calibration.kind == "sigmoid":
         return np.asarray(1.0 / (1.0 + np.exp(-(calibration.a * _logit(score) + calibration.b))))
-    x, y = np.array(calibration.x), np.array(calibration.y)
+    x, y, slope = _knots(calibration)
     if len(x) == 1:
         return np.where(np.isnan(score), np.nan, y[0])
     # Not `np.interp`: it takes different routes for few and for many rows.
     inside = np.clip(score, x[0], x[-1])
     left = np.clip(np.searchsorted(x, inside, side="right") - 1, 0, len(x) - 2)
-    slope = np.diff(y) / np.diff(x)
     return np.asarray(y[left] + slope[left] * (inside - x[left]))
+
+
+@lru_cache(maxsize=64)
+def _knots(calibration: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points of an isotonic map and the slopes between them, made once: a server applies them to every few rows."""
+    x, y = np.array(calibration.x), np.array(calibration.y)
+    return x, y, np.diff(y) / np.diff(x)
 
 
 def fit(kind: str, score: np.ndarray, y: np.ndarray) -> Calibration:
