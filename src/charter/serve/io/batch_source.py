@@ -18,6 +18,8 @@ from charter.core.errors import DataError
 
 T = TypeVar("T")
 _BLOCK_BYTES = 8 << 20
+_LONGEST_BYTES = 32 << 20
+"""A CSV record that is longer has a quote that nobody closes; it would be read into memory to the end of the file."""
 _QUOTE, _NEWLINE = 0x22, 0x0A
 
 
@@ -182,6 +184,11 @@ def _record_ends(file: BinaryIO, begin: int, wanted: Iterable[int]) -> Iterator[
             first = max(left[0] - place - 1, 0)
             found = block.find(b"\n", first) if breaks is None else _next(breaks, first)
             if found < 0:
+                if place + len(block) - left[0] > _LONGEST_BYTES:
+                    raise DataError(
+                        f"{file.name}: the record at byte {left[0]:,} does not end within {_LONGEST_BYTES >> 20} MB",
+                        remedy="A quote before it may not be closed; quotes within a quoted field are written twice.",
+                    )
                 break
             yield place + found + 1
             while left and left[0] <= place + found + 1:

@@ -6,12 +6,15 @@ or what went wrong. Ends when its input ends, and so with whoever started it, ho
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from charter.core.errors import CharterError, UsageError
 from charter.serve.io.batch_job import Runner, read_job
@@ -34,8 +37,16 @@ def answer(work: Path, index: int) -> dict[str, Any]:
         return {"chunk": index, "counts": _runner(work).run(index).to_json()}
     except CharterError as error:
         return {"chunk": index, "error": error.message, "remedy": error.remedy}
-    except OSError as error:
-        return {"chunk": index, "error": f"{error.filename}: {error.strerror}", "remedy": None}
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return {"chunk": index, **_told(error)}
+
+
+def _told(error: Exception) -> dict[str, str | None]:
+    """An error of the system, which Polars wraps in ways of its own."""
+    where, why = getattr(error, "filename", None), getattr(error, "strerror", None) or str(error)
+    full = any(os.strerror(number) in why for number in (errno.ENOSPC, errno.EDQUOT))
+    remedy = "Make room on the disk and run the same command again: it goes on where it stopped."
+    return {"error": f"{where}: {why}" if where else why, "remedy": remedy if full else None}
 
 
 @lru_cache(maxsize=1)
