@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,39 @@ def released(built: Path, charter: Run, tmp_path_factory: pytest.TempPathFactory
 def fresh(built: Path, tmp_path: Path) -> Path:
     """A copy of the built example for one page."""
     return Path(shutil.copytree(built, tmp_path / built.name))
+
+
+@pytest.fixture(scope="session")
+def forecast(root: Path, charter: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of docs/forecast-decisions.md with two years of sales that it fits, released."""
+    shown = blocks(root / "docs" / "forecast-decisions.md", root)
+    folder = tmp_path_factory.mktemp("docs") / "packs"
+    folder.mkdir()
+    text = next(b.text for b in shown if b.text.startswith("spec_version"))
+    (folder / "model.yaml").write_text(text + "\n", encoding="utf-8")
+    draw = random.Random(2)
+    juices = {"apple": 2.0, "orange": 2.5, "mango": 3.5}
+    tables: dict[str, list[str]] = {name: [] for name in ("sales", "ahead", "came")}
+    for shop in range(6):
+        for juice, usual in juices.items():
+            for week in range(76):
+                deal = int(draw.random() < 0.25)
+                price = round(usual * (1 - 0.15 * deal) * draw.uniform(0.9, 1.1), 2)
+                sold = (15 + 8 * shop + 4 * usual) * (price / usual) ** -2 * 1.3**deal
+                packs = round(sold * draw.lognormvariate(0, 0.12))
+                row = f"s{shop},{juice},{date(2021, 11, 22) + timedelta(weeks=week)}"
+                if week < 70:
+                    tables["sales"].append(f"{row},{packs},{price},{deal}")
+                else:
+                    tables["ahead"].append(f"{row},{price},{deal}")
+                    tables["came"].append(f"{row},{packs}")
+    heads = {"sales": "packs,price,deal", "ahead": "price,deal", "came": "packs"}
+    for name, lines in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join([f"shop,juice,week,{heads[name]}", *lines]) + "\n")
+    shops = [f"s{shop},{'north' if shop % 2 else 'south'}" for shop in range(6)]
+    (folder / "shops.csv").write_text("\n".join(["shop,zone", *shops]) + "\n")
+    stock = [f"s{shop},{juice},20,0" for shop in range(6) for juice in juices]
+    (folder / "stock.csv").write_text("\n".join(["shop,juice,on_hand,on_order", *stock]) + "\n")
+    outcome = charter("apply", cwd=folder)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    return folder

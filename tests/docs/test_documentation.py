@@ -62,6 +62,10 @@ def test_every_command_shown_runs(
         if block.directive.get("in") == "empty":
             place = tmp_path / f"empty-{block.line}"
             place.mkdir()
+        if block.directive.get("in") == "forecast":
+            place = Path(
+                shutil.copytree(request.getfixturevalue("forecast"), tmp_path / f"forecast-{block.line}")
+            )
         if block.directive.get("in") == "released":
             place = Path(
                 shutil.copytree(request.getfixturevalue("released"), tmp_path / f"released-{block.line}")
@@ -131,6 +135,8 @@ def _parse(words: list[str], where: str) -> None:
     node: Any = typer.main.get_command(app)
     context = None
     while hasattr(node, "commands"):
+        if node.invoke_without_command and (not words or words[0].startswith("-")):
+            break  # a group that is a command as well
         context = node.make_context(node.name, words[:1], parent=context, resilient_parsing=True)
         assert words, f"{where}: a command is missing"
         assert words[0] in node.commands, f"{where}: {words[0]!r} is no command"

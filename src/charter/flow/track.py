@@ -47,7 +47,7 @@ def tracked(outlook: Outlook, written: Sequence[Path], actual: Path | None) -> T
             raise DataError(f"{actual}: there is no column {name!r}", remedy=advice(name, came.columns))
     came = came.select(
         "series",
-        pl.col(plan.time).cast(pl.Datetime("us")).alias("target"),
+        _moment(came, plan.time).alias("target"),
         pl.col(plan.label).cast(pl.Float64).alias("actual"),
     ).drop_nulls()
     return track(pl.concat(parts), came, share=outlook.spec.train.interval)
