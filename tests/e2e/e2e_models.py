@@ -112,6 +112,64 @@ serve: {reasons: 2, reasons_for: asked}
 """
 )
 
+SALES = (
+    WORDS.replace("NAME", "small-sales")
+    + """\
+  today: {process: The mean of the last four weeks}
+data:
+  sources:
+    sales:
+      uri: sales.parquet
+      columns:
+        shop: {type: category}
+        item: {type: category}
+        week: {type: date}
+        units: {type: float, min: 0, nullable: true}
+        price: {type: float, min: 0}
+        offer: {type: boolean}
+      time: week
+    shops:
+      uri: shops.csv
+      columns:
+        shop: {type: category}
+        size: {type: float}
+      key: [shop]
+  observations:
+    source: sales
+    series: [shop, item]
+    time: week
+    every: week
+    horizon: 4
+    known_ahead: [price, offer]
+    attributes: {shops: shop}
+  label: {name: sold, column: units}
+features:
+  lags:
+    units: {value: units, back: [1, 2, 4], season: [52]}
+  windows:
+    mean: {source: sales, aggregate: "AVG(units)", over: [4w, 13w]}
+    usual: {source: sales, aggregate: "AVG(price)", over: [8w]}
+  rows:
+    discount: "price / usual_8w"
+train:
+  task: forecast
+  split: {kind: origins, origins: 3, folds: 3, fold_periods: 4}
+  learners: [lightgbm]
+  transform: log1p
+  weight: sold
+  search: {trials: 1}
+  seed: 3
+evaluate:
+  require: {wmape: "<= 0.5"}
+  beat_baseline: {metric: wmape, by_share: 0.05}
+  slices: [shop, offer]
+  resamples: 200
+  min_slice_rows: 20
+budget: {latency_p95_ms: 1000, memory_mb: 4000}
+approve: none
+"""
+)
+
 
 def accounts(rows: int = 900, seed: int = 3) -> pl.DataFrame:
     """One row per account; whoever is late and uses much of the credit misses the next payment."""
@@ -145,6 +203,35 @@ def orders(clients: int = 150, seed: int = 4) -> pl.DataFrame:
             found.append((client, start + timedelta(minutes=int(day * 1440)), float(rng.gamma(2, 30))))
             day += rng.exponential(rhythm)
     return pl.DataFrame(found, schema=["client", "at", "amount"], orient="row")
+
+
+def sales(weeks: int = 90, seed: int = 5, *, ahead: int = 0) -> pl.DataFrame:
+    """Weekly sales of 4 items in 5 shops, from price, offer and season; of the last ``ahead`` weeks not known."""
+    rng = np.random.default_rng(seed)
+    start = datetime.fromisoformat("2024-01-01")
+    found = []
+    for shop in range(5):
+        for item in range(4):
+            level = rng.uniform(3, 5)
+            for week in range(weeks + ahead):
+                offer = bool(rng.random() < 0.15)
+                price = round(2 * (0.7 if offer else 1.0) * float(rng.uniform(0.9, 1.1)), 2)
+                mean = level - 1.5 * (price - 2) + 0.3 * offer + 0.2 * np.sin(week / 52 * 2 * np.pi)
+                units = float(rng.poisson(np.exp(mean)))
+                day = (start + timedelta(weeks=week)).date()
+                found.append((f"s{shop}", f"i{item}", day, units if week < weeks else None, price, offer))
+    return pl.DataFrame(found, schema=["shop", "item", "week", "units", "price", "offer"], orient="row")
+
+
+def make_sales(folder: Path) -> Path:
+    """Write the forecast and its data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.yaml").write_text(SALES)
+    sales().write_parquet(folder / "sales.parquet")
+    pl.DataFrame({"shop": [f"s{i}" for i in range(5)], "size": [1.0, 2, 3, 4, 5]}).write_csv(
+        folder / "shops.csv"
+    )
+    return folder
 
 
 def make_loans(folder: Path) -> Path:

@@ -151,24 +151,24 @@ def folds(
 
 
 def origin_folds(
-    origin: Indices, target: Indices, *, folds: int, periods: int, reach: int
+    origin: Indices, target: Indices, fitted: npt.NDArray[np.bool_], judged: Iterable[int]
 ) -> list[tuple[Indices, Indices]]:
-    """Cut the training rows of a forecast into folds of a growing window.
+    """Cut the rows of a forecast into folds of a growing window.
 
-    A fold judges the rows of ``periods`` origins in a row, by a model of the rows whose target was known at the first
-    of them. The last fold ends with the last origin whose whole horizon lies in the training rows, so that every fold
-    judges every step.
+    A fold judges the rows of one origin, by a model of the rows whose target was known then: what will happen in use.
 
     Parameters
     ----------
     origin, target : ndarray of int64, shape (n,)
         Numbers of the first period that is not known, and of the one that is forecast.
-    reach
-        Periods from the origin to the last one forecast, both counted.
+    fitted
+        Shape (n,): rows that models are fitted on; the others are there to be judged.
+    judged
+        Origins of the folds.
 
     Returns
     -------
-    ``folds`` pairs of row indices (training, validation), the earliest first.
+    A pair of row indices (training, validation) for each of ``judged``.
 
     Raises
     ------
@@ -179,22 +179,14 @@ def origin_folds(
     --------
     >>> target = np.arange(1, 21).repeat(2)
     >>> origin = target - np.tile([0, 1], 20)
-    >>> [(target[fit].max(), np.unique(origin[valid]).tolist()) for fit, valid in
-    ...  origin_folds(origin, target, folds=2, periods=3, reach=2)]
-    [(13, [14, 15, 16]), (16, [17, 18, 19])]
+    >>> [(int(target[fit].max()), target[valid].tolist()) for fit, valid in
+    ...  origin_folds(origin, target, np.ones(40, bool), [14, 17])]
+    [(13, [14, 15]), (16, [17, 18])]
     """
-    last = int(target.max()) - reach + 1
-    starts = [last - periods * i + 1 for i in range(folds, 0, -1)]
-    found = [
-        (np.flatnonzero(target < start), np.flatnonzero((origin >= start) & (origin < start + periods)))
-        for start in starts
-    ]
-    empty = [
-        start for start, (fit, valid) in zip(starts, found, strict=True) if not len(fit) or not len(valid)
-    ]
-    if empty:
+    found = [(np.flatnonzero(fitted & (target < at)), np.flatnonzero(origin == at)) for at in judged]
+    if any(not len(fit) or not len(valid) for fit, valid in found):
         raise DataError(
-            f"{folds} folds of {periods} origins, each with {reach} periods after it, need more periods than the "
+            f"train.split: {len(found)} folds need more periods than the "
             f"{int(target.max()) - int(target.min()) + 1} that training has",
             remedy="Lower train.split.folds or fold_periods.",
         )

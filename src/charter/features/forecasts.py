@@ -36,7 +36,8 @@ def forecast_rows(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> pl.Da
 
     Test rows are all steps from the last ``split.origins`` origins whose whole horizon is known. Training rows have
     targets before the first of these, each with ``train.steps_per_target`` steps drawn by the seed, the series and the
-    target alone: a new week adds rows and leaves the others as they are. A series takes part from its second period on.
+    target alone: a new week adds rows and leaves the others as they are. ``fold`` rows are what is left of all steps
+    from the origins that folds judge; no model is fitted on them. A series takes part from its second period on.
 
     Raises
     ------
@@ -74,24 +75,17 @@ def forecast_rows(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> pl.Da
     rows = rows.with_columns(held.alias(HELD_OUT))
     seen = rows.filter((pl.col(_PERIOD) < origins[0]) & ~pl.col(HELD_OUT))
     drawn = _draw(seen, plan, spec).with_columns(pl.lit("train").alias(SPLIT))
-    every_step = pl.DataFrame(
-        {
-            _ORIGIN: np.repeat(np.array(origins, np.int64), plan.horizon),
-            STEP: np.tile(np.arange(1, plan.horizon + 1, dtype=np.int32), len(origins)),
-        }
-    ).with_columns((pl.col(_ORIGIN) + plan.gap + pl.col(STEP) - 1).alias(_PERIOD))
-    tested = (
-        every_step.join(rows, on=_PERIOD, how="inner", maintain_order="left_right")
-        .filter(pl.col(_FIRST) < pl.col(_ORIGIN))
-        .with_columns(pl.lit("test").alias(SPLIT))
-    )
+    tested = _every_step(rows, origins, plan).with_columns(pl.lit("test").alias(SPLIT))
+    judged = fold_origins(plan, spec.train.split, origins[0] - 1)
+    folded = _every_step(seen, judged, plan).with_columns(pl.lit("fold").alias(SPLIT))
+    folded = folded.join(drawn, on=[SERIES, _ORIGIN, STEP], how="anti", maintain_order="left")
     if not drawn.height or not tested.height:
         side = "training" if not drawn.height else "test"
         raise DataError(
             f"no {side} rows: the series are too short for {len(origins)} test origins and {plan.horizon} steps",
             remedy="Lower train.split.origins, or bring more periods.",
         )
-    frame = pl.concat([drawn.select(sorted(drawn.columns)), tested.select(sorted(drawn.columns))])
+    frame = pl.concat([part.select(sorted(drawn.columns)) for part in (drawn, folded, tested)])
     frame = frame.with_columns(grid.start(pl.col(_ORIGIN)).alias(AS_OF))
     frame = frame.select(*plan.keys, SERIES, AS_OF, STEP, plan.time, *known, label, SPLIT, HELD_OUT)
     return join_attributes(frame, plan, sources)
@@ -125,6 +119,18 @@ def last_origins(plan: SeriesPlan, split: Split, first: int, last: int) -> list[
             remedy="Lower train.split.origins or data.observations.horizon, or bring more periods.",
         )
     return found
+
+
+def fold_origins(plan: SeriesPlan, split: Split, last: int) -> list[int]:
+    """Numbers of the origins that the folds judge, ascending; the last one's whole horizon lies in the training rows.
+
+    Parameters
+    ----------
+    last
+        Last period that training knows.
+    """
+    newest = last - plan.reach + 1
+    return sorted(newest - split.fold_periods * i for i in range(split.folds))
 
 
 def locate(frame: pl.DataFrame, plan: SeriesPlan, sources: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -188,6 +194,18 @@ def _held_out(rows: pl.DataFrame, spec: ModelSpec) -> pl.Series:
             f"train.split.hold_out: {apart.column} has {len(names)} values; holding {count} out leaves none to train on"
         )
     return values.is_in(names[:count])
+
+
+def _every_step(rows: pl.DataFrame, origins: list[int], plan: SeriesPlan) -> pl.DataFrame:
+    """Rows of all steps from some origins, of the series that have a past by then."""
+    steps = pl.DataFrame(
+        {
+            _ORIGIN: np.repeat(np.array(origins, np.int64), plan.horizon),
+            STEP: np.tile(np.arange(1, plan.horizon + 1, dtype=np.int32), len(origins)),
+        }
+    ).with_columns((pl.col(_ORIGIN) + plan.gap + pl.col(STEP) - 1).alias(_PERIOD))
+    found = steps.join(rows, on=_PERIOD, how="inner", maintain_order="left_right")
+    return found.filter(pl.col(_FIRST) < pl.col(_ORIGIN))
 
 
 def _draw(rows: pl.DataFrame, plan: SeriesPlan, spec: ModelSpec) -> pl.DataFrame:

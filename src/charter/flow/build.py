@@ -163,9 +163,11 @@ def train(ctx: Context, done: Done) -> Output:
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
     dataset = read_frame(ctx.blobs, tree, "dataset.parquet")
     rows = training_rows(dataset, label, "train")
-    plan = series_plan(spec.data)
+    plan, fitted = series_plan(spec.data), None
     if plan is not None:
-        cut = _origin_folds(rows, plan, spec)
+        rows = training_rows(dataset, label, "train", "fold")
+        fitted = (rows["__split"] == "train").to_numpy()
+        cut = _origin_folds(rows, fitted, plan, spec)
     else:
         cut = folds(
             rows,
@@ -181,6 +183,7 @@ def train(ctx: Context, done: Done) -> Output:
             feature_set,
             spec,
             folds=cut,
+            fitted=fitted,
             parity_rows=training_rows(dataset, label, "test"),
             progress=ctx.progress,
             tracker=kept,
@@ -198,7 +201,7 @@ def train(ctx: Context, done: Done) -> Output:
             classes=class_names(spec, trained.classes),
             model_onnx=trained.onnx,
             native=trained.native,
-            profile=_reference(rows, trained, feature_set),
+            profile=_reference(rows if fitted is None else rows.filter(fitted), trained, feature_set),
             intervals=_intervals(rows, trained, spec) if plan is not None else None,
         )
         write_frame(trained.oof, folder / "oof.parquet")
@@ -228,20 +231,17 @@ def train(ctx: Context, done: Done) -> Output:
 
 
 def _origin_folds(
-    rows: pl.DataFrame, plan: SeriesPlan, spec: ModelSpec
+    rows: pl.DataFrame, fitted: np.ndarray, plan: SeriesPlan, spec: ModelSpec
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     import polars as pl
 
     from charter.data.split import origin_folds
+    from charter.features.forecasts import fold_origins
 
-    split, number = spec.train.split, plan.grid.number
-    return origin_folds(
-        rows.select(number(pl.col("as_of"))).to_series().to_numpy(),
-        rows.select(number(pl.col(plan.time))).to_series().to_numpy(),
-        folds=split.folds,
-        periods=split.fold_periods,
-        reach=plan.reach,
-    )
+    number = plan.grid.number
+    origin = rows.select(number(pl.col("as_of"))).to_series().to_numpy()
+    target = rows.select(number(pl.col(plan.time))).to_series().to_numpy()
+    return origin_folds(origin, target, fitted, fold_origins(plan, spec.train.split, int(target.max())))
 
 
 def _intervals(rows: pl.DataFrame, trained: Trained, spec: ModelSpec) -> dict[str, Any]:
@@ -287,6 +287,6 @@ def known_after(label: Label) -> timedelta:
     return parse_duration(text) if text is not None else timedelta(0)
 
 
-def training_rows(dataset: pl.DataFrame, label: str, role: str) -> pl.DataFrame:
-    """Rows of one side of the split whose label is known."""
-    return dataset.filter((dataset["__split"] == role) & dataset[label].is_not_null())
+def training_rows(dataset: pl.DataFrame, label: str, *roles: str) -> pl.DataFrame:
+    """Rows of some sides of the split whose label is known."""
+    return dataset.filter(dataset["__split"].is_in(roles) & dataset[label].is_not_null())

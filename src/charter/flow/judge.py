@@ -85,7 +85,7 @@ def evaluate(ctx: Context, done: Done) -> Output:
         (out / "measurement.json").write_bytes(canonical_json(plain(measurement)))
         if plan is not None and scorer.series is not None:
             ctx.progress.start("learning sums, differences and orders from the folds")
-            known = training_rows(dataset, label, "train")
+            known = training_rows(dataset, label, "train", "fold")
             made = decide.decide(oof, known, rows, plan, scorer.series.sources, spec)
             (out / decide.FILE).write_bytes(canonical_json(plain(made)))
             ctx.progress.finish()

@@ -21,7 +21,9 @@ from charter.core.errors import Busy, DataError, Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.flow.lock import hold
+from charter.flow.recent import with_recent_history
 from charter.flow.released import released_model
+from charter.flow.score_levels import with_levels
 from charter.flow.score_plan import begin
 from charter.flow.score_record import describe, remember
 from charter.flow.score_request import Place, ScoreRequest, place, rejection_limit, which_version
@@ -81,6 +83,7 @@ def score(
     version = which_version(request.model, loaded.spec.name)
     # Always from the events: a table must not be what a store happened to hold.
     model = replace(released_model(workspace, loaded, version), features=None)
+    model = with_recent_history(workspace, model, progress)
     differences = verify_all([Deployment((model,))])
     work = _work_folder(workspace, target, request)
     began = time.monotonic()
@@ -212,6 +215,7 @@ def _finish(
     from charter.serve.io import batch_target as made
 
     pieces = made.ranked(work, counts) if request.rank else made.in_source_order(work, counts)
+    pieces = with_levels(job.model, work, pieces)
     digests: dict[str, str] = {}
     if target.path is None:
         from charter.flow.score_sql import write_table

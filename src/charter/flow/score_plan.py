@@ -11,6 +11,7 @@ from charter.core.clock import iso, parse_iso
 from charter.core.digest import digest_json
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import did_you_mean
+from charter.flow.recent import refuse_calendar
 from charter.flow.score_request import Place, ScoreRequest, differences
 from charter.flow.workspace import Workspace
 from charter.spec.types import ModelSpec, SourceSpec
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from charter.serve.io.batch_source import Source
     from charter.serve.types import DecisionRules
 
-_ADDED = ("score", "decision", "band", "rank", "row", "reasons", "warnings")
+_ADDED = (
+    "score", "decision", "band", "rank", "row", "reasons", "warnings",
+    "as_of", "step", "forecast", "lower", "upper",
+)  # fmt: skip
 
 
 def begin(
@@ -64,6 +68,8 @@ def begin(
         "--warnings": request.warnings,
         "--keep": list(request.keep),
         "--as-of": request.as_of,
+        # A forecast rests on the past as it is today.
+        **({"history": sorted(p.name for p in model.history.values())} if forecasts(model) else {}),
     }
     there = read_job(work)
     if there is not None:
@@ -79,10 +85,19 @@ def begin(
         return there
     now = iso(workspace.clock.now())
     columns, options = _options(model, files.schema(), request, now)
+    if forecasts(model):
+        refuse_calendar(model, files.files, dict(options.rename), request.as_of)
     chunks, rows = files.plan(EXPLAINED_ROWS if request.explain else CHUNK_ROWS)
     job = Job(identity, model, files, chunks, rows, columns, options, now)
     write_job(work, job)
     return job
+
+
+def forecasts(model: DeployedModel) -> bool:
+    """Whether the model forecasts series."""
+    from charter.serve.bundle import read_bundle
+
+    return read_bundle(model.package).signature.series is not None
 
 
 def _clear(work: Path) -> None:
@@ -134,10 +149,11 @@ def _options(
 
     bundle = read_bundle(model.package)
     _refuse_wishes(bundle.decision, request)
-    entity = bundle.signature.entity
-    if request.as_of is not None and entity is None:
+    entity, series = bundle.signature.entity, bundle.signature.series
+    if request.as_of is not None and entity is None and series is None:
         raise UsageError(
-            "--as-of is for models of entities", remedy=f"{model.name} looks at rows as they are."
+            "--as-of is for models of entities and for forecasts",
+            remedy=f"{model.name} looks at rows as they are.",
         )
     key, declared = _declared(model)
     rename = {old: new for old, new in declared.rename.items() if old in schema and new not in schema}
@@ -164,7 +180,7 @@ def _options(
         number=entity is None and (not key or len(keys) < len(key)),
         rank=request.rank,
         wish=Wish(request.bands, request.explain, request.warnings),
-        as_of=_moment(request.as_of, now) if entity is not None else None,
+        as_of=_moment(request.as_of, now) if entity is not None or request.as_of is not None else None,
         rename=rename,
         formats={name: column.format for name, column in declared.columns.items() if column.format},
     )
@@ -179,7 +195,8 @@ def _declared(model: DeployedModel) -> tuple[tuple[str, ...], SourceSpec]:
     if name is None:
         assert observations.population is not None
         name = observations.population.source
-    return tuple(observations.key), spec.data.sources[name]
+    key = (*observations.series, observations.time or "") if observations.series else tuple(observations.key)
+    return key, spec.data.sources[name]
 
 
 def _refuse_wishes(rules: DecisionRules | None, request: ScoreRequest) -> None:

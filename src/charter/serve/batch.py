@@ -44,7 +44,8 @@ class Options:
     rank
         Whether each chunk is put in order of falling score.
     as_of
-        Moment for rows without one, ISO, naive UTC; models of entities only.
+        Moment for rows without one, ISO, naive UTC; models of entities, and forecasts that are not from the newest
+        origin.
     rename
         Column of the source to the model's name for it.
     formats
@@ -217,7 +218,8 @@ def score_chunk(scorer: Scorer, contract: Contract, raw: pl.DataFrame, options: 
     """
     named = raw.rename({old: new for old, new in options.rename.items() if old in raw.columns})
     inputs, reasons, rejections = contract.judge(named)
-    inputs = _with_moment(inputs, options)
+    series = scorer.series
+    inputs = series.fill(inputs, options.as_of) if series is not None else _with_moment(inputs, options)
     kept = raw.select(pl.int_range(1, raw.height + 1, dtype=pl.UInt64).alias(ROW), *options.keep)
     rejected = kept.clear().with_columns(pl.lit(None, dtype=pl.List(pl.String)).alias(REASONS))
     if reasons is not None:
@@ -233,7 +235,8 @@ def score_chunk(scorer: Scorer, contract: Contract, raw: pl.DataFrame, options: 
         rejections = {**rejections, "the model": len(failed)}
     scored = pl.concat([kept, answers], how="horizontal")
     if options.rank:
-        scored = scored.sort("score", descending=True, nulls_last=True, maintain_order=True)
+        first = "forecast" if "forecast" in scored.columns else "score"
+        scored = scored.sort(first, descending=True, nulls_last=True, maintain_order=True)
     if not options.number:
         scored = scored.drop(ROW)
     counts = Counts(
@@ -301,6 +304,8 @@ def _column(asked: Input, format_: str | None) -> ColumnSpec:
 
 
 def _by(frame: pl.DataFrame, column: str) -> dict[str, int]:
+    if column not in frame.columns:
+        return {}
     counted = frame[column].drop_nulls().value_counts()
     return dict(sorted(counted.iter_rows()))
 

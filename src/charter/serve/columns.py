@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from charter.data.grid import STEP
 from charter.serve.decide import NEGATIVE, POSITIVE, band_places
 from charter.serve.scored import REASON, Numbers, Scored, plain_reason
 from charter.serve.scorer import Scorer
+from charter.serve.types import AS_OF
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,8 +43,9 @@ def answer_columns(scorer: Scorer, inputs: pl.DataFrame, wish: Wish) -> tuple[pl
 
     Returns
     -------
-    Frame of n rows: ``score`` (null where the model gave none), ``decision``, then ``band``, ``reasons``,
-    ``warnings`` as wished; and the number of rows with a warning. Equal to the bit to `Scorer.run`; where that
+    Frame of n rows: ``score`` (null where the model gave none), ``decision``, then ``band``, ``reasons``, ``warnings``
+    as wished; and the number of rows with a warning. Forecasts begin with ``as_of``, ``step``, ``forecast``, ``lower``
+    and ``upper`` instead. Equal to the bit to `Scorer.run`; where that
     would answer by the declared fallback, so does this.
     """
     numbers = scorer.numbers(inputs)
@@ -77,6 +80,13 @@ def _columns(scorer: Scorer, inputs: pl.DataFrame, numbers: Numbers, wish: Wish)
         pl.Series("score", score, nan_to_null=True),
         _named("decision", texts, places),
     ]
+    if numbers.bounds is not None:
+        ends = (score, *numbers.bounds)
+        bounds = [
+            pl.Series(n, v, nan_to_null=True)
+            for n, v in zip(("forecast", "lower", "upper"), ends, strict=True)
+        ]
+        columns = [numbers.features[AS_OF], numbers.features[STEP], *bounds]
     if wish.bands:
         columns.append(_named("band", *band_places(score, rules.bands)))
     if wish.reasons:

@@ -119,10 +119,12 @@ def model_metadata(served: Served, versions: Sequence[str]) -> dict[str, Any]:
 
 def output_types(served: Served) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Datatype of each output, and its shape after the rows."""
-    value = "FP64" if served.scorer.bundle.task == "regression" else "BYTES"
+    value = "FP64" if served.scorer.bundle.task in ("regression", "forecast") else "BYTES"
     types: dict[str, tuple[str, tuple[int, ...]]] = {"prediction": (value, ()), "score": ("FP64", ())}
     if served.scorer.bundle.task == "multiclass":
         types["scores"] = ("FP64", (len(served.scorer.bundle.classes),))
+    if served.scorer.bundle.intervals is not None:
+        types |= {"lower": ("FP64", ()), "upper": ("FP64", ())}
     text: tuple[str, tuple[int, ...]] = ("BYTES", ())
     return {**types, "decision": text, "band": text, "reasons": text, "warnings": text}
 
@@ -146,6 +148,10 @@ def output_columns(
         k = types["scores"][1][0]
         matrix = np.full((count, k), np.nan) if scored.scores is None else scored.scores[rows]
         values["scores"] = matrix.ravel().tolist()
+    if "lower" in types and scored.bounds is not None:
+        values |= {
+            end: ends[rows].tolist() for end, ends in zip(("lower", "upper"), scored.bounds, strict=True)
+        }
     return {name: (*types[name], values[name]) for name in types}
 
 

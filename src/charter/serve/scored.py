@@ -86,10 +86,10 @@ class Scored:
         return len(self.score)
 
     def frame(self) -> pl.DataFrame:
-        """Columns ``score``, (``lower``, ``upper``), (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``,
-        ``warnings``.
+        """Answers as columns.
 
-        Values within reasons are text here, since they are of many types.
+        They are ``score``, (``lower``, ``upper``), (``scores``), ``prediction``, ``decision``, ``band``, ``reasons``,
+        ``warnings``. Values within reasons are text here, since they are of many types.
         """
         columns = [pl.Series("score", self.score, nan_to_null=True)]
         if self.bounds is not None:

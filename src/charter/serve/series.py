@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -48,9 +49,10 @@ class SeriesPast:
         """Number of the first period that is not known."""
         self._series = known.group_by(SERIES).agg(pl.col("__period").max().alias("last")).sort(SERIES)
 
-    def fill(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Let rows without ``as_of`` be about the newest origin."""
-        moment = pl.lit(self.plan.grid.begin(self.newest), dtype=pl.Datetime("us"))
+    def fill(self, frame: pl.DataFrame, as_of: str | None = None) -> pl.DataFrame:
+        """Let rows without ``as_of`` be about that origin (ISO), or about the newest."""
+        origin = self.plan.grid.begin(self.newest) if as_of is None else datetime.fromisoformat(as_of)
+        moment = pl.lit(origin, dtype=pl.Datetime("us"))
         return frame.with_columns(pl.col(AS_OF).fill_null(moment))
 
     def locate(self, inputs: pl.DataFrame) -> pl.DataFrame:

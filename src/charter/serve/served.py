@@ -31,6 +31,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     warnings: list[str]
     scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     """Probability by class; multiclass only."""
+    lower: float | msgspec.UnsetType = msgspec.UNSET
+    upper: float | msgspec.UnsetType = msgspec.UNSET
+    """Between these the actual value is promised to lie, as the package says how often; forecasts only."""
 
 
 class Served:
@@ -106,6 +109,7 @@ class Served:
         score = float(scored.score[row])
         known = score == score
         names = self.scorer.bundle.classes
+        ends = None if scored.bounds is None or not known else [float(end[row]) for end in scored.bounds]
         return Answer(
             answer_id,
             scored.prediction[row],
@@ -119,4 +123,6 @@ class Served:
             msgspec.UNSET
             if scored.scores is None or not known
             else dict(zip(names, scored.scores[row].tolist(), strict=True)),
+            msgspec.UNSET if ends is None else ends[0],
+            msgspec.UNSET if ends is None else ends[1],
         )

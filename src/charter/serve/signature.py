@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +89,17 @@ def _series_signature(
     contracts = {n: ColumnSpec(type="category") for n in plan.keys} | {plan.time: ColumnSpec(type="date")}
     contracts |= source.columns
     asked = [_input(n, contracts[n], frame) for n in columns if n in contracts and (n in read or n in always)]
+    first = _first_unknown(plan, frame)
+    # Every period ahead lies outside those of the training rows; that is no news.
+    asked = [
+        replace(i, seen_min=None, seen_max=None, example=first and first[1]) if i.name == plan.time else i
+        for i in asked
+    ]
     when = Input(
         AS_OF,
         "datetime",
         nullable=True,
+        example=first and first[0],
         description=f"first {plan.every} that is not known; the one after the last known when left out",
     )
     lagged = lag_columns(features.lags)
@@ -104,6 +112,16 @@ def _series_signature(
         attributes = spec.data.sources[name]
         history[name] = tuple(dict.fromkeys((*attributes.columns, *attributes.derive)))
     return Signature((*asked[: len(plan.keys)], when, *asked[len(plan.keys) :]), series=plan, history=history)
+
+
+def _first_unknown(plan: SeriesPlan, frame: pl.DataFrame) -> tuple[str, str] | None:
+    """An origin after the training rows, and the first period that is forecast from it, ISO."""
+    if plan.time not in frame.columns or frame.is_empty():
+        return None
+    number = int(frame.select(plan.grid.number(pl.col(plan.time)).max()).item()) + 1
+    moments = (plan.grid.begin(number), plan.grid.begin(number + plan.gap))
+    as_date = frame.schema[plan.time] == pl.Date
+    return moments[0].isoformat(), (moments[1].date() if as_date else moments[1]).isoformat()
 
 
 def _fallback_names(spec: ModelSpec) -> set[str]:

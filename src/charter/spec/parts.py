@@ -50,7 +50,6 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     # train
     ("train", "train"),
     ("train.split.folds", "train"),
-    ("train.split.fold_periods", "train"),
     # evaluate: what is measured
     ("evaluate", "evaluate"),
     ("purpose.today.rule", "evaluate"),
@@ -96,7 +95,12 @@ PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pa
 
 READ_AGAIN: dict[PartName, tuple[tuple[str, ...], ...]] = {
     # What a column is decides whether and how it becomes a feature, even where its rows stay as they were.
-    "features": (("data", "sources", ANY, "columns"), ("data", "sources", ANY, "derive")),
+    "features": (
+        ("data", "sources", ANY, "columns"),
+        ("data", "sources", ANY, "derive"),
+        # The rows that the folds of a forecast judge.
+        ("train", "split", "folds"),
+    ),
     # The bundle checks what it is given at serving time by the same contract.
     "train": (
         ("train", "task"),

@@ -43,6 +43,7 @@ def train(
     spec: ModelSpec,
     *,
     folds: Cut,
+    fitted: np.ndarray | None = None,
     parity_rows: pl.DataFrame | None = None,
     progress: Progress | None = None,
     tracker: Tracker | None = None,
@@ -55,6 +56,8 @@ def train(
         Training rows only: ``__row``, the label and the candidate features; n rows.
     folds
         Row numbers into ``dataset``, from `charter.data.split.folds`.
+    fitted
+        Shape (n,), bool: rows that the final model is fitted on; the others are there for folds to judge. None is all.
     parity_rows
         Held-out rows with the candidate features, on which the exported model is compared with the trained one; nothing
         is learned from them. None takes training rows.
@@ -92,14 +95,14 @@ def train(
         value=spec.value, progress=progress,
     )  # fmt: skip
     winner = best(candidates, metric)
-    learner = next(own for own in learners if own.name == winner.learner)
+    learner = next(one for one in learners if one.name == winner.learner)
 
     progress.start("scoring rows out of fold", len(ready))
     fixed = learner.settle(winner.fold_params, 1.0)
     parts, fold_scores = [], []
     for number, fold in enumerate(ready):
-        fitted = fold.fit(learner, fixed, seed=plan.seed, task=task)
-        raw = fitted.predict(fold.X_valid).astype(np.float32).astype(np.float64)
+        own = fold.fit(learner, fixed, seed=plan.seed, task=task)
+        raw = own.predict(fold.X_valid).astype(np.float32).astype(np.float64)
         answers = calibrate.apply(fold.calibration, raw)
         fold_scores.append(measure(metric, fold.actual, answers, spec.value, f"fold {number}"))
         parts.append((fold.rows, np.full(len(fold.rows), number, np.int32), raw))
@@ -113,6 +116,10 @@ def train(
         calibration = corrected(plan.transform, comparable, units[rows])
     else:
         calibration = calibrate.fit(plan.calibrate, comparable, y[rows])
+    judged = dataset
+    if fitted is not None:
+        dataset, y = dataset.filter(fitted), y[fitted]
+        groups = groups if isinstance(groups, int) else groups[fitted]
     preprocessor, X = preprocess.fit_transform(
         dataset, y, feature_set, spec.features, task, seed=plan.seed, folds=groups
     )
@@ -138,9 +145,9 @@ def train(
     scored = calibrate.apply(calibration, comparable)
     oof = pl.DataFrame(
         {
-            "__row": dataset["__row"].gather(rows),
+            "__row": judged["__row"].gather(rows),
             "fold": fold_of,
-            "label": dataset[label].gather(rows),
+            "label": judged[label].gather(rows),
             "score": comparable.tolist() if raw.ndim == 2 else comparable,
             "calibrated_score": scored.tolist() if raw.ndim == 2 else scored,
             "raw_score": raw.tolist() if raw.ndim == 2 else raw,
@@ -152,7 +159,7 @@ def train(
         metric=metric,
         value=math.fsum(fold_scores) / len(fold_scores),
         fold_values=tuple(fold_scores),
-        baselines=_baselines(dataset.select(pl.all().gather(rows)), units, rows, metric, spec),
+        baselines=_baselines(judged.select(pl.all().gather(rows)), units, rows, metric, spec),
         candidates=tuple(candidates),
         importance=_importance(model, preprocessor),
         parity=parity,

@@ -38,7 +38,8 @@ class Split(Part):
     spacing: Annotated[int, Field(ge=1, le=100)] = 1
     """Forecasts: periods from one test origin to the next."""
     fold_periods: Annotated[int, Field(ge=1, le=100)] = 4
-    """Forecasts: origins that a fold is judged on; its model has seen what was known at the first of them."""
+    """Forecasts: periods from the origin that one fold is judged on to the next fold's; its model has seen what was
+    known at its origin."""
     hold_out: HoldOut | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,114 @@
+"""The past that forecasts rest on, read anew: with every new period in the sources the newest origin moves on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charter.core.decision import Decision
+from charter.core.errors import DataError, Refusal
+from charter.core.progress import NoProgress, Progress
+from charter.flow.context import write_frame
+from charter.flow.features import packaged_spec
+from charter.flow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from charter.serve.deployment import DeployedModel
+
+
+def with_recent_history(
+    workspace: Workspace, model: DeployedModel, progress: Progress | None = None
+) -> DeployedModel:
+    """Give a released forecast the series as its sources hold them now; other models stay as they are.
+
+    Sources and contract are those of the release. What was read is kept as blobs, so that the run can be repeated.
+
+    Raises
+    ------
+    Refusal
+        When the rows break the contract.
+    DataError
+        When a source cannot be read, or its series are not regular.
+    """
+    from charter.data.grid import on_grid, series_plan
+    from charter.data.io.sources import read
+    from charter.data.prepare import prepare_all
+
+    spec = packaged_spec(model.package)
+    plan = series_plan(spec.data)
+    if plan is None:
+        return model
+    progress = progress or NoProgress()
+    raw = {
+        name: read(source, workspace.root, workspace.settings, progress)
+        for name, source in spec.data.sources.items()
+    }
+    prepared = prepare_all(raw, spec.data.sources, now=workspace.clock.now())
+    decision = Decision.of(
+        "data contract", [c for p in prepared.values() for c in p.report.decision(".".join).checks]
+    )
+    if not decision.allows:
+        raise Refusal(
+            "the data breaks the contract of the release", decision=decision, remedy="Correct the source."
+        )
+    frames = {name: p.frame for name, p in prepared.items()}
+    on_grid(frames, plan)  # says what is wrong before anything is forecast
+    blobs = workspace.blobs()
+    history = {}
+    with tempfile.TemporaryDirectory(prefix="charter-") as folder:
+        for name, frame in frames.items():
+            write_frame(frame, Path(folder) / f"{name}.parquet")
+            history[name] = blobs.path(blobs.put_file(Path(folder) / f"{name}.parquet"))
+    return replace(model, history=history)
+
+
+def refuse_calendar(
+    model: DeployedModel, files: Iterable[Path], rename: dict[str, str], as_of: str | None = None
+) -> None:
+    """Refuse rows to be forecast that leave series or periods out, or lie outside the horizon.
+
+    Parameters
+    ----------
+    files
+        Rows to be forecast.
+    rename
+        Column of the files to the model's name for it.
+    as_of
+        Origin of rows without one, ISO; None is the newest.
+
+    Raises
+    ------
+    DataError
+        Naming series and period; see `charter.data.grid.check_future`.
+    """
+    import polars as pl
+
+    from charter.data.grid import AS_OF, check_future
+    from charter.serve.batch import Contract
+    from charter.serve.bundle import read_bundle
+    from charter.serve.io.loading import read_history
+    from charter.serve.series import SeriesPast
+
+    signature = read_bundle(model.package).signature
+    plan = signature.series
+    if plan is None:
+        return
+    asked = [*plan.keys, plan.time, AS_OF]
+    inputs = [i for i in signature.inputs if i.name in asked]
+    parts = []
+    for file in files:
+        raw = (pl.read_parquet if file.suffix != ".csv" else pl.read_csv)(file).rename(rename, strict=False)
+        judged, reasons, _ = Contract(inputs).judge(raw.select(c for c in raw.columns if c in asked))
+        # Rows that break the contract are rejected one by one, with their reasons.
+        parts.append(judged if reasons is None else judged.filter(reasons.list.len() == 0))
+    rows = pl.concat(parts)
+    if rows.is_empty():
+        raise DataError("there are no rows to forecast", remedy="Bring a row for each series and period.")
+    past = SeriesPast(plan, read_history(model.package, model.history.get))
+    rows = past.fill(rows, as_of)
+    for _, own in sorted(rows.partition_by(AS_OF, as_dict=True).items()):
+        check_future(own, plan)
+    past.locate(rows)

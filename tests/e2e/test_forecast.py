@@ -1,0 +1,149 @@
+"""Forecasts through the life cycle: from series to a table of what is ahead."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import e2e_models
+import polars as pl
+import pytest
+from e2e_models import charter, done
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The forecast, applied once; look, do not touch."""
+    folder = e2e_models.make_sales(tmp_path_factory.mktemp("built") / "sales")
+    done("apply", folder)
+    return folder
+
+
+@pytest.fixture
+def model(built: Path, tmp_path: Path) -> Path:
+    """A copy of the applied forecast."""
+    return Path(shutil.copytree(built, tmp_path / "sales"))
+
+
+def _evaluation(folder: Path) -> dict[str, object]:
+    said = done("show", "v1", "--in", folder, "--json").json
+    return dict(said["evaluation"])
+
+
+def ahead(weeks: int = 90, count: int = 4) -> pl.DataFrame:
+    """What is known of the weeks after the last one."""
+    frame = e2e_models.sales(weeks, ahead=count)
+    return frame.filter(pl.col("units").is_null()).drop("units")
+
+
+def test_a_forecast_beats_its_baselines_at_every_part_of_the_horizon(built: Path) -> None:
+    report = _evaluation(built)["forecast"]
+    assert [block["value"] for block in report["blocks"]] == ["1-2", "3-3", "4-4"]  # type: ignore[index]
+    assert (report["origins"], report["series"]) == (3, 20)  # type: ignore[index]
+    for part in (report["overall"], *report["blocks"]):  # type: ignore[index]
+        assert all(added["improvement"]["value"] > 0.05 for added in part["added"])
+        assert {a["baseline"] for a in part["added"]} >= {"moving_average", "seasonal_naive"}
+
+
+def test_the_weekly_run_forecasts_every_series_with_intervals(model: Path, tmp_path: Path) -> None:
+    future, target = tmp_path / "future.parquet", tmp_path / "forecast.parquet"
+    ahead().write_parquet(future)
+    done("score", future, target, "--in", model)
+    table = pl.read_parquet(target)
+    assert table.columns == ["shop", "item", "week", "as_of", "step", "forecast", "lower", "upper"]
+    assert table.height == 20 * 4
+    assert table["step"].unique().sort().to_list() == [1, 2, 3, 4]
+    assert table.filter(pl.col("forecast").is_between(pl.col("lower"), pl.col("upper"))).height == table.height
+
+
+def test_the_window_moves_on_when_the_history_gets_a_new_week(model: Path, tmp_path: Path) -> None:
+    e2e_models.sales(91).write_parquet(model / "sales.parquet")
+    future, target = tmp_path / "future.parquet", tmp_path / "forecast.parquet"
+    ahead(91).write_parquet(future)
+    done("score", future, target, "--in", model)
+    origin = pl.read_parquet(target)["as_of"].unique().to_list()
+    assert [str(o.date()) for o in origin] == ["2025-09-29"]
+
+
+def test_one_request_is_answered_from_the_history_of_the_release(model: Path) -> None:
+    body = json.dumps({"shop": "s1", "item": "i1", "week": "2025-09-29", "price": 1.4, "offer": True})
+    said = charter("predict", body, "--in", model, "--json")
+    assert said.code == 0, said.err
+    answer = said.json
+    assert answer["lower"] <= answer["prediction"] <= answer["upper"]
+    assert answer["warnings"] == []
+
+
+def test_the_answer_of_one_request_is_that_of_the_weekly_run(model: Path, tmp_path: Path) -> None:
+    future, target = tmp_path / "future.parquet", tmp_path / "forecast.parquet"
+    rows = ahead()
+    rows.write_parquet(future)
+    done("score", future, target, "--in", model)
+    row = rows.row(7, named=True)
+    body = json.dumps({**row, "week": str(row["week"])})
+    answer = done("predict", body, "--in", model, "--json").json
+    same = (
+        pl.read_parquet(target)
+        .filter(shop=row["shop"], item=row["item"], week=row["week"])
+        .row(0, named=True)
+    )
+    assert (answer["prediction"], answer["lower"], answer["upper"]) == (
+        same["forecast"],
+        same["lower"],
+        same["upper"],
+    )
+
+
+class TestWrongFuture:
+    """Rows of the future that are refused, never silently left out."""
+
+    def refused(self, model: Path, tmp_path: Path, rows: pl.DataFrame) -> str:
+        future = tmp_path / "future.parquet"
+        rows.write_parquet(future)
+        said = charter("score", future, tmp_path / "forecast.parquet", "--in", model)
+        assert said.code == 2, said.out + said.err
+        return said.err
+
+    def test_a_calendar_that_ends_early(self, model: Path, tmp_path: Path) -> None:
+        rows = ahead().filter(~((pl.col("shop") == "s2") & (pl.col("week") > pl.date(2025, 10, 6))))
+        said = self.refused(model, tmp_path, rows)
+        assert "4 of 20 series end before the others: series s2/i0 of 2025-10-06" in said
+
+    def test_a_week_that_starts_on_another_day(self, model: Path, tmp_path: Path) -> None:
+        said = self.refused(model, tmp_path, ahead().with_columns(pl.col("week") + timedelta(days=1)))
+        assert "start on monday" in said
+        assert "Tuesday" in said
+
+    def test_a_week_beyond_the_horizon(self, model: Path, tmp_path: Path) -> None:
+        said = self.refused(model, tmp_path, ahead(count=5))
+        assert "step 5" in said
+        assert "steps 1 to 4" in said
+
+    def test_the_same_week_twice(self, model: Path, tmp_path: Path) -> None:
+        said = self.refused(model, tmp_path, pl.concat([ahead(), ahead().head(1)]))
+        assert "share their series and week" in said
+
+
+def test_a_new_shop_is_forecast_with_a_warning(model: Path, tmp_path: Path) -> None:
+    future, target = tmp_path / "future.parquet", tmp_path / "forecast.parquet"
+    rows = ahead()
+    new = rows.filter(shop="s1").with_columns(pl.lit("new").alias("shop"))
+    pl.concat([rows, new]).write_parquet(future)
+    done("score", future, target, "--in", model, "--warnings")
+    table = pl.read_parquet(target).filter(shop="new")
+    assert table["forecast"].is_not_null().to_list() == [True] * 16
+    assert "has no past" in " ".join(table["warnings"][0])
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.skipif("CHARTER_DATA" not in os.environ, reason="CHARTER_DATA is not set")
+def test_the_reference_system_meets_its_requirements(tmp_path: Path) -> None:
+    done("init", tmp_path / "juice", "--from", "sales-forecast")
+    said = charter("apply", tmp_path / "juice", "--json")
+    assert said.code == 1, said.err  # six signatures are missing
+    gate = next(s for s in done("plan", tmp_path / "juice", "--json").json["stages"] if s["stage"] == "gate")
+    assert gate["action"] == "up to date"
