@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charter.cli import data as look
 from charter.cli.output import JSON, emit, say, show_decision, table
 
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ def register(app: typer.Typer) -> None:
     app.command()(lineage)
     app.command()(reproduce)
     app.command()(demo)
-    data = typer.Typer(help="Data sets of the catalogue.", no_args_is_help=True, rich_markup_mode=None)
+    data = typer.Typer(
+        help="Tables: of the catalogue, of the snapshot, or your own.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
     data.command("list")(data_list)
     data.command("fetch")(data_fetch)
     data.command("report")(data_report)
+    look.register(data)
     app.add_typer(data, name="data")
 
 

@@ -53,7 +53,7 @@ def find_leaks(
     if label in features:
         checks.append(Check("label among the features", label, "not a feature", Verdict.FAIL))
     others = [f for f in features if f != label and f in train.columns]
-    checks += _telling(train, test, label, others)
+    checks += find_telling(train, test, label, others)
     if known_after is not None and as_of in train.columns and as_of in test.columns:
         checks.append(_future(train[as_of], test[as_of], known_after))
     return Decision.of("leaks", checks)
@@ -100,7 +100,13 @@ def _alike(train: pl.DataFrame, test: pl.DataFrame, features: Sequence[str]) -> 
     )
 
 
-def _telling(train: pl.DataFrame, test: pl.DataFrame, label: str, features: Sequence[str]) -> list[Check]:
+def find_telling(train: pl.DataFrame, test: pl.DataFrame, label: str, features: Sequence[str]) -> list[Check]:
+    """Look for features that repeat the label (fails), or of a 0/1 label tell it almost alone (warns).
+
+    Returns
+    -------
+    One check for each, or a single one that passes.
+    """
     both = pl.concat([train.select(label, *features), test.select(label, *features)], how="vertical_relaxed")
     both = both.filter(pl.col(label).is_not_null())
     checks = [

@@ -73,10 +73,21 @@ def bin_edges(ordered: Floats, bins: int = BINS) -> tuple[float, ...]:
     starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     if len(starts) < bins:
         distinct = ordered[np.concatenate([[0], starts])]
-        return (*distinct.tolist(), float(np.nextafter(distinct[-1], np.inf)))
+        return tuple(_finite([*distinct, _after(distinct[-1:])[0]]))
     quantiles = ordered[[i * (len(ordered) - 1) // bins for i in range(1, bins)]]
     edges, times = np.unique(quantiles, return_counts=True)
-    return tuple(np.unique(np.concatenate([edges, np.nextafter(edges[times > 1], np.inf)])).tolist())
+    return tuple(_finite(np.unique(np.concatenate([edges, _after(edges[times > 1])]))))
+
+
+def _after(values: Floats) -> Floats:
+    """Next larger floats; infinity after the largest."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.nextafter(values, np.inf)
+
+
+def _finite(edges: npt.ArrayLike) -> list[float]:
+    found = np.asarray(edges, dtype=np.float64)
+    return [float(e) for e in found[np.isfinite(found)]]
 
 
 def histogram(ordered: Floats, edges: Sequence[float]) -> tuple[int, ...]:

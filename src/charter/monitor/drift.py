@@ -123,7 +123,7 @@ def _finding(
         notes.append("not significant")
     notes.append(f"{m.n_current:,} rows against {m.n_reference:,}")
     if visible is not None:
-        size_seen = f"PSI of {visible:.2g}" if m.aspect == "distribution" else f"change of {visible:.1%}"
+        size_seen = f"PSI of {visible:.2g}" if m.aspect == "distribution" else f"change of {visible:.2%}"
         notes.append(f"a {size_seen} would have been seen")
     return Finding(m, q, level, run, visible, verdict, _required(m, limits), "; ".join(notes))
 

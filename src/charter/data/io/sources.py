@@ -38,7 +38,7 @@ _FORMATS = {
     "feather": "arrow",
     "ipc": "arrow",
 }
-_UNPACK = {"gz": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress}
+UNPACK = {"gz": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress}
 
 
 def fingerprint(source: SourceSpec, base: Path, settings: Settings) -> str:
@@ -132,7 +132,7 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
         columns = needed_columns(source) if source.duplicates == "keep" else None
         frame: pl.DataFrame = plugins.load("sources", scheme(shown))().read(source, columns)
         return frame
-    form, packing = _form(shown, source.format)
+    form, packing = table_form(shown, source.format)
     real = expand(shown)
     path = local_path(real, base)
     content = b""
@@ -144,7 +144,7 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
         else:
             with opened(real, shown) as file:
                 content = file.read()
-        content = _UNPACK[packing](content) if packing is not None else content
+        content = UNPACK[packing](content) if packing is not None else content
         return _parse(io.BytesIO(content), form, None)
     except pl.exceptions.NoDataError as error:
         raise DataError(f"{shown} is empty", remedy="Check how the file was written.") from error
@@ -162,11 +162,11 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
         ) from error
 
 
-def _form(uri: str, stated: str | None) -> tuple[str, str | None]:
+def table_form(uri: str, stated: str | None) -> tuple[str, str | None]:
     """Format and packing, from what is stated and from the name's endings."""
     name = uri.partition("?")[0].rpartition("/")[2]
     endings = name.lower().split(".")[1:]
-    packing = endings.pop() if endings and endings[-1] in _UNPACK else None
+    packing = endings.pop() if endings and endings[-1] in UNPACK else None
     form = stated or (_FORMATS.get(endings[-1]) if endings else None)
     if form is None:
         raise DataError(

@@ -1,0 +1,1 @@
+"""Exploration of a table: what it holds, what is odd about it, and what hangs together. Pure."""

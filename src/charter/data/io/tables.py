@@ -1,0 +1,149 @@
+"""Reading a table to be explored or compared: with types, and a wide Parquet file a few columns at a time."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from charter.core.errors import DataError, UsageError
+from charter.data.column import ColumnProfile
+from charter.data.io.sources import UNPACK, table_form
+from charter.data.profile import Profile, describable, profile
+
+GROUP_BYTES = 192 * 2**20
+"""Columns are read so many at a time that their values as floats need no more than this."""
+_MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
+_INFER_ROWS = 10_000
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file can be read a few columns at a time."""
+    return path.suffix in (".parquet", ".pq")
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a whole file with the types that its values have.
+
+    Raises
+    ------
+    UsageError
+        When it is not there.
+    DataError
+        When it is damaged, empty, or of an unknown format.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"{path}: there is no such file", remedy="Name a CSV, Parquet, JSON Lines or Arrow file."
+        )
+    form, packing = table_form(path.name, None)
+    try:
+        source = io.BytesIO(UNPACK[packing](path.read_bytes())) if packing else path
+        match form:
+            case "csv":
+                return _csv(source)
+            case "parquet":
+                return pl.read_parquet(source)
+            case "jsonl":
+                return pl.read_ndjson(source, infer_schema_length=None)
+            case _:
+                return pl.read_ipc(source) if _is_arrow_file(source) else pl.read_ipc_stream(source)
+    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+        lines = str(error).splitlines()
+        raise DataError(
+            f"{path} cannot be read as {form}: {lines[0][:300] if lines else type(error).__name__}",
+            remedy="Check how the file was written.",
+        ) from error
+
+
+def _is_arrow_file(source: Path | io.BytesIO) -> bool:
+    """Tell an Arrow file from an Arrow stream."""
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source.getvalue()[:6]) as start:
+        return start.read(6) == b"ARROW1"
+
+
+def _csv(source: Path | io.BytesIO) -> pl.DataFrame:
+    try:
+        return pl.read_csv(
+            source, infer_schema_length=_INFER_ROWS, try_parse_dates=True, null_values=_MISSING
+        )
+    except pl.exceptions.ComputeError:
+        # A column whose first values are numbers and a later one is not: look at all of it.
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
+        return pl.read_csv(source, infer_schema_length=None, try_parse_dates=True, null_values=_MISSING)
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file that a profile describes."""
+    return [n for n, dtype in pl.read_parquet_schema(path).items() if describable(dtype)]
+
+
+def column_groups(path: Path) -> Iterator[pl.DataFrame]:
+    """Read a Parquet file a few columns at a time, all rows of each."""
+    rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+    width = max(1, GROUP_BYTES // (8 * max(rows, 1)))
+    names = column_names(path)
+    for start in range(0, len(names), width):
+        yield pl.read_parquet(path, columns=names[start : start + width])
+
+
+def profile_file(path: Path, reference: Profile | None = None) -> Profile:
+    """Profile a file; of Parquet in little memory, whatever its width."""
+    if not is_parquet(path) or not path.is_file():
+        return profile(read_table(path), reference)
+    rows = 0
+    columns: dict[str, ColumnProfile] = {}
+    for group in column_groups(path):
+        rows = group.height
+        columns.update(profile(group, reference).columns)
+    return Profile(rows, columns)
+
+
+def spaced_rows(path: Path, most: int) -> pl.DataFrame:
+    """Read at most so many evenly spaced rows of a file."""
+    if not is_parquet(path) or not path.is_file():
+        table = read_table(path)
+        return table.gather_every(max(1, -(-table.height // most)))
+    parts = [g.gather_every(max(1, -(-g.height // most))) for g in column_groups(path)]
+    return pl.concat(parts, how="horizontal") if parts else pl.DataFrame()
+
+
+def read_profiles(path: Path) -> dict[str, Profile] | None:
+    """Read profiles out of JSON: a profile, an exploration, a package's, or a snapshot's.
+
+    Returns
+    -------
+    Profile by name: ``features`` and ``score`` of a package, the sources of a snapshot, else ``""``; None when the file
+    is no JSON document.
+
+    Raises
+    ------
+    DataError
+        When the document holds no profile, or of a schema that this program does not read.
+    """
+    if path.is_dir():
+        path = path / "profile.json"
+    if path.suffix != ".json":
+        return None
+    try:
+        document = json.loads(path.read_bytes())
+        if not isinstance(document, dict):
+            raise TypeError("it is a list or a value")
+        if isinstance(document.get("profile"), dict):
+            document = document["profile"]
+        if isinstance(document.get("columns"), dict) and "rows" in document:
+            return {"": Profile.from_json(document)}
+        found = {name: Profile.from_json(one) for name, one in document.items() if isinstance(one, dict)}
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such file", remedy="Name a table or a profile.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is no profile: {error}", remedy="`charter data profile FILE --json` writes one."
+        ) from error
+    if not found:
+        raise DataError(f"{path} holds no profile", remedy="`charter data profile FILE --json` writes one.")
+    return found
