@@ -76,7 +76,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         write_deployment(base / "deployment.json", replace(deployment, log=base / "log"))
-        running = start(base / "deployment.json", workers=given.workers, log=base / "server.log")
+        running = start(
+            base / "deployment.json", workers=given.workers, log=base / "server.log", timeout_s=300
+        )
         pids = _workers(running.process.pid)
         try:
             began = time.monotonic()

@@ -198,9 +198,24 @@ def wire(name: str, body: bytes) -> bytes:
 
 # ------------------------------------------------------------------------------------------------------ disturbance
 def workers(running: Running) -> list[int]:
-    """Workers by age, the oldest first."""
-    found = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
-    return sorted(int(p) for p in found if b"compaction" not in Path(f"/proc/{p}/cmdline").read_bytes())
+    """Workers by age, the oldest first; not what the server has done beside, and what watches its resources."""
+    parent = running.process.pid
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sorted((int(p) for p in found if _is_worker(p)), key=_started)
+
+
+def _is_worker(pid: str) -> bool:
+    with suppress(OSError):  # it has just ended
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"spawn_main" in arguments or b"charter.serve.io.server" in arguments
+    return False
+
+
+def _started(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except OSError:
+        return sys.maxsize
 
 
 def megabytes(running: Running) -> float:
@@ -328,7 +343,11 @@ def main(argv: list[str] | None = None) -> int:
         versions = [Deployment((model,), base / "log") for model in models]
         write_deployment(path, versions[0])
         running = start(
-            path, workers=given.workers, log=base / "server.log", options=["--compact-every-s", "60"]
+            path,
+            workers=given.workers,
+            log=base / "server.log",
+            timeout_s=300,
+            options=["--compact-every-s", "60"],
         )
         load = Load(running.url, [wire(first.name, r) for r in requests], expected, given.rate)
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -189,6 +190,65 @@ def test_a_server_starts_without_its_store_and_finds_it_later(
         assert 'outcome="found"' in metrics
     finally:
         running.stop()
+
+
+def test_redis_stops_and_starts_under_load(
+    clients: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request is answered; an answer without the features says so; afterwards all are exact by themselves."""
+    exact = predict(clients)[0]["score"]
+    monkeypatch.setenv("REDIS_URL", redis.url)
+    edit(clients, SERVE, SERVE + ', features: {store: redis, url: "${REDIS_URL}"}')
+    done("apply", clients)
+    done("features", "materialise", "--as-of", DAY, "--in", clients)
+    workspace = Workspace.at(clients)
+    running = start(deployment_file(workspace, workspace.load()), workers=2)
+    url = f"{running.url}/api/v1/predict/small-clients"
+    over, phase = threading.Event(), ["up"]
+    met: list[tuple[str, float, list[str]]] = []
+    failed: list[str] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            now = phase[0]
+            try:
+                answer = _post(url, {"client": 3, "as_of": DAY})
+            except OSError as error:  # a status that is not 200, or no answer
+                failed.append(str(error))
+            else:
+                met.append((now, answer["score"], answer["warnings"]))
+
+    clerks = [threading.Thread(target=ask) for _ in range(4)]
+    try:
+        for clerk in clerks:
+            clerk.start()
+        for turn in ("first", "second"):
+            assert _within(20, lambda: met and met[-1][2] == [])
+            phase[0] = f"stopped {turn}"
+            redis.stop()
+            assert _within(20, lambda turn=turn: any(p == f"stopped {turn}" and w for p, _, w in met))
+            phase[0] = f"started {turn}"
+            redis.start()
+            assert _within(20, lambda turn=turn: any(p == f"started {turn}" and not w for p, _, w in met))
+        phase[0] = "last"
+        assert _within(20, lambda: len([p for p, _, w in met if p == "last" and not w]) >= 40)
+    finally:
+        over.set()
+        for clerk in clerks:
+            clerk.join()
+        running.stop()
+    assert not failed
+    assert {score for _, score, warnings in met if not warnings} == {exact}
+    told = {warnings[0] for _, _, warnings in met if warnings}
+    assert all("the feature store does not answer" in text for text in told), told
+    assert [w for p, _, w in met if p == "last"][-1] == []
+
+
+def _within(seconds: float, condition: Callable[[], object]) -> bool:
+    limit = time.monotonic() + seconds
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.05)
+    return bool(condition())
 
 
 def _post(url: str, body: dict) -> dict:
