@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -111,6 +112,11 @@ class History:
             # Null has no place in the order; it is looked for as any entity and found not to be that one.
             found = self.positions(wanted.fill_null(self.entities[0]))
             return np.where(wanted.is_null().to_numpy(), -1, found)
+        plain = wanted.dtype == pl.String or wanted.dtype.is_integer()
+        if len(wanted) == 1 and plain:  # a request; a call of Polars costs more than looking
+            at = bisect_left(self.entities, wanted[0])
+            here = at < len(self.entities) and self.entities[at] == wanted[0]
+            return np.array([at if here else -1], np.int64)
         place = self.entities.search_sorted(wanted).to_numpy().astype(np.int64)  # unsigned before
         at = np.minimum(place, len(self.entities) - 1)
         return np.where((self.entities.gather(at) == wanted).to_numpy(), at, -1)
@@ -129,10 +135,12 @@ class History:
             return self, found
         low, high = self.spans(places)
         rows = ranges(low, high)
-        # One entity is a slice, which costs nothing.
-        frame = self.frame[int(low[0]) : int(high[0])] if len(places) == 1 else self.frame[rows]
+        if len(places) == 1:  # slices cost nothing
+            frame, left = self.frame[int(low[0]) : int(high[0])], self.entities[int(places[0]) :][:1]
+        else:
+            frame, left = self.frame[rows], self.entities.gather(places)
         starts = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
-        cut = History(frame, self.entity, self.time, self.entities.gather(places), starts, self.times[rows])
+        cut = History(frame, self.entity, self.time, left, starts, self.times[rows])
         return cut, np.where(known, np.searchsorted(places, found), -1)
 
     def where(self, condition: pl.Expr) -> History:
@@ -165,7 +173,7 @@ class History:
 
 def microseconds(moments: pl.Series) -> Int64s:
     """Moments as microseconds since 1970, int64; the series must hold no null."""
-    return moments.cast(MOMENT).to_physical().to_numpy().astype(np.int64, copy=False)
+    return moments.cast(MOMENT).to_numpy().astype(np.int64)
 
 
 def ranges(low: Int64s, high: Int64s) -> Int64s:

@@ -67,7 +67,9 @@ def series_histories(
             found[name] = given
             continue
         columns = {*columns_read(windows, source), *(lag_columns(lags) if source == plan.source else ())}
-        named = given.with_columns(_ids(given, by or plan.keys))
+        named = (
+            given if not by and SERIES in given.columns else given.with_columns(_ids(given, by or plan.keys))
+        )
         found[name] = History.of(named, SERIES, times[source], columns, source=source)
     return found
 
@@ -85,7 +87,8 @@ def series_features(
     Parameters
     ----------
     observations
-        The columns that name the series, ``as_of`` and the target's time; n rows.
+        The columns that name the series, ``as_of`` and the target's time; n rows. ``series`` is taken as it is where
+        it is there.
     histories
         As `series_histories` sorts them.
 
@@ -99,7 +102,7 @@ def series_features(
     DataError
         When a column or a moment is missing, or a row of a series stands where no period begins.
     """
-    ids = _ids(observations, plan.keys)
+    ids = observations[SERIES] if SERIES in observations.columns else _ids(observations, plan.keys)
     order = [*window_names(windows), *(name for lag in lags for name in lag.names)]
     if order:
         values = np.empty((observations.height, len(order)), order="F")
@@ -167,7 +170,7 @@ def _distinct(positions: Int64s, as_of: Int64s) -> tuple[Int64s, Int64s, Int64s 
 
 
 def _ids(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
-    """Ids of series, or of groups of series that share some keys."""
+    """Ids of series, or of groups of series that share some keys; see `charter.data.grid.name_series`."""
     for key in keys:
         if key not in frame.columns:
             raise DataError(
