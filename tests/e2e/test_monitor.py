@@ -241,3 +241,32 @@ def test_a_pass_that_dies_anywhere_is_as_if_it_never_began(clients, tmp_path, mo
             assert run(dying(0, after=False))
             assert state(clients) == clean, at
             assert {p.name for p in inbox.iterdir()} == told
+
+
+def test_a_replay_finds_the_faults_that_are_put_in(clients, tmp_path):
+    edit(clients, "approve: none", "approve: none\nmonitor: {every: month}")
+    found = done(
+        "simulate", "--to", tmp_path / "replay", "--from", "2025-07-01", "--in", clients, "--json"
+    ).json
+    assert found["answered"] > 0
+    windows = found["final"]["windows"]
+    assert all(w["quality"]["maturity"] == 1 for w in windows)
+    assert {w["start"][:7] for w in windows} == {"2025-07", "2025-08", "2025-09"}
+    assert not (clients / ".charter" / "log").exists()
+    turned = done(
+        "simulate", "--to", tmp_path / "turned", "--from", "2025-07-01", "--fault", "concept::1@2025-08-01",
+        "--in", clients, "--json",
+    ).json["final"]["windows"]  # fmt: skip
+    auc = [w["quality"]["realised"]["roc_auc"]["value"] for w in windows]
+    spoilt = [w["quality"]["realised"]["roc_auc"]["value"] for w in turned]
+    assert spoilt == pytest.approx([auc[0], 1 - auc[1], 1 - auc[2]])
+    refused = charter("simulate", "--to", tmp_path / "turned", "--in", clients)
+    assert (refused.code, "is there already" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "fault", ["shift:AGE", "melt:AGE:1@2025-01-01", "shift:x:1@2025-07-01", "missing:client:7@2025-07-01"]
+)
+def test_what_is_no_fault_is_refused(clients, tmp_path, fault):
+    refused = charter("simulate", "--to", tmp_path / "replay", "--fault", fault, "--in", clients)
+    assert (refused.code, "--fault" in refused.err) == (2, True)

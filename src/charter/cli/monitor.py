@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     outcomes = typer.Typer(help="What really happened.", no_args_is_help=True, rich_markup_mode=None)
     outcomes.command("import")(outcomes_import)
     app.add_typer(outcomes, name="outcomes")
+    app.command()(simulate)
 
 
 def run(spec: Path = SPEC, as_json: bool = JSON) -> None:
@@ -133,6 +135,53 @@ def outcomes_import(
     if found.unknown:
         say(f"  {found.unknown:,} belong to no logged prediction; they are kept until one is.")
     say("Next: `charter monitor run`.")
+
+
+def simulate(
+    to: Path = typer.Option(..., "--to", help="New folder for a copy of the workspace, in which it happens."),
+    start: str | None = typer.Option(None, "--from", help="First day; by default the first after training."),
+    until: str | None = typer.Option(
+        None, "--until", help="Last day; by default the last with a known outcome."
+    ),
+    fault: list[str] | None = typer.Option(
+        None, "--fault", help="KIND:COLUMN:SIZE@DAY; kinds: shift, scale, missing, new_category, concept."
+    ),
+    spec: Path = SPEC,
+    as_json: bool = JSON,
+) -> None:
+    """Replay real rows that training has not seen, in accelerated time, with late outcomes and, if you like, faults."""
+    from charter.cli.progress import progress
+    from charter.flow.simulate import simulate as carry_out
+    from charter.flow.workspace import Workspace
+    from charter.monitor.faults import Fault
+
+    workspace = Workspace.at(spec)
+    found = carry_out(
+        workspace,
+        workspace.load(),
+        to=to,
+        start=_day(start, "--from"),
+        until=_day(until, "--until"),
+        faults=[Fault.parse(text) for text in fault or ()],
+        progress=progress(quiet=as_json),
+    )
+    if as_json:
+        emit(found.to_json())
+        return
+    say(f"{found.answered:,} rows answered over {len(found.final.windows)} windows, in {found.folder}")
+    for name, day in found.first_told().items():
+        say(f"  {day}  {name} was told")
+    _quality(found.final)
+    _business(found.final)
+
+
+def _day(text: str | None, option: str) -> date | None:
+    from charter.core.errors import UsageError
+
+    try:
+        return date.fromisoformat(text) if text is not None else None
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}; it must be a day such as 2026-03-01") from None
 
 
 def _standing(found: MonitorReport) -> None:

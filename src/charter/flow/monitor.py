@@ -204,35 +204,40 @@ def _measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: P
     """Measure the windows whose answers, outcomes or specification are not those of the last pass."""
     import polars as pl
 
-    from charter.flow.windows import answers, due, measure, reference
+    from charter.flow.windows import answers, due, end_of, known_by, measure, reference
     from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import join, latest
 
     spec = loaded.spec
     rows = answers(workspace, spec)
     there = rows.collect_schema().names()
-    light = [c for c in ("id", "row", "entity", "as_of", "version", "moment", "window") if c in there]
+    light = ("id", "row", "entity", "as_of", "version", "moment", "window", "score")
     now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
     outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))
-    asked = join(rows.select(light).collect(), outcomes).with_columns(due(spec, now))
+    asked = join(rows.select([c for c in light if c in there]).collect(), outcomes).with_columns(
+        due(spec, now)
+    )
+    content = pl.struct("id", "row", "outcome").hash(seed=1).sum()
     seen = asked.group_by("version", "window").agg(
-        pl.len().alias("rows"),
-        pl.col("due").sum(),
-        pl.struct("id", "row", "outcome").hash(seed=1).sum().alias("content"),
+        pl.len().alias("rows"), pl.col("due").sum(), content.alias("content")
     )
     words = digest_json([FORMAT, plain(spec.model_dump(mode="json"))])
     new = []
-    for version, window, *content in seen.sort("version", "window").iter_rows():
-        key = digest_json([words, version, window.isoformat(), *content])
+    for version, window, *made_of in seen.sort("version", "window").iter_rows():
+        earlier = asked.filter((pl.col("version") == version) & (pl.col("window") < window))
+        past = known_by(end_of(window, spec), earlier, spec)
+        key = digest_json(
+            [words, version, window.isoformat(), *made_of, *past.select(pl.len(), content).row(0)]
+        )
         path = folder / "windows" / version / f"{window:%Y-%m-%d}.json"
         if not path.exists() or json.loads(path.read_bytes())["key"] != key:
-            new.append((version, window, key, path))
+            new.append((version, window, past, key, path))
     progress.start("measuring windows", len(new))
-    references = {version: reference(workspace, spec, version) for version in {d[0] for d in new}}
-    for version, window, key, path in new:
+    references = {version: reference(workspace, spec, version) for version in {one[0] for one in new}}
+    for version, window, past, key, path in new:
         own = rows.filter((pl.col("version") == version) & (pl.col("window") == window)).collect()
         own = join(own, outcomes).with_columns(due(spec, now))
-        found = measure(own, spec, references[version], key=key, version=version, start=window)
+        found = measure(own, spec, references[version], past=past, key=key, version=version, start=window)
         write_atomic(path, canonical_json(plain(found.to_json())))
         progress.advance()
     progress.finish()

@@ -68,8 +68,32 @@ def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
     return Reference(Profile.from_json(kept["features"]), Profile.from_json(kept["score"]), classes)
 
 
+def end_of(start: datetime, spec: ModelSpec) -> datetime:
+    """First moment after a window."""
+    import polars as pl
+
+    found: datetime = pl.select(pl.lit(start).dt.offset_by(_WINDOW[spec.monitor.every])).item()
+    return found
+
+
+def known_by(end: datetime, asked: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
+    """Of answers with their outcomes, those that had come by a moment: whose time had passed, and that were known."""
+    import polars as pl
+
+    return asked.filter(pl.col("outcome").is_not_null() & (pl.col("known_at") <= end)).filter(
+        due(spec, end).alias("due")
+    )
+
+
 def measure(
-    rows: pl.DataFrame, spec: ModelSpec, trained: Reference, *, key: str, version: str, start: datetime
+    rows: pl.DataFrame,
+    spec: ModelSpec,
+    trained: Reference,
+    *,
+    past: pl.DataFrame,
+    key: str,
+    version: str,
+    start: datetime,
 ) -> Measurement:
     """Measure a window.
 
@@ -77,6 +101,8 @@ def measure(
     ----------
     rows
         Answers of the window, with ``outcome`` and ``due``.
+    past
+        Earlier answers whose outcome was known by the end of the window.
     key
         Digest of what it is made from.
     """
@@ -89,7 +115,7 @@ def measure(
     from charter.monitor.report import Measurement
 
     rows = rows.with_columns((pl.col("decision") == "positive").alias("flagged"))
-    end = rows.select(pl.lit(start).dt.offset_by(_WINDOW[spec.monitor.every])).item(0, 0)
+    end = end_of(start, spec)
     months = (end - start) / timedelta(days=_DAYS_PER_MONTH)
     inputs = rows.select(pl.col(f"^{_INPUT}.*$").name.map(lambda name: name.removeprefix(_INPUT)))
     seen = profile(
@@ -108,7 +134,7 @@ def measure(
         start=start,
         end=end,
         months=months,
-        quality=quality(rows, spec, classes=trained.classes, confidence=spec.monitor.confidence),
+        quality=quality(rows, spec, classes=trained.classes, past=past, confidence=spec.monitor.confidence),
         worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
         operations=_operations(rows),
         findings=judge_drift([measured], alone).findings,

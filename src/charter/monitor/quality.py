@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,9 +19,12 @@ from charter.framing.value import assess_value
 from charter.monitor.estimate import ESTIMABLE, Estimated, cbpe
 from charter.spec.types import ModelSpec, Value
 from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
+from charter.train.calibrate import Calibration, apply, fit
 
 RESAMPLES = 200
 """Enough for an interval that is looked at, few enough for a window of a million rows."""
+RECALIBRATE_FROM = 500
+"""Known outcomes, a tenth of them of the rarer kind, from which scores are calibrated again."""
 _NOT_WATCHED = frozenset({"net_value_per_month"})  # told as value, in the window's own volume
 
 
@@ -44,6 +48,11 @@ class Quality:
         Metric to what was to be expected of all rows that were scored, from the scores alone; binary models.
     expected
         The same for the labelled rows alone: what the realised metric is held against.
+    recalibrated_on
+        Outcomes of earlier windows, known by the end of this one, by which the scores were calibrated again before
+        anything was estimated; 0 where there were too few.
+    promised
+        Share of positives among the labelled rows that their scores promised; binary models.
     """
 
     rows: int
@@ -54,6 +63,16 @@ class Quality:
     realised: Mapping[str, Estimate]
     estimated: Mapping[str, Estimated]
     expected: Mapping[str, Estimated]
+    recalibrated_on: int = 0
+    promised: float | None = None
+
+    @property
+    def base_rate_moved(self) -> bool:
+        """Whether far more or fewer labelled rows were positive than the scores promised: 4 standard errors."""
+        if self.positives is None or self.promised is None or not self.labelled:
+            return False
+        error = math.sqrt(self.promised * (1 - self.promised) / self.labelled)
+        return abs(self.positives / self.labelled - self.promised) > 4 * error
 
     @property
     def maturity(self) -> float:
@@ -87,7 +106,7 @@ def quality(
     spec: ModelSpec,
     *,
     classes: tuple[str, ...] = (),
-    calibrated: bool = True,
+    past: pl.DataFrame | None = None,
     confidence: float = 0.95,
 ) -> Quality:
     """Measure a window.
@@ -97,8 +116,10 @@ def quality(
     rows
         One row per answer: ``score`` (Float64, null where the fallback answered without one; with several classes
         ``scores``), ``flagged`` (Boolean, binary models), ``outcome`` (String, null while unknown), ``due`` (Boolean).
-    calibrated
-        Whether scores are probabilities; nothing is estimated otherwise.
+    past
+        ``score`` and ``outcome`` of earlier answers that were known by the end of this window. Of a binary model the
+        scores are calibrated by them once more (Platt, on the log odds) before quality is estimated: calibration made
+        on out-of-fold rows of the past need not hold for the model that was trained on all of them.
 
     Notes
     -----
@@ -112,9 +133,11 @@ def quality(
     positives = int((labelled["outcome"] == "1").sum()) if task == "binary" else None
     estimated: Mapping[str, Estimated] = {}
     expected: Mapping[str, Estimated] = {}
-    if task == "binary" and calibrated and scored.height:
-        estimated = _expected(scored, spec, confidence)
-        expected = estimated if labelled.height == scored.height else _expected(labelled, spec, confidence)
+    again, known = _recalibration(past) if task == "binary" else (Calibration(), 0)
+    if task == "binary" and scored.height:
+        estimated = _expected(scored, spec, again, confidence)
+        alike = labelled.height == scored.height
+        expected = estimated if alike else _expected(labelled, spec, again, confidence)
     return Quality(
         rows=rows.height,
         scored=scored.height,
@@ -124,6 +147,8 @@ def quality(
         realised=realised,
         estimated=estimated,
         expected=expected,
+        recalibrated_on=known,
+        promised=float(labelled["score"].mean()) if task == "binary" and labelled.height else None,  # type: ignore[arg-type]
     )
 
 
@@ -140,10 +165,24 @@ def watched(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(sorted((asked | usual) & known - _NOT_WATCHED - needs_value))
 
 
-def _expected(rows: pl.DataFrame, spec: ModelSpec, confidence: float) -> Mapping[str, Estimated]:
+def _recalibration(past: pl.DataFrame | None) -> tuple[Calibration, int]:
+    """Calibrate by earlier outcomes, where there are enough of both kinds."""
+    if past is None:
+        return Calibration(), 0
+    known = past.filter(pl.col("score").is_finite() & pl.col("outcome").is_not_null())
+    y = (known["outcome"] == "1").cast(pl.Int64).to_numpy()
+    if len(y) < RECALIBRATE_FROM or min(y.sum(), len(y) - y.sum()) < RECALIBRATE_FROM / 10:
+        return Calibration(), 0
+    return fit("sigmoid", np.clip(known["score"].to_numpy(), 0.0, 1.0), y), len(y)
+
+
+def _expected(
+    rows: pl.DataFrame, spec: ModelSpec, again: Calibration, confidence: float
+) -> Mapping[str, Estimated]:
     names = [m for m in watched(spec) if m in ESTIMABLE]
     said = rows["flagged"].cast(pl.Float64).to_numpy()
-    return cbpe(rows["score"].to_numpy(), said, value=spec.value, metrics=names, confidence=confidence)
+    score = apply(again, np.clip(rows["score"].to_numpy(), 0.0, 1.0))
+    return cbpe(score, said, value=spec.value, metrics=names, confidence=confidence)
 
 
 def _realised(

@@ -116,6 +116,9 @@ class Measurement:
                 "realised": {n: _estimate(e) for n, e in self.quality.realised.items()},
                 "estimated": {n: _estimated(e) for n, e in self.quality.estimated.items()},
                 "expected": {n: _estimated(e) for n, e in self.quality.expected.items()},
+                "recalibrated_on": self.quality.recalibrated_on,
+                "promised": self.quality.promised,
+                "base_rate_moved": self.quality.base_rate_moved,
                 "surprise": list(self.quality.surprise),
             },
             "worth": _worth(self.worth) if self.worth is not None else None,
@@ -188,6 +191,9 @@ def recommendations(
     if moved:
         names = ", ".join(dict.fromkeys(f["column"] for f in moved[:3]))
         said.append(f"The inputs moved ({names}): see whether the source changed or the people did.")
+    shifted = [one for one in mature if one["quality"]["base_rate_moved"]]
+    if shifted:
+        said.append(_base_rate(shifted[-1], primary))
     surprised = [one for one in mature if one["quality"]["surprise"]]
     if surprised:
         when = surprised[-1]["start"][:10]
@@ -201,3 +207,18 @@ def recommendations(
     if firing:
         said.append(f"On: {', '.join(firing)}.")
     return tuple(said or ["All is as it was at release: nothing to do."])
+
+
+def _base_rate(window: Mapping[str, Any], primary: str) -> str:
+    q = window["quality"]
+    share, promised, held = q["positives"] / q["labelled"], q["promised"], primary not in q["surprise"]
+    return (
+        f"In the window of {window['start'][:10]} {share:.1%} were positive where the scores promised {promised:.1%}: "
+        "the base rate has moved, by season or with the people. "
+        + (
+            f"The ranking holds ({primary} {q['realised'][primary]['value']:.3f}), so calibrate again and choose the "
+            "threshold anew before training another model."
+            if held
+            else "The ranking does not hold either: retrain."
+        )
+    )

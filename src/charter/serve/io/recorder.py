@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Protocol
@@ -32,10 +32,14 @@ class Recorder:
     ----------
     folder
         Of the log; shared by all workers.
+    now_us
+        Tells the time, in microseconds since 1970; a replay has a time of its own.
     """
 
-    def __init__(self, folder: Path, meter: Meter) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, meter: Meter, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    ) -> None:
+        self._folder, self._now_us = folder, now_us
         self._secret = load_secret(folder)
         self._writer = LogWriter(folder, meter)
         self._counters = CounterThread(folder, meter)
@@ -43,7 +47,7 @@ class Recorder:
 
     def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
         """Hand a batch to the threads that write and count."""
-        batch = Batch(tickets, scored, time.time_ns() // 1000, time.perf_counter())
+        batch = Batch(tickets, scored, self._now_us(), time.perf_counter())
         if served.reference is not None:
             self._counters.put((served.name, served.version), served.reference, batch)
         if served.log.mode == "none":
