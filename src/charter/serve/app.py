@@ -246,7 +246,7 @@ class Application:
         began = perf_counter()
         answer_id = request_id(scope, self._new_id)
         echo = [(b"x-request-id", answer_id.encode())]
-        label, status = "", 200
+        label, status, whole = "", 200, False
         try:
             if self.gate is not None:
                 self.gate.admit(scope, "predict")
@@ -262,6 +262,7 @@ class Application:
                 body = await self._bodies.read(scope, receive)
             finally:
                 route.batcher.coming -= 1
+            whole = True
             asked = form.read(scope, body, route.served)
             rows = asked.rows.rows
             ticket = Ticket(asked.request_id or answer_id, len(rows), form.name, began)
@@ -276,6 +277,8 @@ class Application:
             if status == 408:  # what is left of the body must not be taken for a request
                 echo.append((b"connection", b"close"))
             await respond_refused(send, error, echo, head=scope["method"] == "HEAD", body=form.refused(error))
+            if not whole and status != 408:
+                await self._bodies.discard(scope, receive)
         except Disconnected:
             status = 499
             # Who only closed the sending side still listens; and silence would be answered with 500 by the HTTP layer.

@@ -71,6 +71,31 @@ def test_who_trickles_a_body_is_refused_and_the_others_are_answered(quick):
     assert b'charter_errors_total{model="credit-test",rule="slow body"}' in quick.metrics.text()
 
 
+@pytest.mark.parametrize(("length", "taken"), [(None, 80), (600, 6), (100_000, 0)])
+def test_what_is_refused_unread_is_taken_in_within_bounds(credit, length, taken):
+    served = Served("credit-test", "v1", credit.scorer())
+    application = Application([served], limits=ServerLimits(body_bytes=1_000, body_s=30))
+    pieces: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        pieces.append(b" " * 100)
+        return {"type": "http.request", "body": pieces[-1], "more_body": length is None or len(pieces) < 6}
+
+    async def go():
+        sent = []
+
+        async def send(message):
+            sent.append((message, len(pieces)))
+
+        asked = {**scope(length), "path": "/api/v1/predict/nobody"}
+        await asyncio.create_task(application(asked, receive, send))
+        return sent
+
+    sent = asyncio.run(go())
+    assert (sent[0][0]["status"], sent[-1][1]) == (404, 0)  # answered first
+    assert len(pieces) == taken
+
+
 def test_a_cancelled_request_stays_cancelled(quick):
     async def scenario():
         asked = asyncio.create_task(ask(quick, asyncio.Event().wait))
@@ -100,6 +125,9 @@ def test_a_real_server_gives_up_on_slow_headers_and_huge_ones(credit, tmp_path, 
     try:
         host, port = running.url.removeprefix("http://").split(":")
         head = b"POST /api/v1/predict/credit-test HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection((host, int(port)), timeout=60) as link:
+            link.sendall(head + b"Content-Length: 20000000\r\n\r\n" + b" " * 20_000_000)
+            assert link.recv(4000).startswith(b"HTTP/1.1 413")
         with socket.create_connection((host, int(port)), timeout=60) as link:
             link.sendall(head + b"X-Long: " + b"a" * 100_000 + b"\r\n\r\n")
             assert link.recv(100).startswith(b"HTTP/1.1 431")
