@@ -68,7 +68,8 @@ def store_policy(workspace: Workspace, package: Path, to: str | None = None) -> 
     spec = packaged_spec(package)
     declared = spec.serve.features
     bundle = read_bundle(package)
-    if not bundle.featureset["windows"] or (to is None and declared.store == "history"):
+    of_series = bundle.featureset.get("series") is not None
+    if of_series or not bundle.featureset["windows"] or (to is None and declared.store == "history"):
         return None
     if to is None and declared.store == "redis":
         url = declared.url or ""
@@ -174,6 +175,11 @@ def materialise(
 
 
 def _nothing_to_do(name: str, version: str, bundle: Bundle) -> UsageError:
+    if bundle.featureset.get("series") is not None:
+        return UsageError(
+            f"{name} {version} forecasts series, whose past is read with every answer",
+            remedy="It needs no store; `charter score` and `charter serve` read the series themselves.",
+        )
     if not bundle.featureset["windows"]:
         return UsageError(
             f"{name} {version} has no window features",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import date, datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
-from charter.core.errors import DataError, PackageError
+from charter.core.errors import DataError, PackageError, UsageError
 from charter.data.grid import Grid, SeriesPlan
 from charter.features.calendars import PeriodCalendar, calendar_features, public_holidays
 from charter.features.featureset import EventWindow, FeatureSet, complete, histories
@@ -199,6 +200,47 @@ def test_the_calendar_says_week_month_and_holidays() -> None:
     assert found["holiday_next_days"][2] is None
     assert found["calendar_week"].to_list()[:2] == [52, 27]
     assert found["calendar_month_sin"][1] == pytest.approx(np.sin(2 * np.pi * 5 / 12))
+
+
+def test_places_without_holidays_are_refused() -> None:
+    pytest.importorskip("holidays")
+    with pytest.raises(UsageError, match="no holidays are known of XX"):
+        public_holidays("XX")
+    with pytest.raises(UsageError, match="no holidays are known of ZZ in US"):
+        public_holidays("US-ZZ")
+    assert set(public_holidays("US")) < set(public_holidays("US-IL"))
+
+
+def test_the_library_of_holidays_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "holidays", None)
+    with pytest.raises(UsageError, match="not installed") as caught:
+        public_holidays("US")
+    assert "charter-ml[forecast]" in (caught.value.remedy or "")
+
+
+def test_a_trend_is_the_change_per_day() -> None:
+    plan, days = plan_of("day"), 20
+    times = pl.datetime_range(START, START.replace(day=days), "1d", eager=True, time_unit="us")
+    history = pl.DataFrame(
+        {"shop": ["a"] * days, "item": [1] * days, "at": times, "x": [3.0 + 2.5 * i for i in range(days)]}
+    )
+    windows = (EventWindow("trend", "sales", "TREND(x)", ("1d", "2d", "14d", "all"), None, None),)
+    asked = history.tail(1).select("shop", "item", "at", pl.col("at").alias("as_of"))
+    found = complete(asked, _features(plan, windows=windows), {"sales": history})
+    assert found["trend_1d"][0] is None
+    for name in ("trend_2d", "trend_14d", "trend_all"):
+        assert found[name][0] == pytest.approx(2.5, rel=1e-12)
+
+
+def test_a_large_level_costs_no_digits_of_the_spread() -> None:
+    plan, days = plan_of("day"), 30
+    times = pl.datetime_range(START, START.replace(day=days), "1d", eager=True, time_unit="us")
+    values = 1e6 + np.random.default_rng(0).normal(0, 1, days)
+    history = pl.DataFrame({"shop": ["a"] * days, "item": [1] * days, "at": times, "x": values})
+    windows = (EventWindow("spread", "sales", "STDDEV(x)", ("20d",), None, None),)
+    asked = history.tail(1).select("shop", "item", "at", pl.col("at").alias("as_of"))
+    found = complete(asked, _features(plan, windows=windows), {"sales": history})
+    assert found["spread_20d"][0] == pytest.approx(np.std(values[-21:-1], ddof=1), rel=1e-9)
 
 
 def test_a_feature_set_of_series_survives_json() -> None:

@@ -90,6 +90,11 @@ def test_what_says_nothing_is_refused(old: str, new: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_forecasts_look_nothing_up_in_a_store() -> None:
+    with pytest.raises(SpecError, match="forecasts read the past of their series themselves"):
+        loads(SERIES + "serve: {features: {store: sqlite}}\n")
+
+
 def test_a_specification_without_a_file_has_the_same_faults() -> None:
     spec = loads(SERIES).spec
     lag = spec.features.lags["sold"].model_copy(update={"season": (1,)})

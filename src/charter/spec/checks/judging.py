@@ -290,7 +290,13 @@ def _check_store(look: Examiner) -> None:
             look.fault((*path, "url"), "is for a store, and features come from the history",
                        "add store: redis or sqlite, or leave the url out")  # fmt: skip
         return
-    if not look.spec.features.windows:
+    if look.spec.data.observations.series:
+        look.fault(
+            (*path, "store"),
+            f"is {declared.store}, but forecasts read the past of their series themselves",
+            "leave serve.features out",
+        )
+    elif not look.spec.features.windows:
         look.fault(
             (*path, "store"),
             f"is {declared.store}, but the model has no windows to look up",
