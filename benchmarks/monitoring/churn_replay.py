@@ -2,8 +2,8 @@
 
     python benchmarks/monitoring/churn_replay.py
 
-Builds the reference system in a temporary folder (without signatures, monitored by month), replays what training has not
-seen, and prints the ROC AUC that the monitor estimated before there was a label beside the one that came true.
+Builds the reference system in a temporary folder (without signatures, monitored by month), replays what training did not
+see, and prints the ROC AUC that the monitor estimated before there was a label beside the one that came true.
 """
 
 from __future__ import annotations
