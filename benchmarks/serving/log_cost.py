@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
-import shutil
 import statistics
-import subprocess
 import tempfile
 from pathlib import Path
+
+from load import Load, closed_loop, processor_seconds
 
 from charter.serve.deployment import Deployment
 from charter.serve.io.loading import read_deployment, write_deployment
@@ -33,27 +32,6 @@ SETTINGS = {
 }
 
 
-def load(url: str, requests: Path, connections: int, seconds: float) -> dict[str, float]:
-    """Result of one run of wrk."""
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise SystemExit("wrk is not installed")
-    script = Path(__file__).with_name("predict.lua")
-    argv = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url]
-    told = subprocess.run(argv, env={**os.environ, "REQUESTS": str(requests)}, capture_output=True, text=True)
-    found = re.search(r"RESULT (.*)", told.stdout)
-    if found is None:
-        raise SystemExit(f"wrk failed: {told.stdout}{told.stderr}")
-    return {k: float(v) for k, v in (pair.split("=") for pair in found[1].split())}
-
-
-def processor_seconds(parent: int) -> float:
-    """Processor time of a server and its workers; unlike the rate, other programs do not change it much."""
-    pids = [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
-    stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in pids]
-    return sum(int(s[11]) + int(s[12]) for s in stats) / os.sysconf("SC_CLK_TCK")
-
-
 def run(
     base: Deployment,
     setting: str,
@@ -62,8 +40,13 @@ def run(
     connections: int,
     seconds: float,
     log_on: Path,
-) -> dict[str, float]:
-    """Start a server with a setting, load it, and check that its log holds what it answered."""
+) -> tuple[Load, float]:
+    """Start a server with a setting, load it, and check that its log holds what it answered.
+
+    Returns
+    -------
+    What the load found, and the server's processor time per request in microseconds.
+    """
     policy = SETTINGS[setting]
     with tempfile.TemporaryDirectory(dir=log_on) as folder:
         log = Path(folder) / "log" if policy is not None else None
@@ -74,19 +57,17 @@ def run(
         server = start(path, workers=workers, log=Path(folder) / "server.log")
         url = f"{server.url}/api/v1/predict/{models[0].name}"
         try:
-            load(url, requests, connections, 1)
+            closed_loop(url, requests, connections, 1)
             before = processor_seconds(server.process.pid)
-            result = load(url, requests, connections, seconds)
-            result["cpu_us"] = (processor_seconds(server.process.pid) - before) / result["requests"] * 1e6
+            found = closed_loop(url, requests, connections, seconds)
+            cpu_us = (processor_seconds(server.process.pid) - before) / found.requests * 1e6
         finally:
             server.stop()
         if log is not None and policy is not None and policy.mode != "none":
-            result["logged"] = scan(log).select("id").collect().height
-            if result["logged"] < result["requests"]:
-                raise SystemExit(
-                    f"{setting}: {result['logged']:.0f} logged of {result['requests']:.0f} answered"
-                )
-    return result
+            logged = scan(log).select("id").collect().height
+            if logged < found.requests:
+                raise SystemExit(f"{setting}: {logged} logged of {found.requests} answered")
+    return found, cpu_us
 
 
 def main() -> None:
@@ -100,25 +81,25 @@ def main() -> None:
     parser.add_argument("--log-on", type=Path, default=Path.cwd(), help="A folder on the disk of the log.")
     given = parser.parse_args()
     base = read_deployment(given.deployment)
-    results: dict[str, list[dict[str, float]]] = {setting: [] for setting in SETTINGS}
+    results: dict[str, list[tuple[Load, float]]] = {setting: [] for setting in SETTINGS}
     for _ in range(given.rounds):
         for setting, runs in results.items():
             runs.append(
                 run(base, setting, given.requests.absolute(), given.workers, given.connections, given.seconds,
                     given.log_on)
             )  # fmt: skip
-    rates = {s: statistics.median(r["requests"] / r["seconds"] for r in runs) for s, runs in results.items()}
-    costs = {s: statistics.median(r["cpu_us"] for r in runs) for s, runs in results.items()}
+    rates = {s: statistics.median(found.rate for found, _ in runs) for s, runs in results.items()}
+    costs = {s: statistics.median(cpu_us for _, cpu_us in runs) for s, runs in results.items()}
     print(f"{given.workers} workers, {given.connections} connections, median of {given.rounds} rounds")
     print(
         f"{'':<26}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'rate':>8}{'cpu us':>8}{'cpu':>7}"
     )
     for setting, runs in results.items():
-        p50, p99 = (statistics.median(r[k] for r in runs) for k in ("p50_ms", "p99_ms"))
-        errors = sum(r["non2xx"] + r["socket"] for r in runs)
+        p50, p99 = (statistics.median(getattr(found, k) for found, _ in runs) for k in ("p50_ms", "p99_ms"))
+        errors = sum(found.errors for found, _ in runs)
         rate, cost = rates[setting] / rates["neither"], costs[setting] / costs["neither"]
         print(
-            f"{setting:<26}{rates[setting]:>12,.0f}{p50:>9.1f}{p99:>9.1f}{errors:>8.0f}{rate:>8.0%}"
+            f"{setting:<26}{rates[setting]:>12,.0f}{p50:>9.1f}{p99:>9.1f}{errors:>8}{rate:>8.0%}"
             f"{costs[setting]:>8.0f}{cost:>7.0%}"
         )
 

@@ -23,7 +23,7 @@ from charter.serve.counters import Counters, Reference, combine, count
 from charter.serve.io.segments import PROFILES
 from charter.serve.prediction_log import Batch
 
-COUNT_SECONDS = 0.5
+COUNT_SECONDS = 2.0
 """Batches are counted together this often."""
 PERSIST_SECONDS = 3.0
 _log = logging.getLogger("charter.serve")
