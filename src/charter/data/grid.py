@@ -199,8 +199,8 @@ def regular(frame: pl.DataFrame, plan: SeriesPlan) -> pl.DataFrame:
     Returns
     -------
     The rows with ``__filled``, sorted by series and time. ``zero``: a period without a row has the label 0, up to the
-    last period of the source, and the other columns are those of the period before. ``last``: all columns are those of
-    the period before, up to the last row of the series.
+    last period of the source, and the other columns have the value last known. ``last``: all columns have the value
+    last known, up to the last row of the series.
 
     Raises
     ------
