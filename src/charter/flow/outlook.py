@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import advice
 from charter.flow.decide import FILE, stock_costs, with_target
+from charter.flow.recent import with_recent_history
 from charter.flow.released import released_model
+from charter.flow.score_levels import sum_up
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -34,7 +36,7 @@ class Outlook:
     decisions
         What `charter.flow.decide.decide` learned, without what it measured.
     history
-        The observed source of the release, regular, with ``series``.
+        The observed source as it is today, with ``series``.
     """
 
     name: str
@@ -67,7 +69,7 @@ def open_outlook(workspace: Workspace, loaded: Loaded, version: int | None = Non
     from charter.flow.features import packaged_spec
     from charter.serve.io.loading import load_model
 
-    model = released_model(workspace, loaded, version)
+    model = with_recent_history(workspace, released_model(workspace, loaded, version))
     spec = packaged_spec(model.package)
     if spec.train.task != "forecast":
         raise UsageError(
@@ -176,35 +178,15 @@ def forecast(outlook: Outlook, inputs: pl.DataFrame) -> pl.DataFrame:
 
 def levels_of(outlook: Outlook, frame: pl.DataFrame) -> pl.DataFrame:
     """Forecasts of every level; of the series and their total where no hierarchy is declared."""
-    import polars as pl
-
     from charter.evaluate.levels import LevelPlan, Spread, all_levels
-    from charter.flow.decide import BASE
-    from charter.train.statistical import statistical_forecasts
 
     kept = outlook.decisions.get("levels")
-    if not kept:
-        unknown = Spread(float("nan"), float("nan"), 0, exact=False)
-        plain = LevelPlan({}, "bottom_up", None, outlook.spec.train.interval, {"total": unknown, "series": unknown},
-                          None, (), {})  # fmt: skip
-        return all_levels(frame, plain)
-    plan = LevelPlan.from_json(kept)
-    if plan.base is not None:
-        past = outlook.history.select(
-            "series",
-            pl.col(outlook.plan.time).cast(pl.Datetime("us")).alias("time"),
-            pl.col(outlook.plan.label).cast(pl.Float64).alias("actual"),
-        )
-        simple = statistical_forecasts(
-            past,
-            frame["as_of"].unique().sort().to_list(),
-            grid=outlook.plan.grid,
-            horizon=outlook.plan.horizon,
-            gap=outlook.plan.gap,
-            methods=(BASE,),
-        )
-        frame = frame.join(simple, on=["series", "as_of", "step"], how="left", maintain_order="left")
-    return all_levels(frame, plan)
+    if kept:
+        return sum_up(frame, kept, outlook.plan, outlook.history)
+    unknown = Spread(float("nan"), float("nan"), 0, exact=False)
+    spreads = {"total": unknown, "series": unknown}
+    share = outlook.spec.train.interval
+    return all_levels(frame, LevelPlan({}, "bottom_up", None, share, spreads, None, (), {}))
 
 
 def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.DataFrame:

@@ -215,7 +215,7 @@ def _finish(
     from charter.serve.io import batch_target as made
 
     pieces = made.ranked(work, counts) if request.rank else made.in_source_order(work, counts)
-    pieces = with_levels(job.model, work, pieces)
+    pieces = with_levels(job.model, work, pieces, job.options.rename)
     digests: dict[str, str] = {}
     if target.path is None:
         from charter.flow.score_sql import write_table
