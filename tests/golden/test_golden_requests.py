@@ -68,6 +68,7 @@ BODIES: dict[str, tuple[int, bytes]] = {
     "nan": (400, b'{"income": NaN, "debt": 1, "months_late": 1, "region": "north"}'),
     "infinity": (400, b'{"income": -Infinity, "debt": 1, "months_late": 1, "region": "north"}'),
     "many-faults": (422, but(incom=1, income=None, months_late="x", region="nrth")),
+    "repeated-key": (422, but()[:-1] + b', "income": 1}'),
     "empty-body": (400, b""),
     "empty-object": (422, b"{}"),
     "empty-list": (422, b"[]"),

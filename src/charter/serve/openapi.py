@@ -11,11 +11,12 @@ from charter.serve.served import Served
 from charter.serve.types import Input, Signature
 
 _ERRORS = {
-    "400": "The body is no JSON, or not UTF-8",
+    "400": "The body is no JSON, not UTF-8, or cut off",
     "401": "No key, or none of this server's",
     "403": "The key lacks the scope predict",
     "404": "No such model",
     "405": "Another method than POST",
+    "408": "The body did not come in time",
     "413": "The body is too large, or has too many rows",
     "415": "Another content type than application/json",
     "422": "A field is missing, unknown, null, of another type or outside its declared limits",

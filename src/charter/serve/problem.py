@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from charter.core.errors import RequestError
@@ -63,9 +64,22 @@ def shown(value: Any) -> str:
     ('"x"', 'null', '[1, 2]')
     """
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(_beginning(value), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         text = repr(type(value).__name__)
     # A lone surrogate cannot be sent as UTF-8.
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _beginning(value: Any) -> Any:
+    """As much of a value as can be shown: writing out megabytes to show eighty characters would keep others waiting."""
+    match value:
+        case str():
+            return value[: _MAX_SHOWN + 1]
+        case list():
+            return [_beginning(v) for v in value[: _MAX_SHOWN // 2]]
+        case dict():
+            return {_beginning(k): _beginning(v) for k, v in islice(value.items(), _MAX_SHOWN // 2)}
+        case _:
+            return value
