@@ -13,6 +13,7 @@ from charter.spec.loader import loads
 SAMPLES = Path(__file__).parent / "samples"
 ROWS = (SAMPLES / "rows.yaml").read_text("utf-8")
 ENTITIES = (SAMPLES / "entities.yaml").read_text("utf-8")
+SERIES = (SAMPLES / "series.yaml").read_text("utf-8")
 
 ROW_CASES = [
     # sources
@@ -464,6 +465,81 @@ ENTITY_CASES = [
 ]
 
 
+SERIES_CASES = [
+    (
+        "series: [shop, item]",
+        "series: [shop, thing]",
+        "data.observations.series.1",
+        "is not a column of the source",
+    ),
+    ("known_ahead: [price]", "known_ahead: [prise]", "data.observations.known_ahead.0", "is not a column"),
+    (
+        "known_ahead: [price]",
+        "known_ahead: [price, price]",
+        "data.observations.known_ahead.1",
+        "stands twice",
+    ),
+    (
+        "known_ahead: [price]",
+        "known_ahead: [price, log_packs]",
+        "data.observations.known_ahead.1",
+        "made from it",
+    ),
+    (
+        "known_ahead: [price]",
+        "known_ahead: [price, item]",
+        "data.observations.known_ahead.1",
+        "known of every row",
+    ),
+    (
+        "attributes: {shops: shop}",
+        "attributes: {shops: size}",
+        "data.observations.attributes.shops",
+        "not one of",
+    ),
+    (
+        "attributes: {shops: shop}",
+        "attributes: {shop: shop}",
+        "data.observations.attributes.shop",
+        "is not a source",
+    ),
+    (
+        "size: {type: float}",
+        "price: {type: float}",
+        "data.observations.attributes.shops",
+        "a column of sales, too",
+    ),
+    ("    time: week\n    every", "    time: price\n    every", "data.observations.time", "is not a time"),
+    (
+        "weather: {type: float}",
+        "step: {type: float}",
+        "data.sources.sales.columns.step",
+        "forecasts need themselves",
+    ),
+    ("column: packs", "column: price", "data.label.column", "known ahead"),
+    ("every: week", "every: day\n    starts_on: monday", "data.observations", "is for 'every: week'"),
+    ("    horizon: 8\n", "", "data.observations", "need 'horizon'"),
+    (
+        "kind: origins, origins: 4",
+        "kind: random, test: 0.2",
+        "train.split.kind",
+        "is random, and the task is forecast",
+    ),
+    ("origins: 4", "origins: 4, test: 0.2", "train.split", "takes no share"),
+    (
+        "origins: 4",
+        "origins: 4, hold_out: {column: size, share: 0.1}",
+        "train.split.hold_out.column",
+        "is not one of",
+    ),
+    ("steps_per_target: 2", "steps_per_target: 9", "train.steps_per_target", "more than the horizon"),
+    ('weight: "sold + 1"', 'weight: "weather"', "train.weight", "which no observation has"),
+    ("horizon_blocks: [4, 8]", "horizon_blocks: [4, 6]", "evaluate.horizon_blocks", "rise to the horizon"),
+    ("task: forecast", "task: regression", "data.observations.series", "is for forecasts"),
+    ('dear: "price * size"', 'dear: "weather * size"', "features.rows.dear", "uses weather"),
+]
+
+
 def faults(text: str, old: str, new: str) -> list[tuple[str, str]]:
     assert text.count(old) == 1, (old, text.count(old))
     with pytest.raises(SpecError) as caught:
@@ -532,3 +608,10 @@ def test_faults_without_a_file_have_their_paths() -> None:
     assert problem.path == ("train", "learners", 0)
     assert "learners:" in problem.hint
     assert problem.line == 0
+
+
+@pytest.mark.parametrize(("old", "new", "path", "message"), SERIES_CASES)
+def test_what_does_not_fit_is_told_for_series(old: str, new: str, path: str, message: str) -> None:
+    loads(SERIES)
+    found = faults(SERIES, old, new)
+    assert any(place == path and message in text for place, text in found), found
