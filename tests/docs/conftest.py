@@ -41,7 +41,19 @@ def example(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         late = "yes" if draw.random() < 0.1 + 0.13 * before else "no"
         rows.append(f"A-{number},{draw.uniform(10, 900):.2f},{draw.choice([14, 30, 60])},{before},{late}")
     (folder / "invoices.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "results.csv").write_text(_results(), encoding="utf-8")
     return folder
+
+
+def _results() -> str:
+    """Results of an experiment: 4,000 customers in two arms."""
+    draw = random.Random(2)
+    rows = ["customer,arm,bought,spend"]
+    for number in range(4000):
+        arm = draw.choice(["champion", "candidate"])
+        bought = draw.random() < (0.33 if arm == "candidate" else 0.25)
+        rows.append(f"c-{number},{arm},{str(bought).lower()},{draw.gammavariate(2, 24):.2f}")
+    return "\n".join(rows) + "\n"
 
 
 @pytest.fixture(scope="session")
