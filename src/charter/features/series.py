@@ -57,15 +57,16 @@ def series_histories(
     found: dict[str, History] = {}
     for source, by in asked:
         name = past_name(source, by)
-        given = sources.get(name, sources.get(source))
-        if given is None or source not in times:
+        ready = sources.get(name)
+        if isinstance(ready, History):
+            found[name] = ready
+            continue
+        given = sources.get(source)
+        if not isinstance(given, pl.DataFrame) or source not in times:
             raise DataError(
                 f"the features read the events of source {source!r}, which are not here",
                 remedy=did_you_mean(source, sources),
             )
-        if isinstance(given, History):
-            found[name] = given
-            continue
         columns = {*columns_read(windows, source), *(lag_columns(lags) if source == plan.source else ())}
         named = (
             given if not by and SERIES in given.columns else given.with_columns(_ids(given, by or plan.keys))
