@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     forecast.callback()(ahead)
     forecast.command()(order)
     forecast.command()(track)
+    forecast.command()(report)
     forecast.command()(elasticity)
     app.add_typer(forecast, name="forecast")
 
@@ -165,6 +166,55 @@ def track(
             say(f"    and {found.exceptions.height - _SHOWN:,} more; --json lists all")
     if found.exceptions.height:
         raise typer.Exit(1)
+
+
+def report(model: str | None = _MODEL, spec: Path = _SPEC, as_json: bool = JSON) -> None:
+    """Say how good sums and orders were on the test origins, when the version was judged."""
+    outlook = _open(spec, model)
+    found, notes = outlook.decisions.get("measured") or {}, outlook.decisions.get("notes") or []
+    if as_json:
+        emit({"model": outlook.name, "version": outlook.version, **found, "notes": notes})
+        return
+    say(f"{outlook.name} {outlook.version}, on the test origins")
+    if found.get("levels"):
+        rows = [
+            (r["level"], f"{r['rows']:,}", _share(r["wmape"]), _share(r["wmape_bottom_up"]),
+             _share(r["bias"], sign=True), _share(r["coverage"]))
+            for r in found["levels"]
+        ]  # fmt: skip
+        method = outlook.decisions["levels"]["method"]
+        inside = f"inside (promised {outlook.spec.train.interval:.0%})"
+        table(
+            rows,
+            head=("level", "rows", f"wmape {method}", "of plain sums", "bias", inside),
+            right=range(1, 6),
+        )
+        say(f"  sums of two levels differ by at most {found['incoherence']:.0e} of the sum")
+    if found.get("inventory"):
+        _tell_stock(found["inventory"], outlook)
+    for note in notes:
+        say(f"  ! {note}")
+    if not found and not notes:
+        say("  neither evaluate.hierarchy nor inventory is declared")
+
+
+def _tell_stock(found: dict[str, Any], outlook: Outlook) -> None:
+    currency = outlook.spec.inventory.currency if outlook.spec.inventory else ""
+    say(f"  stock simulated over {found['periods']} {outlook.plan.every}s, {found['series']:,} series, service level "
+        f"{found['service_level']:.1%}")  # fmt: skip
+    names = ("in_stock", "fill_rate", "average_stock", "lost", "markdown", "value")
+    rows = []
+    for words, policy in (
+        ("by the forecast", found["forecast"]),
+        ("by the moving average", found["moving_average"]),
+    ):
+        shares = [_share(policy[name]) for name in names[:2]]
+        rows.append((words, *shares, *(_number(policy[name]) for name in names[2:])))
+    head = ("ordered", *(name.replace("_", " ") for name in names[:-1]), f"value, {currency}")
+    table(rows, head=head, right=range(1, 7))
+    gain = found["gain"]
+    span = "" if gain["low"] is None else f" {_span(gain['low'], gain['high'])}"
+    say(f"  gain {gain['value']:+,.0f}{span} {currency}{' ' + gain['note'] if gain['note'] else ''}")
 
 
 def elasticity(

@@ -34,7 +34,7 @@ class Outlook:
     spec
         The specification that the version was released with.
     decisions
-        What `charter.flow.decide.decide` learned, without what it measured.
+        What `charter.flow.decide.decide` learned and measured; empty for packages of an earlier version.
     history
         The observed source as it is today, with ``series``.
     """
