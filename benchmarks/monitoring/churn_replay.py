@@ -2,7 +2,7 @@
 
     python benchmarks/monitoring/churn_replay.py
 
-Builds the reference system in a temporary folder (without signatures, monitored by month), replays what training did not
+Builds the reference system in a temporary folder (unsigned, monitored by month), replays what training did not
 see, and prints the ROC AUC that the monitor estimated before there was a label beside the one that came true.
 """
 
