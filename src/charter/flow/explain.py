@@ -148,7 +148,9 @@ def _work(step: Step, spec: ModelSpec) -> str:
         case Stage.FEATURES:
             windows = sum(len(w.over) for w in spec.features.windows.values())
             rows = _many(len(spec.features.rows), "expression")
-            return f"{rows}, {_many(windows, 'window aggregate')}{took}"
+            lags = sum(len(lag.back) + len(lag.season) for lag in spec.features.lags.values())
+            looked_up = f", {_many(lags, 'lag')}" if lags else ""
+            return f"{rows}, {_many(windows, 'window aggregate')}{looked_up}{took}"
         case Stage.TRAIN:
             learners = _many(len(spec.train.learners), "learner")
             return f"{learners}, {_many(spec.train.search.trials, 'trial')}{took}"
