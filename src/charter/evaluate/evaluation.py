@@ -21,8 +21,9 @@ from charter.evaluate.report import Evaluation
 from charter.evaluate.resample import Draws, Part, Replicates, replicate
 from charter.evaluate.slices import SliceRows, judge_slices, slice_rows, slices_note, worst_of
 from charter.evaluate.threshold import ThresholdChoice
-from charter.evaluate.types import Difference, Estimate, Floats
+from charter.evaluate.types import Difference, Estimate, Floats, ForecastReport
 from charter.evaluate.value import value_report
+from charter.features.forecasts import HELD_OUT
 from charter.spec.types import ModelSpec
 from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
 
@@ -164,12 +165,29 @@ def evaluate(
         baselines=rival_metrics,
         comparisons=comparisons,
         against_baseline=_best(comparisons, direction(compared)),
-        forecast=None if task != "forecast" else forecast_report(
-            test, sample, {rival.name: rival.sample for rival in rivals}, draws,
-            blocks=horizon_blocks(int(test["step"].to_numpy().max()), wanted.horizon_blocks),
-            slices=wanted.slices, metric=compared, min_slice_rows=wanted.min_slice_rows, confidence=confidence,
-        ),
+        forecast=_by_horizon(test, sample, rivals, draws, spec, compared) if task == "forecast" else None,
     )  # fmt: skip
+
+
+def _by_horizon(
+    test: pl.DataFrame, sample: Sample, rivals: Sequence[_Rival], draws: Draws, spec: ModelSpec, compared: str
+) -> ForecastReport:
+    """Measure by block, step, origin and slice; series that no training row is of are a slice of their own."""
+    wanted, slices = spec.evaluate, list(spec.evaluate.slices)
+    if spec.train.split.hold_out is not None and HELD_OUT in test.columns:
+        test = test.rename({HELD_OUT: "held out"})
+        slices.append("held out")
+    return forecast_report(
+        test,
+        sample,
+        {rival.name: rival.sample for rival in rivals},
+        draws,
+        blocks=horizon_blocks(int(test["step"].to_numpy().max()), wanted.horizon_blocks),
+        slices=slices,
+        metric=compared,
+        min_slice_rows=wanted.min_slice_rows,
+        confidence=wanted.confidence,
+    )
 
 
 def _floats(values: Array) -> Floats:

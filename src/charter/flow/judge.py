@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +73,6 @@ def evaluate(ctx: Context, done: Done) -> Output:
             classes=classes if spec.train.task == "multiclass" else (),
             bounds=bounds,
         )
-        if plan is not None:
-            evaluation = replace(evaluation, forecast=judge_forecast.report(rows, spec))
         ctx.progress.finish()
         measurement = _measure(ctx, done, scorer, rows, folder)
         document = plain(evaluation.to_json())

@@ -8,14 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from charter.core.errors import UsageError
-from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
     from charter.data.grid import SeriesPlan
-    from charter.evaluate.types import ForecastReport
 
 METHODS = ("naive", "moving_average", "seasonal_naive", "ets")
 """Baselines of every forecast; exponential smoothing where statsforecast is installed."""
@@ -95,30 +93,3 @@ def rivals(frame: pl.DataFrame) -> dict[str, dict[str, np.ndarray | None]]:
         name.replace("_", " "): {"score": frame[name].to_numpy(), "decision": None}
         for name in names_of(frame)
     }
-
-
-def report(frame: pl.DataFrame, spec: ModelSpec) -> ForecastReport:
-    """Measure by horizon block, step, origin and slice; series that training held out are a slice of their own."""
-    from charter.evaluate.forecast import evaluate_forecast
-
-    wanted = spec.evaluate
-    blocks = None
-    if wanted.horizon_blocks:
-        starts = (1, *(last + 1 for last in wanted.horizon_blocks[:-1]))
-        blocks = tuple(zip(starts, wanted.horizon_blocks, strict=True))
-    slices = list(wanted.slices)
-    if spec.train.split.hold_out is not None:
-        slices.append("__held_out")
-    metric = wanted.beat_baseline.metric or spec.train.search.metric or "wmape"
-    return evaluate_forecast(
-        frame,
-        baselines=names_of(frame),
-        slices=slices,
-        blocks=blocks,
-        level=spec.train.interval,
-        metric=metric,
-        min_slice_rows=wanted.min_slice_rows,
-        confidence=wanted.confidence,
-        resamples=wanted.resamples,
-        seed=spec.train.seed,
-    )

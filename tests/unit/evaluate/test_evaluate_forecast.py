@@ -18,7 +18,7 @@ from charter.evaluate.evaluation import Evaluation, evaluate
 from charter.evaluate.forecast import by_series, evaluate_forecast, horizon_blocks
 from charter.evaluate.intervals import estimate
 from charter.evaluate.resample import Draws, Part, replicate
-from charter.spec.types import ModelSpec
+from charter.spec.types import HoldOut, ModelSpec, Split
 from charter.spec.vocabulary import metrics_for
 
 
@@ -269,6 +269,24 @@ def test_an_evaluation_of_a_forecast_holds_the_report(spec_of: Callable[..., Mod
     }  # fmt: skip
     assert bare.forecast is not None
     assert bare.forecast.level is None
+
+
+def test_series_that_training_has_not_seen_are_a_slice_of_their_own(
+    spec_of: Callable[..., ModelSpec],
+) -> None:
+    frame = forecasts().with_columns((pl.col("series") < "s20").alias("__held_out"))
+    spec = _forecast_spec(spec_of, resamples=100)
+    split = Split(kind="origins", origins=3, hold_out=HoldOut(column="store", share=0.5))
+    spec = spec.model_copy(update={"train": spec.train.model_copy(update={"split": split})})
+    y, said = frame["actual"].to_numpy(), frame["forecast"].to_numpy()
+    found = evaluate(frame, y, said, spec=spec, cluster=frame["series"].to_numpy()).forecast
+    assert found is not None
+    assert [(p.by, p.value, p.series) for p in found.slices] == [
+        ("held out", "false", 20), ("held out", "true", 20),
+    ]  # fmt: skip
+    own = frame.filter(pl.col("__held_out"))
+    wanted = compute("wmape", own["actual"].to_numpy(), own["forecast"].to_numpy())
+    assert found.slices[1].metrics["wmape"].value == pytest.approx(wanted)
 
 
 def _forecast_spec(spec_of: Callable[..., ModelSpec], **evaluate: Any) -> ModelSpec:
