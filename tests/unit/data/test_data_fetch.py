@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from charter.core.digest import digest_bytes
 from charter.core.errors import DataError, UsageError
 from charter.core.settings import Settings
 from charter.data import catalogue
-from charter.data.catalogue import DATASETS, Address, DatasetInfo, KnownFile, Wheel, dataset
+from charter.data.catalogue import DATASETS, Address, Archive, DatasetInfo, KnownFile, Wheel, dataset
 from charter.data.io import fetch
 from charter.data.io.fetch import bring, dataset_fingerprint, dataset_path, find_dataset, read_dataset
 from charter.data.rows import restore, rows_digest
@@ -180,3 +182,40 @@ def test_the_real_sets_are_what_the_catalogue_says(tmp_path: Path, name: str) ->
     assert frame.height == info.rows
     assert rows_digest(frame) == dataset_fingerprint(name, here)
     assert {c: str(t) for c, t in frame.schema.items()} == dict(info.columns)
+
+
+def _packed(member: str, content: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(member)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
+
+
+def test_a_file_is_taken_out_of_a_source_archive_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = _packed("pack/data/a.csv", b"a,n\n")
+    monkeypatch.setattr(fetch, "_from_address", lambda url, max_bytes: packed)
+    place = Archive("https://example.org/pack.tar.gz", "pack/data/a.csv", str(digest_bytes(b"a,n\n")), 1000)
+    assert bring(place) == b"a,n\n"
+    with pytest.raises(DataError, match="no readable other"):
+        bring(replace(place, member="other"))
+    with pytest.raises(DataError, match="checksum differs"):
+        bring(replace(place, sha256="0" * 64))
+
+
+def test_a_broken_archive_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "_from_address", lambda url, max_bytes: b"no archive")
+    with pytest.raises(DataError, match="no readable a"):
+        bring(Archive("https://example.org/pack.tar.gz", "a", "0" * 64, 1000))
+
+
+def test_a_table_is_read_from_a_data_file_of_r(tmp_path: Path, small: DatasetInfo) -> None:
+    pandas = pytest.importorskip("pandas")
+    rdata = pytest.importorskip("rdata")
+    file = tmp_path / "a.rda"
+    rdata.write_rda(file, {"things": pandas.DataFrame({"n": [1, 2], "f": [0.5, 1.5]})})
+    found = fetch._from_r(file.read_bytes(), ("things",))
+    assert found.rows() == [(1, 0.5), (2, 1.5)]
+    with pytest.raises(DataError, match="no table other can be read"):
+        fetch._from_r(file.read_bytes(), ("other",))

