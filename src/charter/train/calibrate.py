@@ -26,8 +26,9 @@ class Calibration:
     ----------
     kind
         ``none``: the score as it is. ``sigmoid``: ``1 / (1 + exp(-(a x logit(score) + b)))``. ``isotonic``: linear
-        between the points (``x``, ``y``), constant outside. Of forecasts: ``log1p``: ``max(a x exp(score) - 1, 0)``.
-        ``at_least_zero``: ``max(score, 0)``.
+        between the points (``x``, ``y``), constant outside. Of forecasts: ``log1p``: ``max(exp(score + c) - 1, 0)``
+        with the correction ``c`` linear between the points (``x``, ``y``), constant outside. ``at_least_zero``:
+        ``max(score, 0)``.
     """
 
     kind: str = "none"
@@ -48,7 +49,7 @@ class Calibration:
             case "sigmoid":
                 return {"kind": self.kind, "a": self.a, "b": self.b}
             case "log1p":
-                return {"kind": self.kind, "a": self.a}
+                return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
             case "at_least_zero":
                 return {"kind": self.kind}
             case _:
@@ -63,7 +64,7 @@ class Calibration:
         if kind == "sigmoid":
             return cls(kind, a=float(data["a"]), b=float(data["b"]))
         if kind == "log1p":
-            return cls(kind, a=float(data["a"]))
+            return cls(kind, x=tuple(data["x"]), y=tuple(data["y"]))
         if kind == "at_least_zero":
             return cls(kind)
         if kind == "none":
@@ -97,14 +98,19 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
     if calibration.kind == "none":
         return score
     if calibration.kind == "log1p":
-        return np.asarray(np.maximum(calibration.a * np.exp(score) - 1.0, 0.0))
+        return np.asarray(np.maximum(np.exp(score + _between(calibration, score)) - 1.0, 0.0))
     if calibration.kind == "at_least_zero":
         return np.asarray(np.maximum(score, 0.0))
     if calibration.kind == "sigmoid":
         return np.asarray(1.0 / (1.0 + np.exp(-(calibration.a * _logit(score) + calibration.b))))
+    return _between(calibration, score)
+
+
+def _between(calibration: Calibration, score: np.ndarray) -> np.ndarray:
+    """Linear between the points, constant outside; 0 without points."""
     x, y, slope = _knots(calibration)
-    if len(x) == 1:
-        return np.where(np.isnan(score), np.nan, y[0])
+    if len(x) < 2:
+        return np.where(np.isnan(score), np.nan, y[0] if len(y) else 0.0)
     # Not `np.interp`: it takes different routes for few and for many rows.
     inside = np.clip(score, x[0], x[-1])
     left = np.clip(np.searchsorted(x, inside, side="right") - 1, 0, len(x) - 2)
@@ -113,7 +119,7 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
 
 @lru_cache(maxsize=64)
 def _knots(calibration: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of an isotonic map and the slopes between them, made once: a server applies them to every few rows."""
+    """Points of a map and the slopes between them, made once: a server applies them to every few rows."""
     x, y = np.array(calibration.x), np.array(calibration.y)
     return x, y, np.diff(y) / np.diff(x)
 
