@@ -72,6 +72,7 @@ class TopReasons:
         moved = np.take_along_axis(totals, best, axis=1)
         if features.height > _FEW_ROWS:
             features, rows = features[rows], np.arange(len(rows))
+        known = set(features.columns)
         values: dict[int, list[object]] = {}
         for row, places, shifts in zip(rows.tolist(), best.tolist(), moved.tolist(), strict=True):
             reasons = []
@@ -79,15 +80,11 @@ class TopReasons:
                 if shift == 0 or shift - shift != 0:  # nothing, or not finite
                     continue
                 if at not in values:
-                    values[at] = _values(features, self.names[at])
+                    name = self.names[at]
+                    there = name in known
+                    values[at] = features.get_column(name).to_list() if there else [None] * features.height
                 reasons.append(_reason(self.names[at], self._words[at], _scalar(values[at][row]), shift))
             yield reasons
-
-
-def _values(features: pl.DataFrame, name: str) -> list[object]:
-    if name not in features.columns:
-        return [None] * features.height
-    return features.get_column(name).to_list()
 
 
 def _scalar(value: object) -> Scalar:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 from charter.data.grid import SeriesPlan
 
 Scalar = str | int | float | bool | None
@@ -212,8 +214,7 @@ class DecisionRules:
         return cls(**{k: v for k, v in data.items() if k != "schema_version"})
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """One factor of a score.
 
     Attributes

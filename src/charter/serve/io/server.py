@@ -152,7 +152,7 @@ def is_loopback(host: str) -> bool:
 
 def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
     from granian import Granian
-    from granian.constants import Interfaces, SSLProtocols
+    from granian.constants import HTTPModes, Interfaces, RuntimeModes, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
@@ -167,6 +167,9 @@ def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
         workers=workers,
         factory=True,
         websockets=False,
+        # Without TLS nobody speaks HTTP/2, and looking out for it takes time.
+        http=HTTPModes.http1 if tls is None else HTTPModes.auto,
+        runtime_mode=RuntimeModes.st,
         log_level=LogLevels.warning,
         workers_kill_timeout=DRAIN_SECONDS,
         respawn_failed_workers=True,
