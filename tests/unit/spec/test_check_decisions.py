@@ -11,11 +11,36 @@ from charter.spec.check import find
 from charter.spec.loader import loads
 from charter.spec.parts import part_of
 
-SAMPLES = Path(__file__).parent / "samples"
-SERIES = (SAMPLES / "series.yaml").read_text("utf-8")
-LEVELS = 'evaluate: {require: {wmape: "<= 0.4"}, hierarchy: {levels: {shop: [shop], item: [item]}}}'
+ROWS = Path(__file__).parent / "samples" / "rows.yaml"
+SPEC = """\
+name: packs
+summary: Packs that each shop sells of each item in each of the next four weeks
+owner: {team: Supply, contact: supply@example.org}
+purpose:
+  problem: Shelves are empty after promotions.
+  objective: Order what will be sold.
+  decision: How many packs to order.
+  users: [planners]
+  today: {process: The mean of four weeks}
+data:
+  sources:
+    sales:
+      uri: sales.parquet
+      columns:
+        shop: {type: category}
+        item: {type: category}
+        week: {type: date}
+        packs: {type: integer, min: 0}
+        promoted: {type: boolean}
+      time: week
+  observations:
+    {source: sales, series: [shop, item], time: week, every: week, horizon: 4, gap: 1, known_ahead: [promoted]}
+  label: {column: packs, name: packs}
+train: {task: forecast, split: {kind: origins, origins: 2}, learners: [lightgbm]}
+"""
+LEVELS = "evaluate: {hierarchy: {levels: {shop: [shop], item: [item]}}}\n"
 STOCK = "inventory: {currency: EUR, margin: 2, holding_per_period: 0.1, lead_time: 2, markdown: 1, shelf_life: 4}\n"
-FULL = SERIES.replace('evaluate: {require: {wmape: "<= 0.4"}}', LEVELS) + STOCK
+FULL = SPEC + LEVELS + STOCK
 
 
 def test_both_are_fine() -> None:
@@ -45,7 +70,6 @@ def test_one_change_one_fault(old: str, new: str, path: str, message: str) -> No
 
 
 def test_they_are_for_forecasts() -> None:
-    rows = (SAMPLES / "rows.yaml").read_text("utf-8")
     with pytest.raises(SpecError) as caught:
-        loads(rows + STOCK)
+        loads(ROWS.read_text("utf-8") + STOCK)
     assert "is for forecasts, and the task is binary" in caught.value.problems[0].message
