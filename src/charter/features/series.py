@@ -103,6 +103,12 @@ def series_features(
     DataError
         When a column or a moment is missing, or a row of a series stands where no period begins.
     """
+    dated = calendar is not None or any(lag.season for lag in lags)
+    if dated and observations[plan.time].null_count():
+        raise DataError(
+            f"{observations[plan.time].null_count()} observations have no {plan.time}: which period is forecast?",
+            remedy=f"Say in {plan.time} when the period begins.",
+        )
     ids = observations[SERIES] if SERIES in observations.columns else _ids(observations, plan.keys)
     order = [*window_names(windows), *(name for lag in lags for name in lag.names)]
     if order:

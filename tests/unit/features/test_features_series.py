@@ -164,6 +164,25 @@ def test_a_row_off_the_grid_is_refused() -> None:
         complete(asked_of(history, "week", plan), _features(plan, lags=lags), {"sales": moved})
 
 
+def test_no_rows_give_no_rows_and_no_past_gives_missing_features() -> None:
+    plan, history = plan_of("week"), history_of("week")
+    windows = tuple(
+        EventWindow(f"w{i}", "sales", text, ("3w", "all"), None, None) for i, text in enumerate(AGGREGATES)
+    )
+    lags = (Lag("x", "x", (1,), (9,), ()), Lag("shop", "AVG(x)", (1,), (), ("shop",)))
+    features = _features(plan, windows=windows, lags=lags, calendar=PeriodCalendar("at", "week", ("week",)))
+    asked = asked_of(history, "week", plan)
+    assert complete(asked.clear(), features, {"sales": history}).height == 0
+    found = complete(asked, features, {"sales": history.clear()})
+    assert (
+        found.select(window_names({w.name: w for w in windows})).null_count().row(0) == (asked.height,) * 24
+    )
+    assert found["x_lag_1"].null_count() == asked.height
+    unknown = asked.with_columns(pl.lit(None, pl.Datetime("us")).alias("at"))
+    with pytest.raises(DataError, match="have no at: which period is forecast"):
+        complete(unknown, features, {"sales": history})
+
+
 def test_a_missing_key_column_and_missing_events_are_named() -> None:
     plan, history = plan_of("week"), history_of("week")
     features = _features(plan, lags=(Lag("x", "x", (1,), (), ()),))
