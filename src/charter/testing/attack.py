@@ -35,7 +35,7 @@ class Findings:
 
 
 def attack(
-    url: str, requests: Iterable[Hostile], *, connections: int = 8, patience_s: float = 20.0
+    url: str, requests: Iterable[Hostile], *, connections: int = 8, patience_s: float = 60.0
 ) -> Findings:
     """Send requests and judge every answer.
 
