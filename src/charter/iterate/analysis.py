@@ -26,7 +26,7 @@ from charter.iterate.effects import (
 )
 from charter.iterate.moments import Moments, adjusted, linearised, moments
 from charter.iterate.multiplicity import benjamini_hochberg, dunnett_boundary, dunnett_tail
-from charter.iterate.ratio_check import check_ratio
+from charter.iterate.ratio_check import check_missing, check_ratio
 from charter.iterate.results import Results, numbers_of, per_unit, read_results
 from charter.iterate.types import ArmEffect, ArmResult, ExperimentPlan, ExperimentReport
 from charter.iterate.verdict import conclude, withheld
@@ -97,6 +97,8 @@ def analyse(frame: pl.DataFrame, plan: ExperimentPlan) -> ExperimentReport:
         )
         for arm in plan.shares
     )
+    missing = check_missing(results.counts, {arm: int(one.moments.n) for arm, one in arms.items()})
+    validity = (*validity, *([missing] if missing is not None else []))
     outcome, arm, decision = conclude(plan, results.counts, validity, effects)
     return ExperimentReport(
         plan, told, tuple(effects), segments, outcome, arm, decision,

@@ -49,6 +49,38 @@ def ratio_p_value(counts: Floats, shares: Floats) -> Floats:
     return np.asarray(chi2.sf(statistic, seen.shape[-1] - 1), dtype=np.float64)
 
 
+def check_missing(counts: Mapping[str, int], known: Mapping[str, int]) -> Check | None:
+    """Judge whether the arms lose outcomes alike; None where nothing is missing.
+
+    Whoever is left is compared. Where an arm loses others than the rest, or more of them, the comparison is not that of
+    the arms. Chi-square test of homogeneity (Pearson, 1900).
+
+    Parameters
+    ----------
+    counts, known
+        Units by arm, and those of them whose metric is known.
+
+    Examples
+    --------
+    >>> check_missing({"a": 1000, "b": 1000}, {"a": 900, "b": 800}).verdict
+    <Verdict.WARN: 'warn'>
+    """
+    import numpy as np
+    from scipy.stats import chi2_contingency
+
+    table = np.array([[known[a], counts[a] - known[a]] for a in counts], dtype=np.float64)
+    if (table.sum(axis=0) == 0).any():
+        return None
+    p = float(chi2_contingency(table).pvalue)
+    seen = ", ".join(f"{a} {1 - known[a] / counts[a]:.2%}" for a in counts)
+    note = "arms lose units at different rates, so those compared differ; find out why, or count them as 0"
+    alike = p >= ALPHA
+    return Check(
+        "missing values", f"{seen} (p = {p:.2g})", f"alike, p >= {ALPHA:g}",
+        Verdict.PASS if alike else Verdict.WARN, note="" if alike else note,
+    )  # fmt: skip
+
+
 def check_ratio(counts: Mapping[str, int], shares: Mapping[str, float]) -> Check:
     """Judge the numbers of units by arm; a failure means that no result may be read.
 

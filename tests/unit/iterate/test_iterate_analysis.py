@@ -201,6 +201,18 @@ def test_missing_values_and_foreign_arms_are_said() -> None:
     assert "10 rows without a unit or an arm" in remarks
 
 
+def test_arms_that_lose_outcomes_at_different_rates_are_said_to() -> None:
+    frame = table(lift=1.0)
+    alike = frame.with_columns(y=pl.when(pl.col("id") % 10 == 0).then(None).otherwise(pl.col("y")))
+    assert (
+        next(c for c in analyse(alike, PLAN).decision.checks if c.name == "missing values").verdict == "pass"
+    )
+    lost = (pl.col("id") % 10 == 0) & (pl.col("arm") == "new")
+    uneven = analyse(frame.with_columns(y=pl.when(lost).then(None).otherwise(pl.col("y"))), PLAN)
+    assert (uneven.outcome, uneven.decision.verdict) == (Outcome.SHIP, "warn")
+    assert "at different rates" in told(uneven, "missing values")
+
+
 def test_a_report_is_plain_data() -> None:
     report = analyse(
         table(lift=0.4), replace(PLAN, segments=("where",), guardrails={Measure("hit"): Effect.parse("-20%")})
