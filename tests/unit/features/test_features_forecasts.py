@@ -173,6 +173,30 @@ def test_a_series_takes_part_from_its_second_period_on() -> None:
     assert own.filter(pl.col("__split") == "train").height
 
 
+def test_a_product_with_only_zeros_is_forecast_like_any_other() -> None:
+    frames = sources()
+    nothing = frames["sales"].with_columns(
+        units=pl.when(pl.col("shop") == "s3").then(0.0).otherwise("units"),
+        log_units=pl.when(pl.col("shop") == "s3").then(0.0).otherwise("log_units"),
+    )
+    found, features = build_dataset({**frames, "sales": nothing}, spec())
+    own = found.filter(pl.col("shop") == "s3")
+    assert own["sold"].unique().to_list() == [0]
+    assert own["__split"].unique().sort().to_list() == ["fold", "test", "train"]
+    numbers = own.select(f.name for f in features.features if f.kind == "number")
+    assert not numbers.select(pl.any_horizontal(pl.all().is_infinite().any())).item()
+
+
+def test_a_series_shorter_than_the_longest_lag_has_that_lag_missing() -> None:
+    frames = sources()
+    young = frames["sales"].filter((pl.col("shop") != "s3") | (pl.col("week") >= pl.date(2024, 6, 24)))
+    found, _ = build_dataset({**frames, "sales": young}, spec())
+    own = found.filter(pl.col("shop") == "s3")
+    assert own.height
+    assert own["units_season_5"].null_count() == own.height
+    assert own["units_lag_1"].null_count() == 0
+
+
 def test_attributes_have_one_row_each() -> None:
     frames = sources()
     frames["shops"] = pl.concat([frames["shops"], frames["shops"].head(1)])

@@ -181,3 +181,32 @@ def test_a_baseline_that_breaks_the_constraints_of_the_threshold_is_no_alternati
     found = decided(40.0, nobody=(-300.0, 0.0), everybody=(200.0, 1.0))
     assert found is not None
     assert (found.name, found.verdict) == ("net_value of the decisions over nobody", Verdict.PASS)
+
+
+def _part(value: str, **improvements: float) -> dict[str, Any]:
+    added = [
+        {"baseline": name, "metric": "wmape", "other": 1 - share / 2, "improvement": estimate(share)}
+        for name, share in improvements.items()
+    ]
+    return {"value": value, "added": added}
+
+
+def test_a_forecast_must_take_its_share_of_the_error_away_in_every_block() -> None:
+    spec = credit_risk(evaluate={"beat_baseline": {"metric": "roc_auc", "by_share": 0.15}})
+    report = {
+        "overall": _part("all", naive=0.4, ets=0.3),
+        "blocks": [_part("1-4", naive=0.5), _part("5-8", naive=0.1)],
+    }
+    decision = judge(evaluation() | {"forecast": report}, MEASUREMENT, PARITY, spec, where=".".join)
+    found = {c.name: c.verdict for c in decision.checks if " below " in c.name}
+    assert found == {
+        "wmape below naive, all steps": Verdict.PASS,
+        "wmape below naive, steps 1-4": Verdict.PASS,
+        "wmape below naive, steps 5-8": Verdict.FAIL,
+    }
+
+
+def test_a_share_without_a_report_is_unknown() -> None:
+    spec = credit_risk(evaluate={"beat_baseline": {"metric": "roc_auc", "by_share": 0.15}})
+    decision = judge(evaluation(), MEASUREMENT, PARITY, spec, where=".".join)
+    assert [c.verdict for c in decision.checks if " below " in c.name] == [Verdict.UNKNOWN]
