@@ -6,6 +6,7 @@ The conformance suite proves that this reader and `database.Database` give the s
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,8 @@ from charter.core.errors import UsageError
 from charter.registry.ports import Row, Store
 
 BUSY_SECONDS = 30.0
+_SIDE_BYTES = 65_536
+"""What the index of a write-ahead log (32 KB) and its first page may take."""
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -47,7 +50,10 @@ class SqliteReader:
             # A writable handle cleans its side files up on closing; query_only keeps our word not to write.
             self._connection = self._connect("rw")
         except sqlite3.OperationalError:
-            self._connection = self._connect("ro")
+            try:
+                self._connection = self._connect("ro")
+            except sqlite3.OperationalError as error:
+                raise cannot_open(path, error) from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(self._path))}?mode={mode}"
@@ -139,6 +145,18 @@ class NoStore:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def cannot_open(path: Path, error: BaseException) -> UsageError:
+    """Say why records cannot be opened although they are there."""
+    if path.is_file() and shutil.disk_usage(path.parent).free < _SIDE_BYTES:
+        return UsageError(
+            f"{path}: No space left on device, and SQLite needs some kilobytes beside the records even to read them",
+            remedy="Make room on the disk and run again; nothing is lost.",
+        )
+    return UsageError(
+        f"records file {path} cannot be opened: {error}", remedy="Check your rights on its folder."
+    )
 
 
 def not_a_database(path: Path, error: BaseException) -> UsageError:
