@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_what_is_ahead_and_what_if(outlook: Any, capsys: pytest.CaptureFixture[s
 
 
 def test_what_was_measured(outlook: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    commands.report(None, commands.Path(), False)
+    commands.report(None, Path(), False)
     outlook.decisions = {
         "levels": {"method": "bottom_up"},
         "notes": ["what-if: the out-of-fold forecasts are of one period, so nothing changed in them"],
@@ -97,7 +98,7 @@ def test_what_was_measured(outlook: Any, capsys: pytest.CaptureFixture[str]) -> 
             },
         },
     }  # fmt: skip
-    commands.report(None, commands.Path(), False)
+    commands.report(None, Path(), False)
     golden("forecast-report", capsys.readouterr().out)
 
 
@@ -113,7 +114,7 @@ def test_tracking(outlook: Any, capsys: pytest.CaptureFixture[str], monkeypatch:
     came = pl.DataFrame({"series": [f"s{k:02}" for k in i], "target": o, "actual": actual.ravel()})
     monkeypatch.setattr("charter.flow.track.tracked", lambda *_: track(written, came))
     with pytest.raises(typer.Exit) as left:
-        commands.track([commands.Path("a.parquet")], None, None, commands.Path(), False)
+        commands.track([Path("a.parquet")], None, None, Path(), False)
     assert left.value.exit_code == 1
     golden("forecast-track", capsys.readouterr().out)
 
@@ -126,7 +127,7 @@ def test_elasticities(
         Elasticity("mate", None, None, None, None, None, 900, 40, "the price never moves within a series"),
     ]
     monkeypatch.setattr("charter.flow.whatif.price_elasticities", lambda *_, **__: found)
-    commands.elasticity("price", "item", None, [], True, None, commands.Path(), False)
+    commands.elasticity("price", "item", None, [], True, None, Path(), False)
     golden("forecast-elasticity", capsys.readouterr().out)
 
 
