@@ -113,7 +113,7 @@ def test_a_machine_that_only_serves_loads_scores_and_serves(python: Path, loans:
 def test_commands_that_need_more_say_what_to_install(python: Path, loans: Path):
     program = "import sys; from charter.cli.main import main; main()"
     assert run(python, "-c", program, "check", loans).returncode == 0
-    refused = run(python, "-c", program, "serve", "--in", loans, "--port", "0")
+    refused = run(python, "-c", program, "apply", loans)
     assert refused.returncode == 2, refused.stderr
     assert "sqlalchemy is not installed" in refused.stderr
     assert "charter-ml[train]" in refused.stderr
