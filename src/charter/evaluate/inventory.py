@@ -10,6 +10,9 @@ c_u what a unit short costs (margin and goodwill lost), c_o what a unit over cos
 its markdown too, where it does not keep until then). Silver, Pyke & Thomas, "Inventory and Production Management in
 Supply Chains", 4th ed. 2017: the order-up-to level under periodic review, and the newsvendor.
 
+No more is kept than is expected to sell within the shelf life, as far as the forecast reaches: after a promotion the
+stock that was enough for it would spoil.
+
 The distribution of D is empirical: the ratios actual / forecast of sums over L + R successive periods of the past, of
 series of similar volume. So it holds whatever shape the errors have and however they follow each other.
 """
@@ -235,6 +238,8 @@ def reorder(
     expected = table["expected"].to_numpy().astype(np.float64)
     demand = shape.outcomes(expected)
     up_to = np.quantile(demand, costs.service_level, axis=1)
+    if costs.shelf_life is not None:
+        up_to = np.minimum(up_to, _sells_in_time(forecasts, table[SERIES], costs.shelf_life))
     position = (table["on_hand"] + table["on_order"]).to_numpy()
     order = np.maximum(up_to - position, 0.0)
     reach = (position + order)[:, None]
@@ -249,3 +254,14 @@ def reorder(
         pl.Series("expected_short", np.maximum(demand - reach, 0.0).mean(axis=1)),
         pl.Series("expected_over", np.maximum(reach - demand, 0.0).mean(axis=1)),
     )
+
+
+def _sells_in_time(forecasts: pl.DataFrame, series: pl.Series, shelf_life: int) -> Floats:
+    """Units expected to sell within the shelf life; no bound for series that are not forecast as far."""
+    sums = (
+        forecasts.filter(pl.col("step") <= shelf_life)
+        .group_by(SERIES)
+        .agg(pl.when(pl.len() == shelf_life).then(pl.col("forecast").sum()).alias("bound"))
+    )
+    joined = series.to_frame().join(sums, on=SERIES, how="left", maintain_order="left")
+    return joined["bound"].fill_null(np.inf).to_numpy().astype(np.float64)

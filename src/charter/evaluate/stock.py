@@ -187,7 +187,10 @@ def order_levels(
     for now in range(t - costs.periods + 1):
         usable = origins[origins <= now]
         own = cube[:, usable[-1], now : now + costs.periods] if len(usable) else cube[:, :0, 0]
-        levels.append(shape.quantile(np.nansum(own, axis=1), costs.service_level))
+        level = shape.quantile(np.nansum(own, axis=1), costs.service_level)
+        if costs.shelf_life is not None and len(usable) and now + costs.shelf_life <= t:
+            level = np.minimum(level, np.nansum(cube[:, usable[-1], now : now + costs.shelf_life], axis=1))
+        levels.append(level)
     return series, targets[: len(levels)], np.stack(levels, axis=1) if levels else np.empty((n, 0))
 
 

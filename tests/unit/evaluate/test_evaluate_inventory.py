@@ -100,6 +100,21 @@ def test_a_horizon_that_is_too_short_is_refused() -> None:
         reorder(past(n=2, weeks=3), replace(COSTS, lead_time=0), demand_shape(past(), 1))
 
 
+def test_no_more_is_kept_than_sells_within_the_shelf_life() -> None:
+    """A promotion now and little afterwards: three times its demand would spoil."""
+    wide = DemandShape(1, np.empty(0), np.full((1, 200), 3.0), 100)
+    rows = pl.DataFrame(
+        [{"series": "a", "as_of": START, "step": h, "target": START + timedelta(weeks=h - 1),
+          "forecast": 100.0 if h == 1 else 10.0} for h in range(1, 6)]
+    )  # fmt: skip
+    keeps = replace(COSTS, lead_time=0)
+    spoils = replace(keeps, shelf_life=4)
+    assert reorder(rows, keeps, wide)["order_up_to"].to_list() == [300.0]
+    assert reorder(rows, spoils, wide)["order_up_to"].to_list() == [130.0]
+    assert reorder(rows, replace(keeps, shelf_life=9), wide)["order_up_to"].to_list() == [300.0]
+    assert order_levels(rows, spoils, wide)[2].tolist() == [[130.0, 30.0, 30.0, 30.0, 30.0]]
+
+
 def test_a_simulation_by_hand() -> None:
     """Lead time 1, level 10: start 4; demand 6, 3, unknown, 9."""
     run = simulate(np.array([[6.0, 3.0, np.nan, 9.0]]), np.full((1, 4), 10.0), np.array([4.0]), COSTS)
