@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 
 import e2e_models
@@ -56,7 +57,9 @@ def test_the_weekly_run_forecasts_every_series_with_intervals(model: Path, tmp_p
     assert table.columns == ["shop", "item", "week", "as_of", "step", "forecast", "lower", "upper"]
     assert table.height == 20 * 4
     assert table["step"].unique().sort().to_list() == [1, 2, 3, 4]
-    assert table.filter(pl.col("forecast").is_between(pl.col("lower"), pl.col("upper"))).height == table.height
+    assert (
+        table.filter(pl.col("forecast").is_between(pl.col("lower"), pl.col("upper"))).height == table.height
+    )
 
 
 def test_the_window_moves_on_when_the_history_gets_a_new_week(model: Path, tmp_path: Path) -> None:
@@ -141,9 +144,15 @@ def test_a_new_shop_is_forecast_with_a_warning(model: Path, tmp_path: Path) -> N
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.skipif("CHARTER_DATA" not in os.environ, reason="CHARTER_DATA is not set")
-def test_the_reference_system_meets_its_requirements(tmp_path: Path) -> None:
-    done("init", tmp_path / "juice", "--from", "sales-forecast")
-    said = charter("apply", tmp_path / "juice", "--json")
-    assert said.code == 1, said.err  # six signatures are missing
-    gate = next(s for s in done("plan", tmp_path / "juice", "--json").json["stages"] if s["stage"] == "gate")
-    assert gate["action"] == "up to date"
+def test_the_reference_system_is_built_and_judged_on_real_data(tmp_path: Path) -> None:
+    """It is not held to its requirements here: what the gate says of it is the gate's affair."""
+    folder = tmp_path / "juice"
+    folder.mkdir()
+    shutil.copy(files("charter.blueprints") / "sales_forecast" / "model.yaml", folder)  # type: ignore[arg-type]
+    assert charter("apply", folder, "--json").code == 1  # refused, or waiting for signatures
+    report = _evaluation(folder)["forecast"]
+    assert (report["origins"], report["horizon"]) == (6, 12)  # type: ignore[index]
+    assert report["series"] > 850  # type: ignore[index]
+    best = [min(a["other"] for a in block["added"]) for block in report["blocks"]]  # type: ignore[index]
+    own = [block["metrics"]["wmape"]["value"] for block in report["blocks"]]  # type: ignore[index]
+    assert all(mine < other for mine, other in zip(own, best, strict=True))
