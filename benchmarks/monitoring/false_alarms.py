@@ -127,6 +127,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--windows", type=int, default=1000)
+    options.add_argument("--rows", default="1000,10000,100000,1000000", help="rows a window")
     options.add_argument("--replays", type=int, default=400)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument(
@@ -134,7 +135,7 @@ def main() -> None:
     )
     asked = options.parse_args()
     print("| rows a window | windows | with any drift verdict | without the persistence |\n|---|---|---|---|")
-    for n in (1_000, 10_000, 100_000, 1_000_000):
+    for n in map(int, asked.rows.split(",")):
         began = time.perf_counter()
         persistent, single = alarms(n, asked.windows, asked.seed)
         print(

@@ -12,7 +12,7 @@ from made_up import columns
 
 FEATURES = 200
 REFERENCE_ROWS = 50_000
-WINDOWS = {1_000: 30, 10_000: 10}
+WINDOWS = {1_000: 20, 10_000: 5}
 
 
 def evidently(reference: pd.DataFrame, windows: list[pd.DataFrame]) -> tuple[int, float]:

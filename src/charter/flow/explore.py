@@ -24,11 +24,14 @@ def explore_file(
 ) -> Exploration:
     """Explore a table; a Parquet file of very many cells a few columns at a time."""
     from charter.data.eda.explore import explore
-    from charter.data.io.tables import is_parquet, read_table
+    from charter.data.io.tables import column_names, is_parquet, parquet_rows, read_table
 
     tell = progress or NoProgress()
     tell.start(f"reading {path.name}")
-    if is_parquet(path) and path.is_file() and _cells(path) > LOOKED_AT_CELLS:
+    large = (
+        is_parquet(path) and path.is_file() and parquet_rows(path) * len(column_names(path)) > LOOKED_AT_CELLS
+    )
+    if large:
         frame, whole = _stream(path, tell)
     else:
         frame, whole = read_table(path), None
@@ -47,22 +50,15 @@ def write_page(found: Exploration, name: str, to: Path) -> None:
     write_atomic(to, page(found, name).encode())
 
 
-def _cells(path: Path) -> int:
-    import polars as pl
-
-    table = pl.scan_parquet(path)
-    return int(table.select(pl.len()).collect().item()) * len(table.collect_schema())
-
-
 def _stream(path: Path, tell: Progress) -> tuple[pl.DataFrame, Whole]:
     """Profile all rows, and keep evenly spaced ones."""
     import polars as pl
 
     from charter.data.eda.explore import Whole, row_hashes
-    from charter.data.io.tables import column_groups
+    from charter.data.io.tables import column_groups, column_names
     from charter.data.profile import Profile, profile
 
-    width = len(pl.read_parquet_schema(path))
+    width = len(column_names(path))
     columns: dict[str, ColumnProfile] = {}
     parts: list[pl.DataFrame] = []
     hashes: pl.Series | None = None

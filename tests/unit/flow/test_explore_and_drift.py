@@ -62,6 +62,10 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match="cannot be read as parquet"):
         read_table(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        explore_file(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        profile_file(tmp_path / "bad.parquet")
     with pytest.raises(UsageError, match="no such file"):
         read_table(tmp_path / "none.csv")
     (tmp_path / "bad.json").write_text('{"a": 1}')

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -40,7 +43,7 @@ def read_table(path: Path) -> pl.DataFrame:
             f"{path}: there is no such file", remedy="Name a CSV, Parquet, JSON Lines or Arrow file."
         )
     form, packing = table_form(path.name, None)
-    try:
+    with _readable(path, form):
         source = io.BytesIO(UNPACK[packing](path.read_bytes())) if packing else path
         match form:
             case "csv":
@@ -51,7 +54,14 @@ def read_table(path: Path) -> pl.DataFrame:
                 return pl.read_ndjson(source, infer_schema_length=None)
             case _:
                 return pl.read_ipc(source) if _is_arrow_file(source) else pl.read_ipc_stream(source)
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+
+
+@contextmanager
+def _readable(path: Path, form: str) -> Iterator[None]:
+    """Say of an error inside which file it is about."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         lines = str(error).splitlines()
         raise DataError(
             f"{path} cannot be read as {form}: {lines[0][:300] if lines else type(error).__name__}",
@@ -79,16 +89,24 @@ def _csv(source: Path | io.BytesIO) -> pl.DataFrame:
 
 def column_names(path: Path) -> list[str]:
     """Names of the columns of a Parquet file that a profile describes."""
-    return [n for n, dtype in pl.read_parquet_schema(path).items() if describable(dtype)]
+    with _readable(path, "parquet"):
+        return [n for n, dtype in pl.read_parquet_schema(path).items() if describable(dtype)]
+
+
+def parquet_rows(path: Path) -> int:
+    """Count the rows of a Parquet file, from what it says of itself."""
+    with _readable(path, "parquet"):
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
 def column_groups(path: Path) -> Iterator[pl.DataFrame]:
     """Read a Parquet file a few columns at a time, all rows of each."""
-    rows = pl.scan_parquet(path).select(pl.len()).collect().item()
-    width = max(1, GROUP_BYTES // (8 * max(rows, 1)))
     names = column_names(path)
+    width = max(1, GROUP_BYTES // (8 * max(parquet_rows(path), 1)))
     for start in range(0, len(names), width):
-        yield pl.read_parquet(path, columns=names[start : start + width])
+        with _readable(path, "parquet"):
+            group = pl.read_parquet(path, columns=names[start : start + width])
+        yield group
 
 
 def profile_file(path: Path, reference: Profile | None = None) -> Profile:
