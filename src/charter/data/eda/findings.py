@@ -20,6 +20,7 @@ _STRONG = 0.9
 _INFORMATIVE = 0.5
 _BEYOND_MONOTONE = 0.3
 _NAMED = 5
+_LISTED = 12
 _PARSED = 1000
 _KEY_ROWS = 500
 
@@ -206,12 +207,12 @@ def grouped(found: Sequence[Finding]) -> list[Finding]:
             told += ones
             continue
         names = tuple(f.columns[0] for f in single)
-        words = f"{len(names)} columns {_TOGETHER[topic]}: {', '.join(names)}."
+        words = f"{len(names)} columns {_TOGETHER[topic]}: {_some(names, _LISTED)}."
         told += [Finding(single[0].severity, topic, names, words), *(f for f in ones if len(f.columns) != 1)]
     order = {"problem": 0, "warning": 1, "note": 2}
     return sorted(told, key=lambda f: order[f.severity])
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+def _some(names: Sequence[str], most: int = _NAMED) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
