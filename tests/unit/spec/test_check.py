@@ -13,7 +13,7 @@ from charter.spec.loader import loads
 SAMPLES = Path(__file__).parent / "samples"
 ROWS = (SAMPLES / "rows.yaml").read_text("utf-8")
 ENTITIES = (SAMPLES / "entities.yaml").read_text("utf-8")
-SERIES = (SAMPLES / "series.yaml").read_text("utf-8")
+SERIES = (SAMPLES / "forecast.yaml").read_text("utf-8")
 
 ROW_CASES = [
     # sources
