@@ -115,7 +115,7 @@ def test_a_malformed_word_is_named_shown_and_answered(
 def test_a_missing_choice_names_the_choices() -> None:
     (found,) = problems(changed(ROWS, ("  task: binary\n", "")))
     assert found[0] == "train.task"
-    assert found[3] == "one of binary, multiclass, regression"
+    assert found[3] == "one of binary, multiclass, regression, forecast"
 
 
 def test_every_fault_is_told_at_once_in_the_order_of_the_file() -> None:

@@ -138,7 +138,7 @@ CASES = [
         "features",
         "changed from 2020-10-01",
     ),
-    (ENTITIES, "2020-10-01}", "2020-10-01, folds: 4}", {"train"}, "train", "lowered from 5 to 4"),
+    (ENTITIES, "2020-10-01}", "2020-10-01, folds: 4}", {"features", "train"}, "train", "lowered from 5 to 4"),
     (ENTITIES, "default: 0", "default: 1", {"features"}, "features", "raised from 0 to 1"),
 ]
 

@@ -57,6 +57,7 @@ def test_the_schema_is_whole_and_explains_its_keys() -> None:
         "binary",
         "multiclass",
         "regression",
+        "forecast",
     ]
 
 

@@ -93,8 +93,12 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
         hint = "use kind: origins" if forecast else "use random, grouped or time"
         look.fault((*_TRAIN, "split", "kind"), f"is {split.kind}, and the task is {train.task}", hint)
     if not forecast:
-        alone = {"transform": train.transform != "none", "weight": train.weight is not None,
-                 "steps_per_target": "steps_per_target" in train.model_fields_set}  # fmt: skip
+        usual = type(train).model_fields["steps_per_target"].default
+        alone = {
+            "transform": train.transform != "none",
+            "weight": train.weight is not None,
+            "steps_per_target": train.steps_per_target != usual,
+        }
         for word, stated in alone.items():
             if stated:
                 look.fault(
