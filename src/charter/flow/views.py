@@ -174,7 +174,7 @@ def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionV
 
 def judged_alike(records: Records, trained: StageResult) -> int:
     """Count the models that held-out rows of one snapshot have judged: the best of many looks better than it is."""
-    snapshot_of = {r.output: r.inputs["snapshot"] for r in records.results(Stage.FEATURES)}
+    snapshot_of = {str(r.output): r.inputs["snapshot"] for r in records.results(Stage.FEATURES)}
     snapshot = snapshot_of.get(trained.inputs["features"])
     judged = {
         r.inputs["train"]

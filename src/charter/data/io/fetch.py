@@ -207,7 +207,7 @@ def _from_r(content: bytes, names: tuple[str, ...]) -> pl.DataFrame:
             found = found[name]
         # A door: rdata gives a pandas frame.
         return pl.DataFrame({str(name): found[name].to_numpy() for name in found.columns})
-    except (KeyError, ValueError, TypeError, NotImplementedError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, EOFError) as error:
         raise DataError(f"no table {'$'.join(names)} can be read: {type(error).__name__} {error}") from error
 
 
