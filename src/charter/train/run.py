@@ -113,7 +113,7 @@ def train(
     progress.start("fitting the final model")
     comparable = _comparable(raw, y, rows, fold_of, spec)
     if plan.task == "forecast":
-        calibration = corrected(plan.transform, comparable, units[rows])
+        calibration = corrected(plan.transform, comparable, units[rows], metric)
     else:
         calibration = calibrate.fit(plan.calibrate, comparable, y[rows])
     judged = dataset
