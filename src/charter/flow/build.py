@@ -256,6 +256,7 @@ def _intervals(rows: pl.DataFrame, trained: Trained, spec: ModelSpec) -> dict[st
         oof[STEP].to_numpy(),
         level=spec.train.interval,
         transform=spec.train.transform,
+        symmetric=True,
     ).to_json()
 
 

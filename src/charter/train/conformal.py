@@ -5,7 +5,7 @@ itself: the residuals ``transform(actual) - score`` of rows that the model had n
 statistics are added to a new score. Of ``n`` residuals the interval at ``level`` takes those of rank
 ``floor((n + 1) a)`` and ``ceil((n + 1) (1 - a))`` with ``a = (1 - level) / 2``; a new actual then lies inside with a
 probability of at least ``level``, whatever the distribution and however bad the model, *if* its residual is
-exchangeable with those kept. Both tails are taken separately, because errors of sales are skewed.
+exchangeable with those kept. Both tails are taken separately, unless residuals are taken ``symmetric``.
 
 Fitting and applying need NumPy alone, as serving has no more.
 
@@ -50,7 +50,7 @@ class Cell:
     Attributes
     ----------
     n
-        Residuals that it rests on.
+        Residuals that it rests on; a symmetric one counts twice.
     first, last
         Steps whose residuals were taken: more than the step itself where it has too few.
     lower, upper
@@ -269,6 +269,7 @@ def fit(
     group: Sequence[Any] | None = None,
     by: str = "",
     floor: float | None = 0.0,
+    symmetric: bool = False,
     min_residuals: int = MIN_RESIDUALS,
 ) -> ConformalIntervals:
     """Fit on out-of-fold rows.
@@ -288,6 +289,10 @@ def fit(
     group, by
         Length n: values of the column ``by`` whose errors are told apart (Mondrian conformal prediction; Vovk et al.,
         2005, 4.5), such as promotion or not. Values with fewer than ``min_residuals`` rows are not.
+    symmetric
+        Take each residual with either sign: intervals by the absolute residual (Lei et al., 2018, section 2), and a
+        distribution whose median is the forecast. For forecasts from few origins, whose errors share their sign:
+        whether a season sells above or below what was expected cannot be learned from a handful of them.
     min_residuals
         A step with fewer borrows from its neighbours, nearest first, as many as it takes. Nothing is done to make the
         intervals widen with the step.
@@ -321,6 +326,8 @@ def fit(
     known = np.isfinite(residual)
     residual, steps, code = residual[known], steps[known], code[known]
     needed = _fewest(level)
+    if symmetric:
+        residual, steps, code = np.concatenate([residual, -residual]), np.tile(steps, 2), np.tile(code, 2)
     if len(residual) < needed:
         raise DataError(
             f"train.interval: {len(residual)} out-of-fold rows are too few for intervals at {level:.0%}; "

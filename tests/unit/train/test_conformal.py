@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import polars as pl
@@ -147,3 +148,21 @@ def test_what_cannot_be_is_refused() -> None:
         fit(actual, score, step, level=90, transform="none")
     with pytest.raises(UsageError, match="500 actuals, 500 scores, 499 steps"):
         fit(actual, score, step[1:], level=0.9, transform="none")
+
+
+def test_symmetric_intervals_hold_when_the_next_season_errs_to_the_other_side() -> None:
+    rng = np.random.default_rng(8)
+    said = np.full(4000, 5.0)
+    high, low = np.exp(said + rng.normal(0.3, 0.5, 4000)), np.exp(said + rng.normal(-0.3, 0.5, 4000))
+    inside = {}
+    for symmetric in (False, True):
+        found = fit(
+            np.maximum(high - 1, 0), said, np.ones(4000), level=0.9, transform="log1p", symmetric=symmetric
+        )
+        lower, upper = found.apply(said, np.ones(4000))
+        inside[symmetric] = float(np.mean((lower <= low - 1) & (low - 1 <= upper)))
+        assert float(found.quantile([5.0], [1], 0.5)[0]) == pytest.approx(
+            math.exp(5.0) - 1 if symmetric else math.exp(5.3) - 1, rel=0.05
+        )
+    assert inside[False] < 0.75
+    assert inside[True] == pytest.approx(0.9, abs=0.03)
