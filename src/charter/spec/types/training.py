@@ -99,8 +99,8 @@ class TrainSpec(Part):
     """The score may only rise (or fall) with the feature; learners that cannot promise it are refused."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     transform: Literal["none", "log1p"] = "none"
-    """Forecasts: what is learned. ``log1p`` learns log(1 + label); answers are in the label's unit again, corrected for
-    the bias of going back (Duan 1983)."""
+    """Forecasts: what is learned. ``log1p`` learns log(1 + label); answers are in the label's unit again, the
+    median or (Duan 1983) the mean, whichever the search's metric prefers out of fold."""
     weight: Expression | None = None
     """Forecasts: how much a training row counts, from the row's columns and the label, such as ``price * units``."""
     steps_per_target: Annotated[int, Field(ge=1, le=400)] = 2
