@@ -32,7 +32,7 @@ HEADER_MS = 75_000
 """A connection whose next headers are not whole after so long is closed. That goes for idle ones, too, so it is longer
 than the minute for which balancers keep theirs: who closes first must be the one who would send."""
 HEADER_BYTES = 65_536
-"""Headers of more than about twice this are answered with 431; it is also how much of a body is taken over at a time."""
+"""Headers of more than about twice this are answered with 431; also how much of a body is taken over at a time."""
 
 
 @dataclass(frozen=True, slots=True)
