@@ -19,7 +19,7 @@ from charter.data.split import folds
 from charter.features.dataset import build_dataset
 from charter.features.featureset import FeatureSet, compute
 from charter.features.windows import window_features
-from charter.flow.build import known_after, training_rows
+from charter.flow.build import training_rows
 from charter.flow.serving import deployment_file
 from charter.flow.workspace import Workspace
 from charter.registry.io.blobs import Blobs
@@ -84,7 +84,7 @@ def trio(folder: Path) -> Trio:
         spec.train.split,
         rows[label].to_numpy(),
         spec.train.seed,
-        known_after=known_after(spec.data.label),
+        known_after=spec.data.label.wait,
     )
     trained = train(rows, features, spec, folds=cut)
     assert blobs.get(blobs.tree(bundle)["model.onnx"]) == trained.onnx, "trained twice, and not the same"

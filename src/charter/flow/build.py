@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import canonical_json, plain
 from charter.core.errors import DataError, Refusal
-from charter.core.quantity import parse_duration
 from charter.flow.context import Context, Done, Output, of_source, read_frame, read_json, write_frame
 from charter.flow.plan import Stage
 from charter.spec.parts import spec_digest
-from charter.spec.types import Label, ModelSpec
+from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +99,7 @@ def features(ctx: Context, done: Done) -> Output:
         held_out,
         label,
         feature_set.names,
-        known_after=known_after(spec.data.label) if by_time else None,
+        known_after=spec.data.label.wait if by_time else None,
     )
     if not leaks.allows:
         raise Refusal("the features know what they must not know", decision=leaks)
@@ -174,7 +172,7 @@ def train(ctx: Context, done: Done) -> Output:
             spec.train.split,
             rows[label].to_numpy(),
             spec.train.seed,
-            known_after=known_after(spec.data.label),
+            known_after=spec.data.label.wait,
         )
     with mlflow_tracker(ctx.workspace.state / "runs", spec, actor=ctx.actor) as tracker:
         kept = tracker if ctx.tracked else None
@@ -280,12 +278,6 @@ def class_names(spec: ModelSpec, found: tuple[str, ...]) -> tuple[str, ...]:
     declared = spec.data.sources[source].columns.get(label.column)
     others = [v for v in (declared.values or ()) if v != label.positive] if declared is not None else []
     return (others[0] if len(others) == 1 else f"not {label.positive}", label.positive)
-
-
-def known_after(label: Label) -> timedelta:
-    """How long after an observation its label is known; zero where the specification does not say."""
-    text = label.known_after or label.over_next
-    return parse_duration(text) if text is not None else timedelta(0)
 
 
 def training_rows(dataset: pl.DataFrame, label: str, *roles: str) -> pl.DataFrame:

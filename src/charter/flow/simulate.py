@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from charter.core.clock import ManualClock
 from charter.core.errors import UsageError
 from charter.core.progress import NoProgress, Progress
-from charter.core.quantity import parse_duration
 from charter.flow.context import read_frame
 from charter.flow.logs import log_folder
 from charter.flow.monitor import LENGTH, MonitorReport
@@ -124,7 +123,7 @@ def simulate(
     copy = Workspace.at(to, workspace.settings, clock)
     replayed = copy.load()
     served = load_model(released_model(copy, replayed))
-    every, wait = LENGTH[replayed.spec.monitor.every], _wait(replayed)
+    every, wait = LENGTH[replayed.spec.monitor.every], replayed.spec.data.label.wait
     passes: list[tuple[datetime, MonitorReport]] = []
     progress.start("replaying", len(moments))
     for place, moment in enumerate(moments):
@@ -235,12 +234,6 @@ def _rows(workspace: Workspace, loaded: Loaded, start: date | None, until: date 
         raise UsageError("no row with a known outcome lies in the period", remedy="Give --from and --until.")
     ids = pl.format("s{}", pl.int_range(pl.len())).alias("__id")
     return rows.sort("as_of", maintain_order=True).with_columns(pl.col(label).alias("__outcome"), ids)
-
-
-def _wait(loaded: Loaded) -> timedelta:
-    label = loaded.spec.data.label
-    text = label.known_after or label.over_next
-    return parse_duration(text) if text is not None else timedelta(0)
 
 
 def _us(moment: datetime) -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from charter.core.quantity import parse_duration
 from charter.flow.context import read_json
 from charter.flow.logs import log_folder
 from charter.flow.views import version_number
@@ -41,10 +40,7 @@ def due(spec: ModelSpec, now: datetime) -> pl.Expr:
     """Whether the outcome of an answer should be known."""
     import polars as pl
 
-    label = spec.data.label
-    text = label.known_after or label.over_next
-    wait = parse_duration(text) if text is not None else timedelta(0)
-    return (pl.col("moment") + pl.lit(wait) <= pl.lit(now)).alias("due")
+    return (pl.col("moment") + pl.lit(spec.data.label.wait) <= pl.lit(now)).alias("due")
 
 
 @dataclass(frozen=True, slots=True)

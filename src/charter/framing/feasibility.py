@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charter.core.quantity import parse_duration
 from charter.spec.types import ModelSpec
 
 KINDS = ("data", "algorithm", "infrastructure", "deployment", "scale")
@@ -79,10 +78,14 @@ def _declared(spec: ModelSpec) -> Iterator[Gap]:
 
 def _shown(spec: ModelSpec) -> Iterator[Gap]:
     label = spec.data.label
-    late = label.known_after or label.over_next
-    if late is not None and parse_duration(late):
+    if label.wait_text is not None and label.wait:
         path = ("data", "label", "known_after" if label.known_after else "over_next")
-        yield Gap("data", f"labels are known after {in_words(late)}", "quality is estimated until then", path)
+        yield Gap(
+            "data",
+            f"labels are known after {in_words(label.wait_text)}",
+            "quality is estimated until then",
+            path,
+        )
     for name, source in spec.data.sources.items():
         if source.consent is None:
             yield Gap("data", f'no consent recorded for source "{name}"', "", ("data", "sources", name))

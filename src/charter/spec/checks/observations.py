@@ -190,17 +190,15 @@ def _sensible(cutoffs: Cutoffs) -> bool:
 def _check_known(train_until: date, test_from: date, look: Examiner) -> None:
     """The last training label must be known when the first test row is predicted."""
     label = look.spec.data.label
-    known_after = label.known_after or label.over_next
-    if known_after is None:
-        return
-    if test_from - train_until < parse_duration(known_after):
+    if test_from - train_until < label.wait:
         try:
-            known = train_until + parse_duration(known_after)
+            known = train_until + label.wait
         except OverflowError:  # a calendar ends in the year 9999
             known = date.max
-        latest = test_from - parse_duration(known_after)
+        latest = test_from - label.wait
         look.fault(("train", "split", "test_from"),
-                   f"is {test_from}, but the labels of {train_until} are known only on {known} ({known_after} later)",
+                   f"is {test_from}, but the labels of {train_until} are known only on {known} "
+                   f"({label.wait_text} later)",
                    f"move test_from to {known}, or train_until to {latest}")  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from charter.core.quantity import parse_duration
 from charter.spec.types.words import Category, Column, DurationText, Expression, Name, Part, Sentence, Slug
 
 ColumnType = Literal["integer", "float", "boolean", "category", "text", "date", "datetime"]
@@ -207,6 +208,16 @@ class Label(Part):
         if self.column is None and any(e is None for e in events):
             raise ValueError("needs either 'column', or all of 'source', 'over_next' and 'positive_when'")
         return self
+
+    @property
+    def wait_text(self) -> str | None:
+        """How long after the prediction the label is known, as the specification says it; None where it does not."""
+        return self.known_after or self.over_next
+
+    @property
+    def wait(self) -> timedelta:
+        """How long after the prediction the label is known; zero where the specification does not say."""
+        return timedelta(0) if self.wait_text is None else parse_duration(self.wait_text)
 
 
 class DataSpec(Part):
