@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import polars as pl
@@ -174,15 +175,17 @@ def test_a_server_starts_without_its_store_and_finds_it_later(
     try:
         answer = _post(f"{running.url}/api/v1/predict/small-clients", {"client": 3, "as_of": DAY})
         assert "the feature store does not answer" in answer["warnings"][0]
-        assert _get(f"{running.url}/readyz")["features"]["small-clients"].popitem()[1]["state"] == "down"
+        assert _stored(running.url)["state"] == "down"
         redis.start()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 10
         while answer["warnings"] and time.monotonic() < deadline:
             time.sleep(0.1)
             answer = _post(f"{running.url}/api/v1/predict/small-clients", {"client": 3, "as_of": DAY})
         assert (answer["warnings"], answer["score"]) == ([], exact)
-        state = _get(f"{running.url}/readyz")["features"]["small-clients"]
-        assert state.popitem()[1] == {"state": "stale", "as_of": "2025-09-01T00:00:00Z", "entities": 150}
+        # Either worker may answer: the other one may still leave the store alone for its second.
+        while (state := _stored(running.url))["state"] == "down" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert state == {"state": "stale", "as_of": "2025-09-01T00:00:00Z", "entities": 150}
         with urlopen(f"{running.url}/metrics", timeout=10) as told:
             metrics = told.read().decode()
         assert 'charter_features_as_of_seconds{model="small-clients"' in metrics
@@ -190,6 +193,11 @@ def test_a_server_starts_without_its_store_and_finds_it_later(
         assert 'outcome="found"' in metrics
     finally:
         running.stop()
+
+
+def _stored(url: str) -> dict[str, Any]:
+    state: dict[str, Any] = _get(f"{url}/readyz")["features"]["small-clients"].popitem()[1]
+    return state
 
 
 def test_redis_stops_and_starts_under_load(
@@ -231,7 +239,8 @@ def test_redis_stops_and_starts_under_load(
             redis.start()
             assert _within(20, lambda turn=turn: any(p == f"started {turn}" and not w for p, _, w in met))
         phase[0] = "last"
-        assert _within(20, lambda: len([p for p, _, w in met if p == "last" and not w]) >= 40)
+        # Each worker finds the store again within a second of its own: 40 answers in a row of both are without warning.
+        assert _within(20, lambda: all(p == "last" and not w for p, _, w in met[-40:]))
     finally:
         over.set()
         for clerk in clerks:
@@ -241,7 +250,6 @@ def test_redis_stops_and_starts_under_load(
     assert {score for _, score, warnings in met if not warnings} == {exact}
     told = {warnings[0] for _, _, warnings in met if warnings}
     assert all("the feature store does not answer" in text for text in told), told
-    assert [w for p, _, w in met if p == "last"][-1] == []
 
 
 def _within(seconds: float, condition: Callable[[], object]) -> bool:
