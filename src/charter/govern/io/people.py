@@ -137,6 +137,34 @@ def approve(
     return signed
 
 
+def entitled(records: Records, signer: Signer, role: str, *, to: str) -> Identity:
+    """Return the identity of whoever acts, if its key is the recorded one and it holds the role.
+
+    Parameters
+    ----------
+    to
+        What it takes the role for, for the refusal: ``close an incident``.
+
+    Raises
+    ------
+    UsageError
+        When no such identity is recorded.
+    Refusal
+        When the key is another one, or the role is not held.
+    """
+    known = people(records)
+    person = _named(known, signer.name)
+    _check_key(person, signer)
+    if role not in person.roles:
+        roles = ", ".join(person.roles) or "no role"
+        raise Refusal(
+            f"{signer.name} may not {to}: it takes a {role}, and {signer.name} has {roles}",
+            decision=Decision.of(to, [Check("role", roles, role, Verdict.FAIL)]),
+            remedy=f"An administrator can grant it: `charter identity grant {signer.name} {role} --by NAME`.",
+        )
+    return person
+
+
 def _named(known: Mapping[str, Identity], name: str) -> Identity:
     if name not in known:
         raise UsageError(

@@ -6,7 +6,7 @@ entry, but only where the chain extends the anchor; anything else is tampering a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +52,40 @@ class Trail:
         """
         with self._records.transaction() as tx:
             self._refuse_tampered(tx)
+            event = tx.append_event(
+                lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=detail)
+            )
+        self.heal()
+        return event
+
+    def append_if(
+        self,
+        *,
+        at: datetime,
+        actor: str,
+        action: str,
+        judge: Callable[[Sequence[AuditEvent]], tuple[str, Mapping[str, Any]] | None],
+    ) -> AuditEvent | None:
+        """Add an entry that depends on the entries before it; nobody writes between the look and the entry.
+
+        For what lives in the trail alone: two who do the same at once are told apart, whatever locks they hold.
+
+        Parameters
+        ----------
+        judge
+            Gives subject and detail of the new entry from all entries so far; None adds nothing, an error neither.
+
+        Raises
+        ------
+        Refusal
+            When the trail was tampered with.
+        """
+        with self._records.transaction() as tx:
+            self._refuse_tampered(tx)
+            found = judge(tx.events())
+            if found is None:
+                return None
+            subject, detail = found
             event = tx.append_event(
                 lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=detail)
             )
