@@ -3,7 +3,7 @@
     python benchmarks/serving/hostile.py MODEL_FOLDER [--requests 100000] [--seed 1] [--workers 2] [--connections 16]
 
 MODEL_FOLDER holds a released model whose requests need no lists (credit-risk, customer-churn). Requests go to all three
-protocols; every kind of `charter.testing.hostile` comes up, and one request of twenty is good and must be answered as
+protocols; every kind of `charter.serve.hostile` comes up, and one request of twenty is good and must be answered as
 such. Exits with 1 when the server broke. A seed gives the same requests again.
 """
 
@@ -21,11 +21,11 @@ from typing import Any
 
 from charter.flow.serving import released, sample_requests
 from charter.flow.workspace import Workspace
+from charter.serve.hostile import hostile
+from charter.serve.io.attack import Findings, attack
 from charter.serve.io.loading import write_deployment
 from charter.serve.io.server import start, wait_until_ready
 from charter.serve.types import Signature
-from charter.testing.attack import Findings, attack
-from charter.testing.hostile import hostile
 
 _DATATYPES = {"integer": "INT64", "float": "FP64", "boolean": "BOOL"}
 

@@ -14,10 +14,10 @@ from serve_models import GOOD
 from charter.registry.io.packages import build, sign
 from charter.registry.signing import Signer
 from charter.serve.deployment import DeployedModel, Deployment
+from charter.serve.hostile import FRAMING, KINDS, Hostile, hostile
+from charter.serve.io.attack import Findings, attack, judge
 from charter.serve.io.loading import write_deployment
 from charter.serve.io.server import start
-from charter.testing.attack import Findings, attack, judge
-from charter.testing.hostile import FRAMING, KINDS, Hostile, hostile
 
 REQUESTS = 2_000
 GOODS = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from charter.testing.hostile import FRAMING, Hostile
+from charter.serve.hostile import FRAMING, Hostile
 
 _EXCERPT = 200
 
@@ -40,7 +40,7 @@ def attack(
     """Send requests and judge every answer.
 
     A sound server never answers 5xx, never leaves anybody waiting, answers good requests with 200 meanwhile, and says
-    with every 4xx what is wrong. Where HTTP itself is broken (`charter.testing.hostile.FRAMING`) it may refuse without
+    with every 4xx what is wrong. Where HTTP itself is broken (`charter.serve.hostile.FRAMING`) it may refuse without
     words or close.
     """
     findings = Findings()
