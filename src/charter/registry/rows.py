@@ -13,7 +13,7 @@ from charter.core.digest import canonical_json, plain
 
 T = TypeVar("T")
 
-JSON_COLUMNS = frozenset({"summary", "inputs", "evidence", "detail"})
+JSON_COLUMNS = frozenset({"summary", "inputs", "evidence", "detail", "traffic"})
 GOVERNED = ("identities", "grants", "approvals", "deployments")
 """Tables of which the audit trail tells every row: who may decide, what was decided, and what serves by it."""
 TIME_COLUMNS = frozenset({"finished_at", "created_at", "granted_at", "signed_at", "at"})

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from charter.core.digest import Digest
 
-VersionStatus = Literal["candidate", "refused", "waiting", "approved", "released", "retired"]
+VersionStatus = Literal["candidate", "refused", "waiting", "approved", "staging", "released", "retired"]
+"""``staging``: approved, and waiting for the rollout that the specification asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +145,20 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What serves from this moment on. The latest one counts."""
+    """What serves from this moment on. The latest one counts.
+
+    Attributes
+    ----------
+    version, package
+        The champion: what answers whatever `traffic` sends nowhere else.
+    traffic
+        `charter.registry.traffic.Traffic` as plain data while another version is being tried, or the model is stopped;
+        empty where `version` answers everything.
+    """
 
     version: int
     package: Digest
     actor: str
     at: datetime
     evidence: Mapping[str, str] = field(default_factory=dict)
+    traffic: Mapping[str, Any] = field(default_factory=dict)

@@ -150,7 +150,11 @@ class RecordsConformance:
         assert records.approvals(1) == signed
         assert records.approvals(2) == []
         assert records.deployment() is None
-        deployments = [Deployment(1, some_digest(p), "eva", NOW, {"gate": "g"}) for p in ("p", "q")]
+        tried = {"stage": "canary", "champion": "v1", "candidate": "v2"}
+        deployments = [
+            Deployment(1, some_digest("p"), "eva", NOW, {"gate": "g"}),
+            Deployment(1, some_digest("q"), "eva", NOW, {"gate": "g"}, tried),
+        ]
         for deployment in deployments:
             records.add_deployment(deployment)
         assert records.deployments() == deployments

@@ -88,9 +88,10 @@ ATTACKS = {
     ),
     "deployments 1": ("UPDATE deployments SET package = '" + "cd" * 32 + "'", "altered"),
     "deployments 2": (
-        "INSERT INTO deployments SELECT 2, model, version, package, actor, at, evidence FROM deployments",
+        "INSERT INTO deployments SELECT 2, model, version, package, actor, at, evidence, traffic FROM deployments",
         "inserted",
     ),
+    "deployments 1 again": ("UPDATE deployments SET traffic = '{\"stage\": \"canary\"}'", "altered"),
     "deployments 9": ("UPDATE deployments SET sequence = 9", "inserted"),
 }  # fmt: skip
 
@@ -110,6 +111,7 @@ def test_a_row_that_the_trail_does_not_tell_is_named(
     trail: Trail, records: Records, tmp_path: Path, row: str
 ) -> None:
     statement, harm = ATTACKS[row]
+    row = row.removesuffix(" again")
     tamper(tmp_path, statement)
     faults = trail.verify()
     assert (row, harm) in [(f.place, f.harm.value) for f in faults]
@@ -175,6 +177,16 @@ def test_an_entry_cannot_choose_the_place_of_its_row() -> None:
 def test_an_entry_that_tells_nonsense_is_no_proof(told: object) -> None:
     event = append(None, at=NOW, actor="eve", action="a", subject="s", detail={RECORDED: told})
     assert attest([event], {"grants": [{"sequence": 1}]})
+
+
+def test_an_entry_from_before_a_column_was_there_tells_that_it_was_empty() -> None:
+    row = {"sequence": 1, "model": "loans", "version": 1}
+    event = append(
+        None, at=NOW, actor="eva", action="a", subject="s", detail={RECORDED: {"deployments": [row]}}
+    )
+    assert attest([event], {"deployments": [{**row, "traffic": "{}"}]}) == []
+    (fault,) = attest([event], {"deployments": [{**row, "traffic": '{"stage":"canary"}'}]})
+    assert fault.harm.value == "altered"
 
 
 def test_added_tells_only_what_is_new() -> None:

@@ -16,6 +16,7 @@ from charter.core.errors import Busy, CharterError, UsageError
 from charter.registry.io import database, schema
 from charter.registry.io.records import Records
 from charter.registry.io.tables import METADATA
+from charter.registry.types import Deployment
 from charter.testing.records import NOW, some_digest, some_result
 
 
@@ -55,6 +56,20 @@ def test_migrations_build_the_tables_that_the_code_knows(url: str) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
+
+
+def test_a_deployment_of_the_first_records_sends_everything_to_its_version(file: Path, url: str) -> None:
+    with Records.open(url, model="m") as records:
+        records.version_for(some_digest("a"), spec=some_digest("s"), now=NOW)
+        records.add_deployment(Deployment(1, some_digest("p"), "eva", NOW, {"gate": "g"}))
+    with sqlite3.connect(file) as connection:
+        connection.execute("ALTER TABLE deployments DROP COLUMN traffic")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+    with pytest.raises(UsageError, match=f"older than {schema.HEAD}"):
+        Records.open(url, model="m", readonly=True)
+    with Records.open(url, model="m") as records:
+        assert records.deployments() == [Deployment(1, some_digest("p"), "eva", NOW, {"gate": "g"}, {})]
 
 
 def test_opening_and_reading_what_is_there_imports_nothing_heavy(url: str) -> None:

@@ -115,6 +115,7 @@ Table(
     _text("actor"),
     _text("at"),
     _text("evidence"),
+    Column("traffic", Text, nullable=False, server_default="{}"),
     ForeignKeyConstraint(
         ["model", "version"], ["versions.model", "versions.number"], name="deployments_of_version"
     ),
