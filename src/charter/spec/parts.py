@@ -87,6 +87,10 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("value.costs.build", "words"),
     # what is watched after release: the next pass of the monitor takes it up
     ("monitor", "words"),
+    # which answers persons look at: the queue is drawn from the log anew each time
+    ("review", "words"),
+    # when to train anew: the next `charter retrain` takes it up
+    ("retrain", "words"),
     # how one version follows another: the next experiment or comparison takes it up
     ("release", "words"),
 )

@@ -48,6 +48,7 @@ from charter.spec.types.release import (
     LogSpec,
     ServeSpec,
 )
+from charter.spec.types.review import ReviewSpec
 from charter.spec.types.training import HoldOut, Search, Split, Task, TrainSpec
 from charter.spec.types.words import (
     SPEC_VERSION,
@@ -74,6 +75,7 @@ __all__ = [
     "ForeignKey", "HierarchySpec", "HoldOut", "Inventory", "Kpi", "Label", "LagSpec", "LogSpec",
     "MeasureText", "ModelSpec", "Money", "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part",
     "PerDecision", "Policy", "Population", "Purpose", "RedeploySpec", "ReleaseSpec", "RequirementText",
+    "ReviewSpec",
     "Search", "SelectSpec", "Sensitivity", "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split",
     "Suitability", "Target", "Task", "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "Weekday",
     "WindowSpec", "WindowText",

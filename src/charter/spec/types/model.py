@@ -12,6 +12,8 @@ from charter.spec.types.framing import Feasibility, Kpi, Owner, Purpose, Suitabi
 from charter.spec.types.iteration import ReleaseSpec
 from charter.spec.types.monitoring import MonitorSpec
 from charter.spec.types.release import SIX_STAGES, ApprovalPolicy, Approve, ServeSpec
+from charter.spec.types.retraining import RetrainSpec
+from charter.spec.types.review import ReviewSpec
 from charter.spec.types.training import TrainSpec
 from charter.spec.types.words import Name, Part, Sentence, Slug
 
@@ -40,3 +42,5 @@ class ModelSpec(Part):
     serve: ServeSpec = ServeSpec()
     release: ReleaseSpec = ReleaseSpec()
     monitor: MonitorSpec = MonitorSpec()
+    retrain: RetrainSpec = RetrainSpec()
+    review: ReviewSpec | None = None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from charter.spec.alerts import AlertRule
-from charter.spec.types.words import Column, Name, Part, Sentence, Share, Slug
+from charter.spec.types.words import Column, DurationText, Name, Part, Sentence, Share, Slug
 
 
 def _rule(text: str) -> str:
@@ -16,6 +16,8 @@ def _rule(text: str) -> str:
 
 AlertText = Annotated[str, AfterValidator(_rule)]
 """``METRIC < NUMBER``, then ``when maturity > SHARE`` and ``for N windows`` (or a duration) where wanted."""
+Occasion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)]
+"""Name of an alert or of a group of alerts."""
 
 
 class AlertSpec(Part):
@@ -25,7 +27,10 @@ class AlertSpec(Part):
     """``recall < 0.8 when maturity > 0.6``, ``psi(any) > 0.2 for 2 windows``, ``p95_latency_ms > 150 for 5m``."""
     severity: Literal["info", "warning", "critical"] = "warning"
     action: Literal["notify", "page", "incident", "retrain", "rollback"] = "notify"
-    """What is proposed beside telling. Nothing but a rollout's own guard changes what serves by itself."""
+    """What follows beside telling: ``incident`` opens one, ``retrain`` and ``rollback`` are proposed with the command.
+    Nothing but a rollout's own guard changes what serves by itself."""
+    over_after: Annotated[int, Field(ge=1, le=100)] = 2
+    """The alert is over after so many windows in a row in which its rule is false: one good window may be luck."""
     group: Slug | None = None
     """Alerts of a group are told together."""
     description: Sentence | None = None
@@ -64,6 +69,15 @@ class DriftSpec(Part):
         return self
 
 
+class MonitorRoles(Part):
+    """Who may end what the monitor began; anybody who may write the records where nothing is said."""
+
+    alerts: Slug | None = None
+    """Who may silence an alert or call it resolved."""
+    incidents: Slug | None = None
+    """Who may close an incident."""
+
+
 class MonitorSpec(Part):
     """How the released model is watched."""
 
@@ -77,3 +91,10 @@ class MonitorSpec(Part):
     """Beside those that follow from ``evaluate.require``, ``kpis`` and ``budget`` by themselves."""
     notify: tuple[str, ...] = ()
     """Addresses in Apprise's notation or ``https://`` of a webhook; ``${NAME}`` is taken from the environment."""
+    repeat: DurationText | None = None
+    """An alert that is on and that nobody has acknowledged is told again after so long; by default it is told once."""
+    stopped_after: DurationText | None = None
+    """A monitor that has finished no pass for so long counts as stopped, which is an alert; by default two windows."""
+    playbook: dict[Occasion, tuple[Sentence, ...]] = {}
+    """Steps to take in an incident, by the name of the alert that opened it, by its group, or ``any``."""
+    roles: MonitorRoles = MonitorRoles()
