@@ -37,7 +37,7 @@ from charter.spec.types.framing import (
 )
 from charter.spec.types.iteration import EffectText, ExperimentSpec, MeasureText, RedeploySpec, ReleaseSpec
 from charter.spec.types.model import ModelSpec
-from charter.spec.types.monitoring import AlertSpec, AlertText, DriftSpec, MonitorSpec
+from charter.spec.types.monitoring import AlertSpec, AlertText, DriftSpec, MonitorRoles, MonitorSpec
 from charter.spec.types.release import (
     SIX_STAGES,
     ApprovalPolicy,
@@ -73,7 +73,7 @@ __all__ = [
     "Cutoffs", "DataSpec", "DriftSpec", "DurationText", "EffectText", "Encoding", "EvaluateSpec",
     "ExperimentSpec", "Expression", "Fairness", "Fallback", "Feasibility", "FeatureSpec", "FeatureStoreSpec",
     "ForeignKey", "HierarchySpec", "HoldOut", "Inventory", "Kpi", "Label", "LagSpec", "LogSpec",
-    "MeasureText", "ModelSpec", "Money", "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part",
+    "MeasureText", "ModelSpec", "Money", "MonitorRoles", "MonitorSpec", "Name", "Need", "Observations", "Owner", "Part",
     "PerDecision", "Policy", "Population", "Purpose", "RedeploySpec", "ReleaseSpec", "RequirementText",
     "ReviewSpec",
     "Search", "SelectSpec", "Sensitivity", "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split",

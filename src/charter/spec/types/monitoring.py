@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from charter.spec.alerts import AlertRule
 from charter.spec.types.words import Column, DurationText, Name, Part, Sentence, Share, Slug
@@ -16,8 +16,6 @@ def _rule(text: str) -> str:
 
 AlertText = Annotated[str, AfterValidator(_rule)]
 """``METRIC < NUMBER``, then ``when maturity > SHARE`` and ``for N windows`` (or a duration) where wanted."""
-Occasion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)]
-"""Name of an alert or of a group of alerts."""
 
 
 class AlertSpec(Part):
@@ -95,6 +93,6 @@ class MonitorSpec(Part):
     """An alert that is on and that nobody has acknowledged is told again after so long; by default it is told once."""
     stopped_after: DurationText | None = None
     """A monitor that has finished no pass for so long counts as stopped, which is an alert; by default two windows."""
-    playbook: dict[Occasion, tuple[Sentence, ...]] = {}
+    playbook: dict[Name | Slug, tuple[Sentence, ...]] = {}
     """Steps to take in an incident, by the name of the alert that opened it, by its group, or ``any``."""
     roles: MonitorRoles = MonitorRoles()

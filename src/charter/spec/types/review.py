@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from charter.spec.types.words import DurationText, Name, Part, Share, Slug
+from charter.spec.types.words import Category, DurationText, Name, Part, Share, Slug
 
 
 class ReviewSpec(Part):
@@ -17,7 +17,7 @@ class ReviewSpec(Part):
 
     bands: tuple[Name, ...] = ()
     """Bands of ``serve.bands`` of which every answer is looked at."""
-    decisions: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    decisions: tuple[Category, ...] = ()
     """Decisions of which every one is looked at: ``positive``, ``negative``, or a class."""
     fallbacks: bool = False
     """Whether answers that the fallback gave are looked at."""
