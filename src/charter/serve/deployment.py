@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.errors import UsageError
+from charter.registry.traffic import Traffic
 from charter.serve.policy import LogPolicy, StorePolicy
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The first had no traffic; it is still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,40 @@ class Deployment:
     ----------
     log
         Folder of the prediction log and the profile counters; None keeps neither.
+    traffic
+        By name of a model, who answers at its plain route; the champion answers everything where nothing is said.
+
+    Raises
+    ------
+    UsageError
+        When a version is there twice, or traffic does not fit the models.
     """
 
     models: tuple[DeployedModel, ...]
     log: Path | None = None
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [f"{m.name} {m.version}" for m in self.models]
+        if not names or len(set(names)) != len(names):
+            raise UsageError(
+                f"a deployment needs models of different names or versions; this one has {names}"
+            )
+        for name, traffic in self.traffic.items():
+            there = [m.version for m in self.models if m.name == name]
+            if lacking := [v for v in traffic.versions if v not in there]:
+                raise UsageError(f"traffic of {name} needs {lacking[0]}, which the deployment does not hold")
+            if there[0] != traffic.champion:
+                raise UsageError(
+                    f"the first version of {name} is {there[0]}, but its champion is {traffic.champion}",
+                    remedy="Name the champion's package first.",
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with absolute paths."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "traffic": {name: traffic.to_json() for name, traffic in sorted(self.traffic.items())},
             "log": str(self.log.absolute()) if self.log is not None else None,
             "models": [
                 {
@@ -89,10 +116,11 @@ class Deployment:
             When the data is no deployment.
         """
         try:
-            if data["schema_version"] != SCHEMA_VERSION:
+            if data["schema_version"] not in (1, SCHEMA_VERSION):
                 raise UsageError(
                     f"deployment has schema_version {data['schema_version']!r}; this program reads {SCHEMA_VERSION}"
                 )
+            traffic = {str(name): Traffic.from_json(t) for name, t in (data.get("traffic") or {}).items()}
             models = tuple(
                 DeployedModel(
                     str(m["name"]),
@@ -111,12 +139,7 @@ class Deployment:
             raise UsageError(
                 f"deployment lacks or garbles {error}", remedy="Write it again with `charter serve`."
             ) from error
-        names = [f"{m.name} {m.version}" for m in models]
-        if not models or len(set(names)) != len(names):
-            raise UsageError(
-                f"a deployment needs models of different names or versions; this one has {names}"
-            )
-        return cls(models, log)
+        return cls(models, log, traffic)
 
 
 def parse_deployment(text: str, base: Path) -> Deployment:

@@ -15,6 +15,7 @@ from serve_models import GOOD, call
 from charter.core.errors import PackageError, UsageError
 from charter.registry.io.packages import build, sign
 from charter.registry.signing import Signer
+from charter.registry.traffic import Traffic
 from charter.serve.app import Application
 from charter.serve.deployment import DeployedModel, Deployment
 from charter.serve.io.follow import Follower
@@ -112,9 +113,40 @@ def test_a_missing_file_is_a_change(followed):
 
 
 def test_the_same_version_twice_is_refused(package, tmp_path):
-    deploy(tmp_path / "d.json", package, package)
+    deploy(tmp_path / "d.json", package)
+    document = json.loads((tmp_path / "d.json").read_bytes())
+    (tmp_path / "d.json").write_text(json.dumps({**document, "models": document["models"] * 2}))
     with pytest.raises(UsageError, match="different names or versions"):
         read_deployment(tmp_path / "d.json")
+
+
+def test_a_deployment_without_traffic_is_still_read(package, tmp_path):
+    deploy(tmp_path / "d.json", package)
+    document = json.loads((tmp_path / "d.json").read_bytes())
+    del document["traffic"]
+    (tmp_path / "d.json").write_text(json.dumps({**document, "schema_version": 1}))
+    assert read_deployment(tmp_path / "d.json") == Deployment((package,))
+
+
+@pytest.mark.parametrize(
+    ("versions", "traffic", "said"),
+    [
+        (("v1",), Traffic("shadow", "v1", "v2"), "traffic of credit-test needs v2"),
+        (("v2", "v1"), Traffic("shadow", "v1", "v2"), "the first version of credit-test is v2"),
+        ((), Traffic("full", "v1"), "different names or versions"),
+    ],
+)
+def test_traffic_must_fit_the_models(package, versions, traffic, said):
+    models = tuple(replace(package, version=version) for version in versions)
+    with pytest.raises(UsageError, match=said):
+        Deployment(models, None, {"credit-test": traffic})
+
+
+def test_traffic_comes_back_from_the_file(package, tmp_path):
+    traffic = {"credit-test": Traffic("shadow", "v1", "v2", name="try")}
+    whole = Deployment((package, replace(package, version="v2")), tmp_path / "log", traffic)
+    write_deployment(tmp_path / "d.json", whole)
+    assert read_deployment(tmp_path / "d.json") == whole
 
 
 def test_swaps_under_load_fail_no_request(package, tmp_path):
