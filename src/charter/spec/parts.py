@@ -93,6 +93,8 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("retrain", "words"),
     # how one version follows another: the next experiment or comparison takes it up
     ("release", "words"),
+    # the way to full traffic is part of what the approvers sign
+    ("release.rollout", "approve"),
 )
 PARTS: dict[tuple[str, ...], PartName] = {tuple(pattern.split(".")): part for pattern, part in _TABLE}
 """Part by pattern; of several patterns that fit a field, the longest counts."""

@@ -49,6 +49,15 @@ from charter.spec.types.release import (
     ServeSpec,
 )
 from charter.spec.types.review import ReviewSpec
+from charter.spec.types.rollout import (
+    CanaryStage,
+    ExperimentStage,
+    GuardText,
+    RolloutRoles,
+    RolloutSpec,
+    ShadowStage,
+    SlotSpec,
+)
 from charter.spec.types.training import HoldOut, Search, Split, Task, TrainSpec
 from charter.spec.types.words import (
     SPEC_VERSION,
@@ -78,5 +87,6 @@ __all__ = [
     "ReviewSpec",
     "Search", "SelectSpec", "Sensitivity", "Sentence", "ServeSpec", "Share", "Slug", "SourceSpec", "Split",
     "Suitability", "Target", "Task", "Threshold", "Today", "TrainSpec", "Value", "VolumeText", "Weekday",
-    "WindowSpec", "WindowText",
+    "WindowSpec", "WindowText", "CanaryStage", "ExperimentStage", "GuardText", "RolloutRoles", "RolloutSpec",
+    "ShadowStage", "SlotSpec",
 ]  # fmt: skip

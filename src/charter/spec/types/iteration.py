@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from charter.core.effect import Effect
 from charter.core.measure import Measure
-from charter.spec.types.words import Column, Name, Part, Share, VolumeText
+from charter.spec.types.rollout import RolloutSpec, SlotSpec
+from charter.spec.types.words import Category, Column, Name, Part, Share, VolumeText
 
 
 def _effect(text: str) -> str:
@@ -62,6 +63,16 @@ class ExperimentSpec(Part):
     """Whether results may be read at any time; false: once, at the planned size, which is about half as large."""
     traffic: VolumeText | None = None
     """New units, for the duration: ``5000 per day``."""
+    stratum: Column | None = None
+    """Field of requests by which shares may differ, such as ``region``."""
+    strata: dict[Category, dict[Name, Share]] = {}
+    """Value of ``stratum`` to its own shares: ``{EU: {champion: 1}}``. Others have those of ``arms``."""
+    exclude: tuple[Category, ...] = ()
+    """Units that get no arm, such as testers; the champion answers them."""
+    holdout: SlotSpec | None = None
+    """Units that no experiment touches, so that it can be seen what all of them did together."""
+    layer: SlotSpec | None = None
+    """The units that this experiment may use; those of one layer whose slots do not overlap never meet."""
 
 
 class RedeploySpec(Part):
@@ -99,5 +110,6 @@ class RedeploySpec(Part):
 class ReleaseSpec(Part):
     """How one model follows another."""
 
+    rollout: RolloutSpec | None = None
     experiment: ExperimentSpec | None = None
     redeploy: RedeploySpec = RedeploySpec()

@@ -1,0 +1,98 @@
+"""What can be known to be wrong with a rollout before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from charter.core.quantity import parse_duration
+from charter.spec.checks.examiner import Examiner
+from charter.spec.document import Path
+from charter.spec.guards import SHADOW_ONLY, VALUE, Guard
+from charter.spec.types import ExperimentStage, RolloutSpec, ShadowStage
+
+_ROLLOUT: Path = ("release", "rollout")
+
+
+def check_rollout(look: Examiner) -> None:
+    """Stages that lead nowhere, a ramp that does not grow, guards that nothing can measure."""
+    _check_assignment(look)
+    rollout = look.spec.release.rollout
+    if rollout is None:
+        return
+    stages = {"shadow": rollout.shadow, "canary": rollout.canary, "experiment": rollout.experiment}
+    if not any(stages.values()):
+        look.fault(_ROLLOUT, "has no stage", "give shadow, canary or experiment, or leave the rollout out")
+    _check_guards(look, _ROLLOUT, rollout.guards, in_shadow=rollout.shadow is not None)
+    for name, stage in stages.items():
+        if stage is None:
+            continue
+        path = (*_ROLLOUT, name)
+        if parse_duration(stage.at_most) < parse_duration(stage.at_least):
+            look.fault((*path, "at_most"), f"is {stage.at_most}, less than at_least, {stage.at_least}")
+        _check_guards(look, path, stage.guards, in_shadow=isinstance(stage, ShadowStage))
+        if not rollout.guards and not stage.guards:
+            look.fault(
+                path, "has no guard, so it would never be left", 'write for example {errors: "error_share > 0.01"}'
+            )  # fmt: skip
+    if rollout.canary is not None:
+        steps = rollout.canary.steps
+        if not steps or list(steps) != sorted(set(steps)):
+            look.fault(
+                (*_ROLLOUT, "canary", "steps"), "must grow from step to step", "write [0.01, 0.05, 0.2, 0.5]"
+            )
+    _check_experiment(look, rollout, rollout.experiment)
+
+
+def _check_guards(look: Examiner, path: Path, guards: Mapping[str, str], *, in_shadow: bool) -> None:
+    for name, text in guards.items():
+        measure = Guard.parse(text).measure
+        where = (*path, "guards", name)
+        if measure in SHADOW_ONLY and not in_shadow:
+            look.fault(
+                where, f"measures {measure}, which only a shadow stage can: there both answer the same rows"
+            )
+        if measure in VALUE and look.spec.value is None:
+            look.fault(where, f"measures {measure}, and no value is stated", "state value.per_decision")
+        if look.spec.serve.log.mode == "none":
+            look.fault(where, "reads the prediction log, and serve.log.mode is none")
+
+
+def _check_experiment(look: Examiner, rollout: RolloutSpec, stage: ExperimentStage | None) -> None:
+    experiment = look.spec.release.experiment
+    if stage is None:
+        return
+    if experiment is None:
+        look.fault((*_ROLLOUT, "experiment"), "needs release.experiment, which says what decides")
+        return
+    if len(experiment.arms) != 2:
+        look.fault(
+            ("release", "experiment", "arms"), f"are {len(experiment.arms)}; a rollout compares two versions"
+        )
+    if rollout.unit is not None and rollout.unit != experiment.unit:
+        look.fault((*_ROLLOUT, "unit"), f"is {rollout.unit}, and the experiment's is {experiment.unit}",
+                   "leave it out")  # fmt: skip
+
+
+def _check_assignment(look: Examiner) -> None:
+    experiment, path = look.spec.release.experiment, ("release", "experiment")
+    if experiment is None:
+        return
+    if experiment.strata and experiment.stratum is None:
+        look.fault((*path, "strata"), "needs 'stratum', the field that holds their names", at_key=True)
+    for name, shares in experiment.strata.items():
+        for arm in shares:
+            look.known(
+                (*path, "strata", name, arm), arm, experiment.arms, "is not one of the arms", at_key=True
+            )
+        if sum(shares.values()) > 1 + 1e-9:
+            look.fault(
+                (*path, "strata", name), f"adds up to {sum(shares.values()):g}, which is more than all units"
+            )
+    for field in ("holdout", "layer"):
+        slot = getattr(experiment, field)
+        if slot is not None and slot.start >= slot.stop:
+            look.fault((*path, field), f"ends at {slot.stop:g}, which is not after its start, {slot.start:g}")
+    if experiment.holdout is not None and experiment.layer is not None and (
+        experiment.holdout.salt == experiment.layer.salt
+    ):  # fmt: skip
+        look.fault((*path, "layer", "salt"), "is the holdout's, too, which ties the two together")
