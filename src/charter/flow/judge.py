@@ -64,8 +64,8 @@ def evaluate(ctx: Context, done: Done) -> Output:
         ctx.progress.start("measuring quality with intervals")
         evaluation = measure_quality(
             rows,
-            _actual(rows[label], spec.train.task, classes),
-            _scores(scored, spec.train.task),
+            actual(rows[label], spec.train.task, classes),
+            scores(scored, spec.train.task),
             spec=spec,
             threshold=threshold,
             baselines=rivals,
@@ -99,15 +99,16 @@ def evaluate(ctx: Context, done: Done) -> Output:
     )
 
 
-def _actual(label: pl.Series, task: str, classes: Sequence[str]) -> np.ndarray:
-    """Labels as the metrics read them; a class that training has not seen has no number and is refused there."""
+def actual(label: pl.Series, task: str, classes: Sequence[str]) -> np.ndarray:
+    """Return labels as the metrics read them; a class that training has not seen has no number and is refused there."""
     if task != "multiclass":
         return label.cast(float).to_numpy()
     places = {name: float(i) for i, name in enumerate(classes)}
     return np.array([places.get(str(v), np.nan) for v in label.to_list()], dtype=np.float64)
 
 
-def _scores(scored: pl.DataFrame, task: str) -> np.ndarray:
+def scores(scored: pl.DataFrame, task: str) -> np.ndarray:
+    """Take from what a scorer answered the numbers that the metrics read: of several classes one column for each."""
     if task != "multiclass":
         return scored["score"].to_numpy()
     return np.array(scored["scores"].to_list(), dtype=np.float64)
@@ -179,6 +180,7 @@ def local_copy(ctx: Context, digest: Digest, folder: Path) -> Path:
 def write_rules(folder: Path, spec: ModelSpec, threshold: float | None) -> None:
     """Write ``decision.json`` beside a bundle: how scores become answers."""
     from charter.serve.bundle import write_decision
+    from charter.serve.types import Exploration
 
     write_decision(
         folder,
@@ -188,6 +190,7 @@ def write_rules(folder: Path, spec: ModelSpec, threshold: float | None) -> None:
         reasons_for=spec.serve.reasons_for,
         factors=spec.serve.factors,
         fallback=spec.serve.fallback.model_dump(exclude_none=True) if spec.serve.fallback else None,
+        explore=Exploration(**spec.serve.explore.model_dump()) if spec.serve.explore else None,
     )
 
 

@@ -14,6 +14,7 @@ from charter.core.nearest import did_you_mean
 from charter.serve.access import Gate, scope_for
 from charter.serve.batcher import Batcher, Limits
 from charter.serve.bodies import Bodies
+from charter.serve.explore import exploring
 from charter.serve.http import (
     Disconnected,
     Receive,
@@ -186,7 +187,7 @@ class Application:
             limits = replace(limits, score_s=served.deadline_s)
         if self._observer is None:
             return Batcher(run, limits, fall_back=self._fall_back(served))
-        observe = partial(self._observer.observe, served)
+        observe = exploring(served, partial(self._observer.observe, served))
         return Batcher(run, limits, observe, self._fall_back(served))
 
     def _fall_back(self, served: Served) -> Callable[[Any], Scored] | None:

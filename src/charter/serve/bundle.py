@@ -14,7 +14,7 @@ from typing import Any
 
 from charter.core.digest import canonical_json
 from charter.core.errors import PackageError
-from charter.serve.types import DecisionRules, Signature
+from charter.serve.types import DecisionRules, Exploration, Signature
 
 SCHEMA_VERSION = 1
 NATIVE_FILES = ("lightgbm.txt", "linear.json")
@@ -117,9 +117,10 @@ def write_decision(
     reasons_for: str,
     factors: Mapping[str, str],
     fallback: Mapping[str, Any] | None,
+    explore: Exploration | None = None,
 ) -> None:
     """Write ``decision.json`` beside a bundle."""
-    rules = DecisionRules(threshold, bands, reasons, reasons_for, factors, fallback)
+    rules = DecisionRules(threshold, bands, reasons, reasons_for, factors, fallback, explore)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "decision.json").write_bytes(decision_bytes(rules))
 

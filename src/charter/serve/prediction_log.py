@@ -32,6 +32,7 @@ OWN: dict[str, pl.DataType] = {
     "latency_us": pl.Int64(),
     "score": pl.Float64(),
     "decision": pl.String(),
+    "propensity": pl.Float64(),
     "band": pl.String(),
     "fallback": pl.Boolean(),
     "warnings": pl.List(pl.String()),
@@ -68,9 +69,10 @@ class LogTable:
 
     Columns: ``id`` (of the request), ``row`` (within it), ``time`` (when scored, naive UTC), ``model``, ``version``,
     ``package`` (digest), ``route``, ``latency_us`` (from the request's arrival until scored), ``score`` (null where a
-    rule answered without one), ``scores`` (by class, only where there are several), ``decision``, ``band``,
-    ``fallback``, ``warnings``, ``entity`` and ``as_of`` (only where the model is about entities), and
-    ``input_<name>`` for each input as served, typed.
+    rule answered without one), ``scores`` (by class, only where there are several), ``decision``, ``propensity``
+    (probability with which it was made; null where the model leaves none to chance), ``band``, ``fallback``,
+    ``warnings``, ``entity`` and ``as_of`` (only where the model is about entities), and ``input_<name>`` for each input
+    as served, typed.
     """
 
     model: str
@@ -135,6 +137,7 @@ class LogTable:
             pl.Series("latency_us", latency_us[of_ticket]),
             pl.Series("score", np.concatenate([s.score for s in scored]), nan_to_null=True),
             pl.Series("decision", list(chain.from_iterable(s.decision for s in scored)), dtype=pl.String),
+            _propensities(scored),
             pl.Series("band", list(chain.from_iterable(s.band for s in scored)), dtype=pl.String),
             pl.Series("fallback", list(chain.from_iterable(s.fallback for s in scored)), dtype=pl.Boolean),
             self._warnings(scored),
@@ -204,6 +207,13 @@ def pseudonyms(values: pl.Series, secret: bytes) -> pl.Series:
 def _without_value(text: str, personal: frozenset[str]) -> str:
     name = text.partition(" = ")[0]
     return f"{name} is not like what training saw" if name in personal else text
+
+
+def _propensities(scored: Sequence[Scored]) -> pl.Series:
+    if all(s.propensity is None for s in scored):
+        return pl.Series("propensity", [None], dtype=pl.Float64).new_from_index(0, sum(map(len, scored)))
+    parts = [np.full(len(s), np.nan) if s.propensity is None else s.propensity for s in scored]
+    return pl.Series("propensity", np.concatenate(parts), nan_to_null=True)
 
 
 def _class_scores(scored: Sequence[Scored]) -> pl.Series:

@@ -67,6 +67,9 @@ class Scored:
         Of forecasts: lower and upper ends of the intervals, each float64 [n].
     lookups
         How many rows had which outcome in the feature store (see `charter.serve.online.OUTCOMES`).
+    propensity
+        float64 [n]: probability with which the decision was made, NaN where nothing was decided; None where no decision
+        is left to chance (see `charter.serve.explore`).
     """
 
     score: npt.NDArray[np.float64]
@@ -81,6 +84,7 @@ class Scored:
     features: pl.DataFrame | None = None
     bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
     lookups: Mapping[str, int] = field(default_factory=dict)
+    propensity: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.score)

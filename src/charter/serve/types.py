@@ -172,6 +172,32 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
+class Exploration:
+    """Which decisions are turned around by chance, and how many; see `charter.serve.explore`.
+
+    Attributes
+    ----------
+    share
+        Probability that a decision is turned, 0 to 0.5.
+    within
+        Largest distance of the score from the threshold at which it may be.
+    turn
+        Which decisions may be turned: ``positive``, ``negative`` or ``both``.
+    unit
+        Input by whose value chance decides; None: each row by itself.
+    """
+
+    share: float
+    within: float = 1.0
+    turn: str = "both"
+    unit: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"share": self.share, "within": self.within, "turn": self.turn, "unit": self.unit}
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRules:
     """How a score becomes an answer; the part of a package that is judged after training.
 
@@ -187,6 +213,8 @@ class DecisionRules:
         Features in words.
     fallback
         ``{"rule": expression}`` or ``{"score": share}``: what answers when the model cannot.
+    explore
+        None turns no decision around.
     """
 
     threshold: float | None = None
@@ -195,6 +223,7 @@ class DecisionRules:
     reasons_for: str = "asked"
     factors: Mapping[str, str] = field(default_factory=dict)
     fallback: Mapping[str, Any] | None = None
+    explore: Exploration | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -206,12 +235,15 @@ class DecisionRules:
             "reasons_for": self.reasons_for,
             "factors": dict(self.factors),
             "fallback": dict(self.fallback) if self.fallback else None,
+            **({"explore": self.explore.to_json()} if self.explore is not None else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DecisionRules:
         """Inverse of `to_json`."""
-        return cls(**{k: v for k, v in data.items() if k != "schema_version"})
+        values = {k: v for k, v in data.items() if k not in ("schema_version", "explore")}
+        explore = data.get("explore")
+        return cls(**values, explore=Exploration(**explore) if explore is not None else None)
 
 
 class Reason(msgspec.Struct, frozen=True, gc=False):

@@ -274,6 +274,7 @@ def check_serving(look: Examiner, scope: Scope) -> None:
         )
     _check_store(look)
     _check_durations(look)
+    _check_explore(look, scope)
     for name in spec.serve.factors:
         check_feature_name(("serve", "factors", name), name, look, scope)
     if spec.train.task != "binary" and spec.serve.reasons_for == "flagged":
@@ -304,6 +305,34 @@ def _check_store(look: Examiner) -> None:
         )
     if declared.store == "redis" and declared.url is None:
         look.fault((*path, "store"), "is redis, whose address is missing", "add url: ${REDIS_URL}")
+
+
+def _check_explore(look: Examiner, scope: Scope) -> None:
+    serve, path = look.spec.serve, ("serve", "explore")
+    if serve.explore is None:
+        return
+    if look.spec.train.task != "binary":
+        look.fault(path, f"is for binary tasks, and the task is {look.spec.train.task}", at_key=True)
+    if serve.log.mode == "none":
+        look.fault(
+            path,
+            "teaches nothing where answers are not logged",
+            "log the answers, or leave explore out",
+            at_key=True,
+        )
+    if serve.reasons and serve.reasons_for == "flagged" and serve.explore.turn != "positive":
+        look.fault(
+            (*path, "turn"),
+            f"is {serve.explore.turn}: who is made positive by chance would get no reasons",
+            "use turn: positive, or reasons_for: always",
+        )
+    unit = serve.explore.unit
+    if (
+        unit is not None
+        and look.known((*path, "unit"), unit, scope.columns, "is not a column of the observations")
+        and scope.columns[unit] == "time"
+    ):
+        look.fault((*path, "unit"), f"{unit} is a moment, not somebody", "name whom a request is about")
 
 
 def _check_durations(look: Examiner) -> None:

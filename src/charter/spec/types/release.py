@@ -81,6 +81,23 @@ class LogSpec(Part):
     the audit trail. For ever where nothing is said."""
 
 
+class ExploreSpec(Part):
+    """Decisions that are turned around by chance: what they cost is the price of knowing what other decisions would
+    bring.
+    """
+
+    share: Annotated[float, Field(gt=0, le=0.5)]
+    """Probability that a decision is turned. 0.02 is often enough; whoever asks again with the same id gets the same
+    decision."""
+    within: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Only where the score is at most so far from the threshold: clear cases are left alone."""
+    turn: Literal["both", "positive", "negative"] = "both"
+    """Which decisions may be turned; ``positive`` never makes a negative decision positive."""
+    unit: Column | None = None
+    """Input by whose value chance decides, such as the customer: all rows of one are treated alike, whatever id they
+    are asked under. By default each request by its id."""
+
+
 class FeatureStoreSpec(Part):
     """Where window features come from when a request is answered."""
 
@@ -112,3 +129,5 @@ class ServeSpec(Part):
     """Features in words, for reasons: ``utilisation: share of the credit line in use``."""
     features: FeatureStoreSpec = FeatureStoreSpec()
     log: LogSpec = LogSpec()
+    explore: ExploreSpec | None = None
+    """By default every decision follows the threshold."""
