@@ -189,7 +189,7 @@ def state(folder: Path) -> dict[str, bytes]:
 
 def test_a_pass_that_dies_anywhere_is_as_if_it_never_began(clients, tmp_path, monkeypatch):
     """Die before and after each write: the next pass ends where one clean pass ends, and tells nothing twice."""
-    from charter.flow import monitor
+    from charter.flow import measure, monitor
     from charter.monitor.io import alerts
 
     inbox = tmp_path / "inbox"
@@ -219,6 +219,7 @@ def test_a_pass_that_dies_anywhere_is_as_if_it_never_began(clients, tmp_path, mo
         nonlocal writes
         writes = 0
         monkeypatch.setattr(monitor, "write_atomic", write)
+        monkeypatch.setattr(measure, "write_atomic", write)
         monkeypatch.setattr(alerts, "write_atomic", write)
         try:
             monitor.run(workspace, workspace.load())

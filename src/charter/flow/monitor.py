@@ -9,30 +9,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso, parse_iso
-from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.flow.lock import hold
-from charter.flow.outcomes import outcomes_folder
 from charter.flow.views import version_number
+from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 from charter.spec.vocabulary import DEFAULT_METRIC
 
 if TYPE_CHECKING:
     from charter.monitor.alerts import Alert, AlertEvent
-
-FORMAT = 1
-"""Raised when the meaning of what is kept of a window changes."""
-LENGTH = {"day": timedelta(days=1), "week": timedelta(weeks=1), "month": timedelta(days=31)}
-"""Of a window, at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +84,19 @@ def run(workspace: Workspace, loaded: Loaded, progress: Progress | None = None) 
     Busy
         When another pass is under way.
     """
+    from charter.flow.measure import measure_new
     from charter.monitor.io import alerts as told_before
 
     progress = progress if progress is not None else NoProgress()
     folder = monitor_folder(workspace, loaded.spec.name)
     doing, actor = "charter monitor run", workspace.settings.actor
     with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
-        measured = _measure_new(workspace, loaded, folder, progress)
-        found = _judge(workspace, loaded, measured=measured)
-        told = told_before.remember(folder / "events", _events(loaded, found.windows))
+        measured = measure_new(workspace, loaded, folder, progress)
+        found, events = _judge(workspace, loaded, measured=measured)
+        told = told_before.remember(folder / "events", events)
         told_before.deliver(folder / "events", loaded.spec.monitor.notify, model=loaded.spec.name)
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
-    return MonitorReport(
-        found.model,
-        found.at,
-        found.serving,
-        found.windows,
-        found.alerts,
-        told,
-        measured,
-        found.recommendations,
-    )
+    return replace(found, told=told)
 
 
 def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
@@ -123,7 +109,7 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     """
     if _last_pass(workspace, loaded.spec.name) is None:
         raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
-    return _judge(workspace, loaded, measured=0)
+    return _judge(workspace, loaded, measured=0)[0]
 
 
 def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:
@@ -163,7 +149,10 @@ def _last_pass(workspace: Workspace, model: str) -> datetime | None:
     return parse_iso(path.read_text()) if path.exists() else None
 
 
-def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorReport:
+def _judge(
+    workspace: Workspace, loaded: Loaded, *, measured: int
+) -> tuple[MonitorReport, Sequence[AlertEvent]]:
+    """Where the model stands, with no turn told yet, and every turn there ever was."""
     from charter.monitor.alerts import judge, rules
     from charter.monitor.report import recommendations, stored_windows
 
@@ -172,7 +161,7 @@ def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorRep
     with workspace.records(spec.name, readonly=True) as records:
         deployment = records.deployment()
     serving = f"v{deployment.version}" if deployment is not None else None
-    alerts, _ = judge(stored_windows(kept), rules(spec))
+    alerts, events = judge(stored_windows(kept), rules(spec))
     primary = spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
     own = [w for w in kept if w["version"] == serving]
     on = [a.rule.name for a in alerts if a.firing and a.version == serving]
@@ -182,63 +171,13 @@ def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorRep
         days = (workspace.clock.now() - passed).days
         old = f"The monitor has been silent for {days} days: what is said here is old. `charter monitor run`"
         advice = (old, *advice)
-    return MonitorReport(
+    found = MonitorReport(
         spec.name, iso(workspace.clock.now()), serving, tuple(kept), alerts, (), measured, advice
     )
-
-
-def _events(loaded: Loaded, kept: Sequence[Mapping[str, Any]]) -> Sequence[AlertEvent]:
-    from charter.monitor.alerts import judge, rules
-    from charter.monitor.report import stored_windows
-
-    return judge(stored_windows(kept), rules(loaded.spec))[1]
+    return found, events
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:
     """Windows that were measured, by version and start."""
     found = [json.loads(path.read_bytes()) for path in folder.glob("*/*.json")]
     return sorted(found, key=lambda one: (version_number(one["version"]), one["start"]))
-
-
-def _measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Progress) -> int:
-    """Measure the windows whose answers, outcomes or specification are not those of the last pass."""
-    import polars as pl
-
-    from charter.flow.windows import answers, due, end_of, known_by, measure, reference
-    from charter.monitor.io import outcomes as store
-    from charter.monitor.outcomes import join, latest
-
-    spec = loaded.spec
-    rows = answers(workspace, spec)
-    there = rows.collect_schema().names()
-    light = ("id", "row", "entity", "as_of", "version", "moment", "window", "score")
-    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
-    outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))
-    asked = join(rows.select([c for c in light if c in there]).collect(), outcomes).with_columns(
-        due(spec, now)
-    )
-    content = pl.struct("id", "row", "outcome").hash(seed=1).sum()
-    seen = asked.group_by("version", "window").agg(
-        pl.len().alias("rows"), pl.col("due").sum(), content.alias("content")
-    )
-    words = digest_json([FORMAT, plain(spec.model_dump(mode="json"))])
-    new = []
-    for version, window, *made_of in seen.sort("version", "window").iter_rows():
-        earlier = asked.filter((pl.col("version") == version) & (pl.col("window") < window))
-        past = known_by(end_of(window, spec), earlier, spec)
-        key = digest_json(
-            [words, version, window.isoformat(), *made_of, *past.select(pl.len(), content).row(0)]
-        )
-        path = folder / "windows" / version / f"{window:%Y-%m-%d}.json"
-        if not path.exists() or json.loads(path.read_bytes())["key"] != key:
-            new.append((version, window, past, key, path))
-    progress.start("measuring windows", len(new))
-    references = {version: reference(workspace, spec, version) for version in {one[0] for one in new}}
-    for version, window, past, key, path in new:
-        own = rows.filter((pl.col("version") == version) & (pl.col("window") == window)).collect()
-        own = join(own, outcomes).with_columns(due(spec, now))
-        found = measure(own, spec, references[version], past=past, key=key, version=version, start=window)
-        write_atomic(path, canonical_json(plain(found.to_json())))
-        progress.advance()
-    progress.finish()
-    return len(new)

@@ -20,12 +20,13 @@ from charter.core.errors import UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.flow.context import read_frame
 from charter.flow.logs import log_folder
-from charter.flow.monitor import LENGTH, MonitorReport
+from charter.flow.monitor import MonitorReport
 from charter.flow.monitor import run as monitor_pass
 from charter.flow.outcomes import outcomes_folder
 from charter.flow.plan import Stage
 from charter.flow.released import released_model
 from charter.flow.views import trained_result
+from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 

@@ -21,15 +21,25 @@ if TYPE_CHECKING:
 _INPUT = "input_"
 _DAYS_PER_MONTH = 365.25 / 12
 _WINDOW = {"day": "1d", "week": "1w", "month": "1mo"}
+LENGTH = {"day": timedelta(days=1), "week": timedelta(weeks=1), "month": timedelta(days=31)}
+"""Of a window, at the most."""
 
 
-def answers(workspace: Workspace, spec: ModelSpec) -> pl.LazyFrame:
-    """Logged answers with the moment that they are for and the window that it lies in."""
+def answers(
+    workspace: Workspace, spec: ModelSpec, *, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
+    """Logged answers with the moment that they are for and the window that it lies in.
+
+    Parameters
+    ----------
+    since, until
+        Only what was answered between them (naive UTC): no other day is read.
+    """
     import polars as pl
 
     from charter.serve.log_reader import scan
 
-    found = scan(log_folder(workspace), model=spec.name)
+    found = scan(log_folder(workspace), model=spec.name, since=since, until=until)
     there = found.collect_schema().names()
     moment = pl.coalesce("as_of", "time") if "as_of" in there else pl.col("time")
     window = moment.dt.truncate(_WINDOW[spec.monitor.every])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from charter.evaluate.types import Estimate
 from charter.monitor.alerts import Window
 from charter.monitor.drift_types import Finding
-from charter.monitor.estimate import Estimated
 from charter.monitor.quality import Quality, Worth
 
 SCHEMA_VERSION = 1
@@ -25,16 +23,6 @@ class Operations:
     p99_latency_ms: float | None
     fallback_share: float
     warning_share: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "p50_latency_ms": self.p50_latency_ms,
-            "p95_latency_ms": self.p95_latency_ms,
-            "p99_latency_ms": self.p99_latency_ms,
-            "fallback_share": self.fallback_share,
-            "warning_share": self.warning_share,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +81,9 @@ class Measurement:
                     found[f"{word}({m.column})"] = abs(size) if finding.level else 0.0
         return {name: value for name, value in found.items() if value is not None}
 
-    def window(self) -> Window:
-        """The window as alert rules see it."""
-        return Window(self.version, self.start, self.end, self.measures())
-
     def to_json(self) -> dict[str, Any]:
         """Plain data, as it is kept."""
+        q, w = self.quality, self.worth
         return {
             "schema_version": SCHEMA_VERSION,
             "key": self.key,
@@ -106,50 +91,20 @@ class Measurement:
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "months": self.months,
-            "quality": {
-                "rows": self.quality.rows,
-                "scored": self.quality.scored,
-                "due": self.quality.due,
-                "labelled": self.quality.labelled,
-                "positives": self.quality.positives,
-                "maturity": self.quality.maturity,
-                "realised": {n: _estimate(e) for n, e in self.quality.realised.items()},
-                "estimated": {n: _estimated(e) for n, e in self.quality.estimated.items()},
-                "expected": {n: _estimated(e) for n, e in self.quality.expected.items()},
-                "recalibrated_on": self.quality.recalibrated_on,
-                "promised": self.quality.promised,
-                "base_rate_moved": self.quality.base_rate_moved,
-                "surprise": list(self.quality.surprise),
+            "quality": asdict(q)
+            | {
+                "maturity": q.maturity,
+                "base_rate_moved": q.base_rate_moved,
+                "surprise": list(q.surprise),
             },
-            "worth": _worth(self.worth) if self.worth is not None else None,
-            "operations": self.operations.to_json(),
+            "worth": None
+            if w is None
+            else asdict(w) | {"net": w.net, "benefit": w.benefit, "return_on_cost": w.return_on_cost},
+            "operations": asdict(self.operations),
             "measures": self.measures(),
             "drift": [f.to_json() for f in self.findings],
             "profile": dict(self.profile),
         }
-
-
-def _estimate(e: Estimate) -> dict[str, Any]:
-    return {"value": e.value, "low": e.low, "high": e.high, "method": e.method, "n": e.n, "note": e.note}
-
-
-def _estimated(e: Estimated) -> dict[str, Any]:
-    return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
-
-
-def _worth(w: Worth) -> dict[str, Any]:
-    return {
-        "currency": w.currency,
-        "decisions": w.decisions,
-        "known": w.known,
-        "expected": w.expected,
-        "costs": w.costs,
-        "net": w.net,
-        "benefit": w.benefit,
-        "return_on_cost": w.return_on_cost,
-        "case": w.case,
-        "rule": w.rule,
-    }
 
 
 def stored_windows(kept: Iterable[Mapping[str, Any]]) -> list[Window]:
