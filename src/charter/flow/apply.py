@@ -55,8 +55,14 @@ def apply(
     progress: Progress | None = None,
     heard: Listener | None = None,
     wait_seconds: float = 0,
+    releases: bool = True,
 ) -> Outcome:
     """Make reality match the specification, as far as its own requirements and the approvers allow.
+
+    Parameters
+    ----------
+    releases
+        False leaves what serves as it is.
 
     Raises
     ------
@@ -79,7 +85,7 @@ def apply(
         ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
         _tidy(ctx)
         ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
-        return _run(ctx, heard or (lambda _step, _seconds: None))
+        return _run(ctx, heard or (lambda _step, _seconds: None), releases=releases)
 
 
 def _tidy(ctx: Context) -> None:
@@ -95,7 +101,7 @@ def _tidy(ctx: Context) -> None:
                 left.unlink()
 
 
-def _run(ctx: Context, heard: Listener) -> Outcome:
+def _run(ctx: Context, heard: Listener, *, releases: bool) -> Outcome:
     ran: list[Stage] = []
     told: set[Stage] = set()
     fingerprints = fingerprint_sources(ctx.workspace, ctx.loaded)
@@ -107,7 +113,7 @@ def _run(ctx: Context, heard: Listener) -> Outcome:
                 told.add(step.stage)
                 heard(step, 0.0)
         due = plan.next
-        if due is None:
+        if due is None or (due.stage is Stage.RELEASE and not releases):
             _touch(ctx, plan)
             return Outcome(plan, tuple(ran))
         seconds = _carry_out(ctx, plan, due)
