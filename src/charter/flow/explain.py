@@ -13,6 +13,16 @@ from charter.govern.approval import asked, signatures
 from charter.spec.diff import FIRST_STAGE, Change
 from charter.spec.types import ModelSpec
 
+_WORK_OF = {
+    Stage.SNAPSHOT: "preparation of rows",
+    Stage.FEATURES: "making of features",
+    Stage.TRAIN: "training",
+    Stage.EVALUATE: "evaluation",
+    Stage.GATE: "judgement",
+    Stage.PACKAGE: "packaging",
+}
+"""What a raised revision (``ALGORITHM``) is called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -123,8 +133,10 @@ def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int
             reasons += [] if own else ["the specification changed"]
         elif name.startswith("source "):
             reasons.append(f"the data of {name} changed")
-        elif name in ("code", "format"):
-            reasons.append("Charter itself changed")
+        elif name == "format":
+            reasons.append(f"Charter's {_WORK_OF[step.stage]} changed")
+        elif name == "code":
+            reasons.append("Charter's version changed")
         else:
             reasons.append(f"because of {name}")
     if not reasons and step.previous.inputs == step.inputs:

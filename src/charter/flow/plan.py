@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from charter import data, evaluate, features, govern, registry, train
 from charter.core.decision import Decision
 from charter.core.digest import Digest, digest_json
 from charter.spec.parts import part_digest
@@ -34,8 +35,15 @@ class Stage(StrEnum):
 RECORDED = (Stage.SNAPSHOT, Stage.FEATURES, Stage.TRAIN, Stage.EVALUATE, Stage.GATE, Stage.PACKAGE)
 """Stages whose results are kept and reused; approval and release are judged afresh each time."""
 
-FORMAT: Mapping[Stage, int] = dict.fromkeys(RECORDED, 1)
-"""Raised when the meaning of a stage's output changes, so that an older result is no longer taken for current."""
+ALGORITHM: Mapping[Stage, int] = {
+    Stage.SNAPSHOT: data.ALGORITHM,
+    Stage.FEATURES: features.ALGORITHM,
+    Stage.TRAIN: train.ALGORITHM,
+    Stage.EVALUATE: evaluate.ALGORITHM,
+    Stage.GATE: govern.ALGORITHM,
+    Stage.PACKAGE: registry.ALGORITHM,
+}
+"""Revision of each stage's work, kept beside the code that does it; a result of an older one is no longer current."""
 
 
 class Action(StrEnum):
@@ -148,7 +156,7 @@ def stage_inputs(spec: ModelSpec, state: State, done: Mapping[Stage, Result], st
     done
         Results of the earlier stages, all of them.
     """
-    parts = {"format": str(FORMAT[stage])}
+    parts = {"format": str(ALGORITHM[stage])}
     match stage:
         case Stage.SNAPSHOT:
             sources = {f"source {name}": state.fingerprints[name] for name in spec.data.sources}

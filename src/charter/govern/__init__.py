@@ -1,1 +1,8 @@
 """Gates, approvals, audit, model card."""
+
+ALGORITHM = 1
+"""Revision of how the stage `gate` judges what was measured.
+
+Raise it with any change after which the same inputs give another output. It is part of the stage\'s key, so every model is
+made again, and `charter plan` says why.
+"""

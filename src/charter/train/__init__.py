@@ -1,1 +1,8 @@
 """Learners, search, imbalance, calibration."""
+
+ALGORITHM = 1
+"""Revision of how the stage `train` searches, fits, calibrates and exports.
+
+Raise it with any change after which the same inputs give another output. It is part of the stage\'s key, so every model is
+made again, and `charter plan` says why.
+"""

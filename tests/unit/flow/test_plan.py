@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest, digest_json
 from charter.flow.explain import describe, explain
-from charter.flow.plan import RECORDED, Action, Plan, Stage, State, build_plan
+from charter.flow.plan import ALGORITHM, RECORDED, Action, Plan, Stage, State, build_plan
 from charter.spec.diff import diff
 from charter.spec.loader import loads
 from charter.spec.types import ModelSpec
@@ -201,7 +202,24 @@ def test_changed_rows_and_changed_code_are_seen(world, name, value, first):
     assert step.stage is first
     told = explain(plan, spec(), [], lambda _path: "")
     line = next(x for x in told.lines if x.stage == first.value)
-    assert line.what == {"data": "the data of source rows changed", "code": "Charter itself changed"}[name]
+    assert line.what == {"data": "the data of source rows changed", "code": "Charter's version changed"}[name]
+
+
+@pytest.mark.parametrize(("stage", "package", "words"), [
+    (Stage.SNAPSHOT, "data", "preparation of rows"), (Stage.FEATURES, "features", "making of features"),
+    (Stage.TRAIN, "train", "training"), (Stage.EVALUATE, "evaluate", "evaluation"),
+    (Stage.GATE, "govern", "judgement"), (Stage.PACKAGE, "registry", "packaging"),
+])  # fmt: skip
+def test_the_revision_of_a_stage_is_part_of_its_key(world, monkeypatch, stage, package, words):
+    declared = importlib.import_module(f"charter.{package}").ALGORITHM
+    assert ALGORITHM[stage] == declared
+    monkeypatch.setattr("charter.flow.plan.ALGORITHM", {**ALGORITHM, stage: declared + 1})
+    plan = world.plan(spec())
+    assert plan.next is not None
+    assert plan.next.stage is stage
+    told = explain(plan, spec(), [], lambda _path: "")
+    assert next(x for x in told.lines if x.stage == stage.value).what == f"Charter's {words} changed"
+    assert world.apply(spec())[0] is stage
 
 
 def test_a_refusal_stops_what_comes_after(world):
