@@ -3,6 +3,6 @@
 ALGORITHM = 1
 """Revision of how the stage `train` searches, fits, calibrates and exports.
 
-Raise it with any change after which the same inputs give another output. It is part of the stage\'s key, so every model is
-made again, and `charter plan` says why.
+Raise it with any change after which the same inputs give another output. It is part of the stage's key, so every model
+is made again, and `charter plan` says why.
 """
