@@ -12,6 +12,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from charter.core.errors import DataError
+from charter.registry.traffic import SHADOW
 from charter.serve.arrow import decode, schema_of, walk
 from charter.serve.io.compaction import Part, commits
 from charter.serve.io.segments import COMMITS, segments
@@ -30,6 +31,7 @@ def scan(
     version: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    shadow: bool = False,
 ) -> pl.LazyFrame:
     """Read a log lazily: each answered row once, whether it is compacted yet or not.
 
@@ -42,6 +44,9 @@ def scan(
         Only these. Inputs of one name that differ in type between versions are read as text.
     since, until
         Only rows with ``since <= time < until`` (naive UTC).
+    shadow
+        Also what nobody was given: the answers of a candidate that is only tried (their ``arm`` is ``shadow``). They
+        are no decisions, so who counts those must leave them out.
 
     Returns
     -------
@@ -61,6 +66,8 @@ def scan(
             by_schema.setdefault((part.model, part.version, part.schema), []).append(log / part.path)
     frames += [pl.scan_parquet(paths, hive_partitioning=False) for paths in by_schema.values()]
     rows = _together(frames)
+    if not shadow:
+        rows = rows.filter(pl.col("arm").ne_missing(SHADOW))
     if since is not None:
         rows = rows.filter(pl.col("time") >= since)
     return rows if until is None else rows.filter(pl.col("time") < until)

@@ -15,6 +15,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Dealt:
+    """What the prediction log says of rows that came while something was tried.
+
+    Attributes
+    ----------
+    stage
+        See `charter.registry.traffic.Stage`.
+    arm
+        None for rows without one.
+    places
+        Numbers of the rows within their request, where not all of them went to one version.
+    backed
+        Whether the champion answers instead where this version cannot: what its fallback says then reaches nobody.
+    """
+
+    stage: str
+    arm: str | None = None
+    places: tuple[int, ...] | None = None
+    backed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """Who asked; travels with a request's rows through the micro-batch.
 
@@ -28,12 +50,21 @@ class Ticket:
         By which protocol it came, for example ``predict``.
     began
         `time.perf_counter` when it came.
+    dealt
+        None while nothing is tried.
     """
 
     id: str
     rows: int
     route: str
     began: float
+    dealt: Dealt | None = None
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Numbers of its rows within their request."""
+        places = None if self.dealt is None else self.dealt.places
+        return range(self.rows) if places is None else places
 
     @classmethod
     def now(cls, request_id: str, rows: int, route: str = "predict") -> Ticket:

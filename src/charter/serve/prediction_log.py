@@ -9,9 +9,11 @@ from hashlib import blake2b
 from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from charter.serve.observe import Ticket
+from charter.registry.traffic import SHADOW
+from charter.serve.observe import Dealt, Ticket
 from charter.serve.policy import LogPolicy
 from charter.serve.scored import Scored
 from charter.serve.types import AS_OF, Signature
@@ -36,6 +38,8 @@ OWN: dict[str, pl.DataType] = {
     "band": pl.String(),
     "fallback": pl.Boolean(),
     "warnings": pl.List(pl.String()),
+    "stage": pl.String(),
+    "arm": pl.String(),
 }
 """Columns that every log has."""
 
@@ -71,8 +75,9 @@ class LogTable:
     ``package`` (digest), ``route``, ``latency_us`` (from the request's arrival until scored), ``score`` (null where a
     rule answered without one), ``scores`` (by class, only where there are several), ``decision``, ``propensity``
     (probability with which it was made; null where the model leaves none to chance), ``band``, ``fallback``,
-    ``warnings``, ``entity`` and ``as_of`` (only where the model is about entities), and ``input_<name>`` for each input
-    as served, typed.
+    ``warnings``, ``stage`` and ``arm`` (of what is tried, see `charter.registry.traffic.Traffic`; the arm is ``shadow``
+    where nobody was given the answer, both are null while nothing is tried), ``entity`` and ``as_of`` (only where the
+    model is about entities), and ``input_<name>`` for each input as served, typed.
     """
 
     model: str
@@ -131,7 +136,7 @@ class LogTable:
         scored = [b.scored for b in batches]
         columns = [
             (ids if one_each else ids.gather(of_ticket)).alias("id"),
-            pl.Series("row", (np.arange(len(of_ticket)) - starts).astype(np.uint32)),
+            pl.Series("row", _numbers(tickets, np.arange(len(of_ticket)) - starts)),
             pl.Series("time", np.array([b.at_us for b in batches])[of_batch]).cast(pl.Datetime("us")),
             (routes if one_each else routes.gather(of_ticket)).alias("route"),
             pl.Series("latency_us", latency_us[of_ticket]),
@@ -141,6 +146,7 @@ class LogTable:
             pl.Series("band", list(chain.from_iterable(s.band for s in scored)), dtype=pl.String),
             pl.Series("fallback", list(chain.from_iterable(s.fallback for s in scored)), dtype=pl.Boolean),
             self._warnings(scored),
+            *_dealt(tickets, counts, scored),
         ]
         if self.multiclass:
             columns.append(_class_scores(scored))
@@ -214,6 +220,33 @@ def _propensities(scored: Sequence[Scored]) -> pl.Series:
         return pl.Series("propensity", [None], dtype=pl.Float64).new_from_index(0, sum(map(len, scored)))
     parts = [np.full(len(s), np.nan) if s.propensity is None else s.propensity for s in scored]
     return pl.Series("propensity", np.concatenate(parts), nan_to_null=True)
+
+
+def _numbers(tickets: Sequence[Ticket], counted: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    """Number of each row within its request, which may have been split."""
+    if any(t.dealt is not None and t.dealt.places is not None for t in tickets):
+        counted = np.fromiter(chain.from_iterable(t.numbers for t in tickets), np.int64, len(counted))
+    return counted.astype(np.uint32)
+
+
+def _dealt(
+    tickets: Sequence[Ticket], counts: npt.NDArray[np.int64], scored: Sequence[Scored]
+) -> tuple[pl.Series, pl.Series]:
+    """Stage and arm of each row."""
+    if not any(t.dealt is not None for t in tickets):
+        nothing = pl.Series("stage", [None], dtype=pl.String).new_from_index(0, int(counts.sum()))
+        return nothing, nothing.alias("arm")
+    dealt = [t.dealt or _UNDEALT for t in tickets]
+    stages = [d.stage or None for d, n in zip(dealt, counts.tolist(), strict=True) for _ in range(n)]
+    arms = [(d.arm, d.backed) for d, n in zip(dealt, counts.tolist(), strict=True) for _ in range(n)]
+    fallback = chain.from_iterable(s.fallback for s in scored)
+    given = [
+        SHADOW if backed and failed else arm for (arm, backed), failed in zip(arms, fallback, strict=True)
+    ]
+    return pl.Series("stage", stages, dtype=pl.String), pl.Series("arm", given, dtype=pl.String)
+
+
+_UNDEALT = Dealt("")
 
 
 def _class_scores(scored: Sequence[Scored]) -> pl.Series:

@@ -41,7 +41,8 @@ def rows(first: int, count: int, version: str = "v1", **inputs: pl.Series) -> pl
         "fallback": [False] * count,
         "warnings": [["odd"] if n % 5 == 0 else [] for n in numbers],
     }
-    return pl.DataFrame(plain, schema=OWN).with_columns(**{f"input_{k}": v for k, v in inputs.items()})
+    whole = {name: plain.get(name, [None] * count) for name in OWN}
+    return pl.DataFrame(whole, schema=OWN).with_columns(**{f"input_{k}": v for k, v in inputs.items()})
 
 
 def write(log: Path, version: str, *frames: pl.DataFrame, model: str = "m") -> Path:
