@@ -37,6 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
             "score": [None if n == 3 else n / 48 for n in range(48)],
             "decision": ["positive" if n >= 24 else "negative" for n in range(48)],
             "band": ["low"] * 48,
+            **{name: [None] * 48 for name in ("propensity", "stage", "arm")},
             "fallback": [n == 3 for n in range(48)],
             "warnings": [["a", "b"] if n == 1 else [] for n in range(48)],
         },
