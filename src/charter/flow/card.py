@@ -10,6 +10,7 @@ from charter.flow.plan import Stage
 from charter.flow.views import result_of, trained_result, version_view
 from charter.flow.workspace import Workspace
 from charter.govern.card import card
+from charter.govern.incident import incidents
 from charter.spec.loader import Loaded
 
 ENDINGS = {"html": "html", "markdown": "md", "json": "json"}
@@ -45,6 +46,7 @@ def write_card(
         features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
         snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
         signed = records.approvals(view.version.number)
+        known = incidents(records.events(), loaded.spec.name)
         evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)
     if view.evaluation is None or view.gate is None or evaluated is None:
         raise Refusal(f"{version} was not evaluated", remedy="`charter apply` evaluates it.")
@@ -55,6 +57,7 @@ def write_card(
         view.approvals or view.gate,
         version=view.version,
         signed=signed,
+        incidents=known,
         measurement=view.measurement,
         facts={"snapshot": snapshot.summary, "features": features.summary, "train": trained.summary},
         form=form,

@@ -19,6 +19,7 @@ from charter.core.nearest import did_you_mean
 from charter.govern.chart import calibration_points, roc_points
 from charter.govern.gates import FAIRNESS_LIMITS, number
 from charter.govern.horizon import horizon_rows, horizon_words
+from charter.govern.incident import Incident
 from charter.registry.types import Approval, ModelVersion
 from charter.spec.vocabulary import METRICS
 
@@ -40,6 +41,7 @@ def card(
     *,
     version: ModelVersion,
     signed: Sequence[Approval] = (),
+    incidents: Sequence[Incident] = (),
     measurement: Mapping[str, Any] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
     form: str = "html",
@@ -56,6 +58,8 @@ def card(
         What the card is about.
     signed
         The signatures of this version, oldest first.
+    incidents
+        Of the model, oldest first.
     measurement
         Latency, memory and size of the packaged model.
     facts
@@ -77,12 +81,13 @@ def card(
         approvals,
         version=version,
         signed=signed,
+        incidents=incidents,
         measurement=measurement,
         facts=facts,
     )
     if form == "json":
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return _templates(form).get_template(FORMS[form]).render(card=content)
+    return templates(form).get_template(FORMS[form]).render(card=content)
 
 
 def document(
@@ -93,6 +98,7 @@ def document(
     *,
     version: ModelVersion,
     signed: Sequence[Approval] = (),
+    incidents: Sequence[Incident] = (),
     measurement: Mapping[str, Any] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -112,6 +118,7 @@ def document(
             "requirements": decision.to_json(),
             "approvals": approvals.to_json(),
             "signatures": [_signature(one) for one in signed],
+            "incidents": [_incident(one) for one in incidents],
             "serving": _serving(spec, evaluation, measurement or {}),
             "compliance": _compliance(spec),
             "update_schedule": _stated((), "update schedule: the specification does not state one yet"),
@@ -324,6 +331,17 @@ def _signature(approval: Approval) -> dict[str, Any]:
     }
 
 
+def _incident(one: Incident) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "severity": one.severity,
+        "opened_at": iso(one.opened_at),
+        "status": "open" if one.closed is None else "closed",
+        "cause": one.closed.cause if one.closed is not None else "",
+    }
+
+
 def _stated(words: Sequence[str], place: str) -> list[str]:
     return list(words) or [f"missing: {place}"]
 
@@ -334,10 +352,11 @@ def _estimate(found: Any) -> dict[str, Any]:
     return {key: found.get(key) for key in ("value", "low", "high")}
 
 
-def _templates(form: str) -> Environment:
+def templates(form: str) -> Environment:
+    """Templates of this package, for ``html`` or ``markdown``, with the filters that write values for people."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    templates = Environment(
+    found = Environment(
         loader=PackageLoader("charter.govern", "templates"),
         autoescape=form == "html",  # noqa: S701  # Markdown has its own escaping: the filter `cell`
         undefined=StrictUndefined,
@@ -345,8 +364,8 @@ def _templates(form: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters.update(number=_number, interval=_interval, cell=_cell, words=_words, percent=_percent)
-    return templates
+    found.filters.update(number=_number, interval=_interval, cell=_cell, words=_words, percent=_percent)
+    return found
 
 
 def _number(value: Any) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from charter.core.clock import iso
 from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
-from charter.govern.attest import RECORDED
 from charter.registry.types import AuditEvent
 
 Severity = Literal["low", "high", "critical"]
@@ -165,9 +164,9 @@ def incidents(events: Iterable[AuditEvent], model: str) -> tuple[Incident, ...]:
             found[event.subject] = _opened(event, len(found) + 1)
         elif event.action in (NOTED, ACTED) and event.subject in found:
             before = found[event.subject]
-            step = event.detail.get("step")
+            step, owner = event.detail.get("step"), event.detail.get("owner") or before.owner
             remark = Remark(event.at, event.actor, event.detail["text"], event.action == ACTED, step)
-            found[event.subject] = replace(before, remarks=(*before.remarks, remark))
+            found[event.subject] = replace(before, remarks=(*before.remarks, remark), owner=owner)
         elif event.action == CLOSED and event.subject in found:
             told = event.detail
             closed = Closing(event.at, event.actor, told["cause"], told["impact"], tuple(told["actions"]))
@@ -245,18 +244,13 @@ def find(all_of: Sequence[Incident], name: str) -> Incident:
     )
 
 
-def concerns(event: AuditEvent, model: str) -> bool:
-    """Whether an entry is about a model, or about the records as a whole; not whether it is about another model.
+def steps(playbook: Mapping[str, Sequence[str]], occasions: Sequence[str]) -> tuple[str, ...]:
+    """Steps of a playbook for an incident: those of its alert, of its group, then those of ``any``, each once.
 
-    Entries name their model in the detail, in the rows that they record, or as their subject; those that name none
-    (an identity, the anchor) concern every model.
+    Examples
+    --------
+    >>> steps({"any": ("tell the owner",), "misses": ("look at the data", "tell the owner")}, ["misses"])
+    ('look at the data', 'tell the owner')
     """
-    named = {event.detail["model"]} if isinstance(event.detail.get("model"), str) else set()
-    recorded = event.detail.get(RECORDED)
-    for rows in recorded.values() if isinstance(recorded, Mapping) else ():
-        named |= {row["model"] for row in rows if isinstance(row, Mapping) and "model" in row}
-    if named:
-        return model in named
-    if event.action.endswith(".done") or event.action == "apply.started":
-        return event.subject.partition(" ")[0] == model
-    return True
+    found = [step for occasion in (*occasions, "any") for step in playbook.get(occasion, ())]
+    return tuple(dict.fromkeys(found))

@@ -137,11 +137,13 @@ def approve(
     return signed
 
 
-def entitled(records: Records, signer: Signer, role: str, *, to: str) -> Identity:
+def entitled(records: Records, signer: Signer, role: str | None, *, to: str) -> Identity:
     """Return the identity of whoever acts, if its key is the recorded one and it holds the role.
 
     Parameters
     ----------
+    role
+        None asks for the key alone.
     to
         What it takes the role for, for the refusal: ``close an incident``.
 
@@ -155,7 +157,7 @@ def entitled(records: Records, signer: Signer, role: str, *, to: str) -> Identit
     known = people(records)
     person = _named(known, signer.name)
     _check_key(person, signer)
-    if role not in person.roles:
+    if role is not None and role not in person.roles:
         roles = ", ".join(person.roles) or "no role"
         raise Refusal(
             f"{signer.name} may not {to}: it takes a {role}, and {signer.name} has {roles}",
