@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +13,10 @@ from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.io.files import write_atomic
 from charter.core.progress import Progress
 from charter.flow.outcomes import outcomes_folder
-from charter.flow.windows import answers, due, end_of, known_by, measure, reference
+from charter.flow.views import version_number
+from charter.flow.windows import answers, due, end_of, known_by, measure, reference, year_before
 from charter.flow.workspace import Workspace
+from charter.monitor.seen import PREVIOUS, YEAR_AGO, Seen
 from charter.spec.loader import Loaded
 from charter.spec.types import ModelSpec
 
@@ -25,6 +27,8 @@ FORMAT = 2
 """Raised when the meaning of what is kept of a window changes."""
 _ROWS_AT_ONCE = 1_000_000
 """Answers that are read together, with their inputs."""
+_Window = tuple[str, datetime]
+"""Version and start."""
 
 
 def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Progress) -> int:
@@ -64,6 +68,8 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
                 spec,
                 references[one.version],
                 past=one.past,
+                before=[_seen(folder, earlier) for earlier in one.before],
+                year_ago=_seen(folder, one.year_ago) if one.year_ago is not None else None,
                 key=one.key,
                 version=one.version,
                 start=one.start,
@@ -75,25 +81,69 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
 
 
 def _changed(asked: pl.DataFrame, spec: ModelSpec, folder: Path) -> list[_New]:
-    """Windows that are not kept under the digest of what they would be made from now."""
+    """Windows that are not kept under the digest of what they would be made from now, oldest first."""
     import polars as pl
 
-    content = pl.struct("id", "row", "outcome").hash(seed=1).sum()
+    content, answered = (
+        pl.struct(*names).hash(seed=1).sum() for names in (("id", "row", "outcome"), ("id", "row"))
+    )
     seen = asked.group_by("version", "window").agg(
-        pl.len().alias("rows"), pl.col("due").sum(), content.alias("content")
+        pl.len().alias("rows"), answered.alias("answered"), pl.col("due").sum(), content.alias("content")
     )
     words = digest_json([FORMAT, plain(spec.model_dump(mode="json"))])
+    there = {
+        (version, start): digest
+        for version, start, digest in seen.select("version", "window", "answered").iter_rows()
+    }
+    there = dict.fromkeys(_kept(folder), 0) | there
     new = []
-    for version, start, *made_of in seen.sort("version", "window").iter_rows():
+    for version, start, rows, _, *made_of in seen.sort("window", "version").iter_rows():
         earlier = asked.filter((pl.col("version") == version) & (pl.col("window") < start))
         past = known_by(end_of(start, spec), earlier, spec)
+        before, year_ago = _before(version, start, spec, there), _year_ago(version, start, spec, there)
+        compared = [there[one] for one in (*before, year_ago) if one is not None]
+        known = past.select(pl.len(), content).row(0)
         key = digest_json(
-            [words, version, start.isoformat(), *made_of, *past.select(pl.len(), content).row(0)]
+            [words, version, start.isoformat(), rows, there[version, start], *made_of, *known, compared]
         )
-        path = folder / "windows" / version / f"{start:%Y-%m-%d}.json"
-        if not path.exists() or json.loads(path.read_bytes())["key"] != key:
-            new.append(_New(version, start, made_of[0], past, key, path))
+        path = _path(folder, version, start)
+        kept = json.loads(path.read_bytes()) if path.exists() else None
+        # Of a window whose answers are deleted by now, what was measured on all of them holds.
+        if kept is None or (kept["key"] != key and kept["quality"]["rows"] <= rows):
+            new.append(_New(version, start, rows, past, before, year_ago, key, path))
     return new
+
+
+def _before(
+    version: str, start: datetime, spec: ModelSpec, there: Mapping[_Window, int]
+) -> tuple[_Window, ...]:
+    """Windows of the version that drift is judged with, oldest first."""
+    limits = spec.monitor.drift
+    own = sorted(one for one in there if one[0] == version and one[1] < start)
+    count = max(limits.persistence - 1, int(PREVIOUS in limits.also_against))
+    return tuple(own[max(len(own) - count, 0) :])
+
+
+def _year_ago(version: str, start: datetime, spec: ModelSpec, there: Mapping[_Window, int]) -> _Window | None:
+    """The window of the same season a year ago: of this version or, where there is none, the newest other."""
+    if YEAR_AGO not in spec.monitor.drift.also_against:
+        return None
+    season = year_before(start, spec)
+    own = (one for one in there if one[1] == season)
+    return max(own, key=lambda one: (one[0] == version, version_number(one[0])), default=None)
+
+
+def _kept(folder: Path) -> list[_Window]:
+    return [(p.parent.name, datetime.fromisoformat(p.stem)) for p in (folder / "windows").glob("*/*.json")]
+
+
+def _path(folder: Path, version: str, start: datetime) -> Path:
+    return folder / "windows" / version / f"{start:%Y-%m-%d}.json"
+
+
+def _seen(folder: Path, window: _Window) -> Seen:
+    """What was seen and said in a window that is measured already."""
+    return Seen.from_json(json.loads(_path(folder, *window).read_bytes())["profile"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +154,8 @@ class _New:
     start: datetime
     rows: int
     past: pl.DataFrame
+    before: tuple[_Window, ...]
+    year_ago: _Window | None
     key: str
     path: Path
 

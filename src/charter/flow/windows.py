@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,8 +16,8 @@ from charter.spec.types import ModelSpec
 if TYPE_CHECKING:
     import polars as pl
 
-    from charter.data.profile import Profile
     from charter.monitor.report import Measurement, Operations
+    from charter.monitor.seen import Seen
 
 _INPUT = "input_"
 _DAYS_PER_MONTH = 365.25 / 12
@@ -57,21 +58,27 @@ def due(spec: ModelSpec, now: datetime) -> pl.Expr:
 class Reference:
     """What a version saw and said in training."""
 
-    features: Profile
-    score: Profile
+    seen: Seen
     classes: tuple[str, ...]
 
 
 def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
     """Read what a version saw and said in training out of its bundle."""
-    from charter.data.profile import Profile
+    from charter.monitor.seen import Seen
 
     blobs = workspace.blobs()
     with workspace.records(spec.name, readonly=True) as records:
         bundle = records.version(version_number(version)).bundle
     kept = read_json(blobs, bundle, "profile.json")
     classes = tuple(read_json(blobs, bundle, "scoring.json")["classes"])
-    return Reference(Profile.from_json(kept["features"]), Profile.from_json(kept["score"]), classes)
+    return Reference(Seen.from_json(kept), classes)
+
+
+def year_before(start: datetime, spec: ModelSpec) -> datetime:
+    """Start of the window of the same season a year ago: of the same month, or the same day of the week."""
+    if spec.monitor.every == "month":
+        return start.replace(year=start.year - 1)
+    return start - timedelta(weeks=52)
 
 
 def end_of(start: datetime, spec: ModelSpec) -> datetime:
@@ -97,6 +104,8 @@ def measure(
     trained: Reference,
     *,
     past: pl.DataFrame,
+    before: Sequence[Seen],
+    year_ago: Seen | None,
     key: str,
     version: str,
     start: datetime,
@@ -109,31 +118,27 @@ def measure(
         Answers of the window, with ``outcome`` and ``due``.
     past
         Earlier answers whose outcome was known by the end of the window.
+    before, year_ago
+        What was seen and said in the windows before it, oldest first, and a year ago.
     key
         Digest of what it is made from.
     """
     import polars as pl
 
     from charter.data.profile import profile
-    from charter.monitor.compare import compare
-    from charter.monitor.drift import judge_drift
     from charter.monitor.quality import quality, worth
     from charter.monitor.report import Measurement
+    from charter.monitor.seen import Seen, drift_of
 
     rows = rows.with_columns((pl.col("decision") == "positive").alias("flagged"))
     end = end_of(start, spec)
     months = (end - start) / timedelta(days=_DAYS_PER_MONTH)
     inputs = rows.select(pl.col(f"^{_INPUT}.*$").name.map(lambda name: name.removeprefix(_INPUT)))
-    seen = profile(
-        inputs.select(c for c in inputs.columns if c in trained.features.columns), trained.features
+    reference = trained.seen
+    known = [c for c in inputs.columns if c in reference.features.columns]
+    seen = Seen(
+        profile(inputs.select(known), reference.features), profile(rows.select("score"), reference.score)
     )
-    said = profile(rows.select("score"), trained.score)
-    known = [c for c in trained.features.columns if c not in seen.columns]
-    measured = [
-        *compare(trained.features, seen, ignore=(*known, *spec.monitor.drift.ignore)),
-        *compare(trained.score, said, role="prediction"),
-    ]
-    alone = spec.monitor.drift.model_copy(update={"persistence": 1})
     return Measurement(
         key=key,
         version=version,
@@ -143,8 +148,8 @@ def measure(
         quality=quality(rows, spec, classes=trained.classes, past=past, confidence=spec.monitor.confidence),
         worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
         operations=_operations(rows),
-        findings=judge_drift([measured], alone).findings,
-        profile={"features": seen.to_json(), "score": said.to_json()},
+        drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),
+        profile=seen.to_json(),
     )
 
 

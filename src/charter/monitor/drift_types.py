@@ -84,6 +84,11 @@ class Finding:
     note: str = ""
 
     @property
+    def persists(self) -> bool:
+        """Whether it is large enough, no chance, and there for long enough."""
+        return self.verdict in (Verdict.FAIL, Verdict.WARN)
+
+    @property
     def name(self) -> str:
         """Name as a check has it."""
         m = self.measured
@@ -146,7 +151,7 @@ class DriftReport:
     @property
     def drifted(self) -> tuple[str, ...]:
         """Columns with a change that persists, the worst first, each once."""
-        found = (f.measured.column for f in self.findings if f.verdict in (Verdict.FAIL, Verdict.WARN))
+        found = (f.measured.column for f in self.findings if f.persists)
         return tuple(dict.fromkeys(found))
 
     def to_json(self) -> dict[str, Any]:

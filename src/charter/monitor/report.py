@@ -10,6 +10,7 @@ from typing import Any
 from charter.monitor.alerts import Window
 from charter.monitor.drift_types import Finding
 from charter.monitor.quality import Quality, Worth
+from charter.monitor.seen import TRAINING
 
 SCHEMA_VERSION = 1
 
@@ -35,8 +36,8 @@ class Measurement:
         Digest of all that it was made from: the same key needs no second measurement.
     months
         Length of the window.
-    findings
-        Drift of each column against training, in this window alone.
+    drift
+        Findings of each column, by what the window is compared with: ``training``, and what the specification adds.
     profile
         Of inputs and scores, for comparing windows with each other.
     """
@@ -49,7 +50,7 @@ class Measurement:
     quality: Quality
     worth: Worth | None
     operations: Operations
-    findings: tuple[Finding, ...] = ()
+    drift: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
 
     def measures(self) -> dict[str, float]:
@@ -70,15 +71,8 @@ class Measurement:
         if self.worth is not None and self.months > 0:
             found["net_value_per_month"] = self.worth.net / self.months
             found["benefit_per_month"] = self.worth.benefit / self.months
-        for finding in self.findings:
-            m = finding.measured
-            for effect, size in m.effects.items():
-                word = {"distribution": effect, "missing": "missing_change", "unseen": "unseen_share"}.get(
-                    m.aspect
-                )
-                if word is not None:
-                    # What may be chance counts as no change: rules must not fire on noise.
-                    found[f"{word}({m.column})"] = abs(size) if finding.level else 0.0
+        for reference, findings in self.drift.items():
+            found |= _drift_measures(findings, "" if reference == TRAINING else f"_{reference}")
         return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -102,9 +96,29 @@ class Measurement:
             else asdict(w) | {"net": w.net, "benefit": w.benefit, "return_on_cost": w.return_on_cost},
             "operations": asdict(self.operations),
             "measures": self.measures(),
-            "drift": [f.to_json() for f in self.findings],
+            "drift": [f.to_json() for f in self.drift.get(TRAINING, ())],
+            "drift_against": {
+                name: [f.to_json() for f in findings]
+                for name, findings in self.drift.items()
+                if name != TRAINING
+            },
             "profile": dict(self.profile),
         }
+
+
+def _drift_measures(findings: Sequence[Finding], suffix: str) -> dict[str, float]:
+    """Effects by column, such as ``psi(AGE)`` or, against another reference than training, ``psi_previous(AGE)``."""
+    found = {f"drifted_columns{suffix}": float(len({f.measured.column for f in findings if f.persists}))}
+    for finding in findings:
+        m = finding.measured
+        for effect, size in m.effects.items():
+            word = {"distribution": effect, "missing": "missing_change", "unseen": "unseen_share"}.get(
+                m.aspect
+            )
+            if word is not None:
+                # What may be chance counts as no change: rules must not fire on noise.
+                found[f"{word}{suffix}({m.column})"] = abs(size) if finding.level else 0.0
+    return found
 
 
 def stored_windows(kept: Iterable[Mapping[str, Any]]) -> list[Window]:
@@ -142,10 +156,14 @@ def recommendations(
         said.append(
             "No outcome is known yet: quality is estimated from the scores alone. `charter outcomes import`."
         )
-    moved = [f for f in last["drift"] if f["level"]]
+    moved = [f for f in last["drift"] if f["verdict"] in ("warn", "fail")]
+    new = [f for f in last["drift"] if f["level"] and f not in moved]
     if moved:
         names = ", ".join(dict.fromkeys(f["column"] for f in moved[:3]))
         said.append(f"The inputs moved ({names}): see whether the source changed or the people did.")
+    elif new:
+        names = ", ".join(dict.fromkeys(f["column"] for f in new[:3]))
+        said.append(f"The inputs moved in this window ({names}): the next will tell whether they stay there.")
     shifted = [one for one in mature if one["quality"]["base_rate_moved"]]
     if shifted:
         said.append(_base_rate(shifted[-1], primary))

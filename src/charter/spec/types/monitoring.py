@@ -54,7 +54,9 @@ class DriftSpec(Part):
     importance_ndcg: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Agreement of the order of importance with that at training (NDCG) below which it has changed."""
     persistence: Annotated[int, Field(ge=1, le=100)] = 2
-    """So many windows in a row must show the change."""
+    """So many windows in a row must show the change before it is a finding."""
+    also_against: tuple[Literal["previous", "year_ago"], ...] = ()
+    """What a window is compared with beside training: the window before it, and that of the same season a year ago."""
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Of the changes that are called significant, over all features and windows, the share that may be chance."""
     ignore: tuple[Column, ...] = ()
