@@ -178,7 +178,7 @@ class Exploration:
     Attributes
     ----------
     share
-        Probability that a decision is turned, 0 to 0.5.
+        Probability that a decision is turned, above 0, below 0.5.
     within
         Largest distance of the score from the threshold at which it may be.
     turn

@@ -28,7 +28,7 @@ def test_exploration_that_fits(declared: str) -> None:
     ("declared", "path", "message"),
     [
         ("{share: 0}", "serve.explore.share", "must be greater than 0"),
-        ("{share: 0.6}", "serve.explore.share", "must be at most 0.5"),
+        ("{share: 0.5}", "serve.explore.share", "must be less than 0.5"),
         ("{share: 0.1, turn: all}", "serve.explore.turn", "all"),
         ("{share: 0.1, unit: nobody}", "serve.explore.unit", "is not a column"),
         ("{share: 0.1}\n  log: {mode: none}", "serve.explore", "teaches nothing"),

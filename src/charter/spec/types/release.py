@@ -86,7 +86,7 @@ class ExploreSpec(Part):
     bring.
     """
 
-    share: Annotated[float, Field(gt=0, le=0.5)]
+    share: Annotated[float, Field(gt=0, lt=0.5)]
     """Probability that a decision is turned. 0.02 is often enough; whoever asks again with the same id gets the same
     decision."""
     within: Annotated[float, Field(gt=0, le=1)] = 1.0
