@@ -31,6 +31,7 @@ from charter.cli import (
     run,
     score,
     spec,
+    verify,
 )
 from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal, SpecError
@@ -63,6 +64,7 @@ for module in (
     experiment,
     features,
     access,
+    verify,
 ):
     module.register(app)
 

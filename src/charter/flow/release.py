@@ -102,12 +102,14 @@ def follow(ctx: Context, plan: Plan) -> None:
 
 def release(ctx: Context, done: Done) -> None:
     """Lay the approved package out for servers and record that it serves from now on."""
+    from charter.flow.verify import refuse_unverified
     from charter.govern.io.trail import Trail
     from charter.registry.io.packages import verify
     from charter.registry.types import Deployment
 
     built = done.summary(Stage.PACKAGE)
     digest = done.output(Stage.PACKAGE)
+    refuse_unverified(ctx.workspace, ctx.loaded, ctx.records, digest)
     folder = package_folder(ctx.workspace, ctx.spec.name, digest)
     lay_out(ctx.blobs, digest, Digest(built["signature"]), folder)
     verify(folder, trusted_keys(ctx.workspace, ctx.records))

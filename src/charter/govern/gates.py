@@ -55,9 +55,9 @@ def judge(
         Name to digest of what was looked at.
     """
     checks = [
-        *_requirements(evaluation, spec, where),
+        *requirements(evaluation, spec, where),
         *_threshold(evaluation, spec, where),
-        *_fairness(evaluation, spec, where),
+        *fairness(evaluation, spec, where),
         *_kpis(evaluation, spec, where),
         _baseline(evaluation, spec, where),
         *_added(evaluation, spec, where),
@@ -68,7 +68,8 @@ def judge(
     return Decision.of("gate", checks, evidence)
 
 
-def _requirements(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+def requirements(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    """Hold each metric against what ``evaluate.require`` asks of it; arguments as `judge`."""
     for name, text in spec.evaluate.require.items():
         yield _against(name, _metric(evaluation, name), text, where(("evaluate", "require", name)))
 
@@ -91,7 +92,8 @@ def _threshold(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Chec
         yield Check("threshold", "not measured", required, Verdict.UNKNOWN, place)
 
 
-def _fairness(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+def fairness(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    """Hold the differences between groups against the limits of ``evaluate.fairness``; arguments as `judge`."""
     declared = spec.evaluate.fairness
     if declared is None:
         return

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from charter.core.digest import Digest
-from charter.core.errors import UsageError
+from charter.core.errors import Busy, UsageError
 from charter.registry.io import schema
 from charter.registry.io.sqlite import NoStore, SqliteReader, sqlite_path
 from charter.registry.ports import Row, Store
@@ -24,6 +24,10 @@ from charter.registry.types import (
     StageResult,
     VersionStatus,
 )
+
+TABLES = ("results", "versions", "identities", "grants", "approvals", "audit", "deployments")
+"""Each after those that it refers to."""
+_MOMENTS = 10
 
 
 class Records:
@@ -110,6 +114,30 @@ class Records:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def copy_to(self, url: str) -> None:
+        """Copy every row, of all models, into new records: what then happens to the copy leaves these as they are.
+
+        Raises
+        ------
+        UsageError
+            When there are records at ``url`` already.
+        Busy
+            When somebody writes so often meanwhile that no moment can be caught.
+        """
+        for _ in range(_MOMENTS):
+            before = self.last_event()
+            rows = {table: self._store.rows(table) for table in TABLES}
+            if before == self.last_event():  # rows that count are written only together with an event
+                break
+        else:
+            raise Busy("the records are being written to", remedy="Try again when `charter apply` has ended.")
+        with Records.open(url) as fresh, fresh.transaction() as tx:
+            if any(tx._store.rows(table, limit=1) for table in TABLES):
+                raise UsageError(f"{url}: there are records already", remedy="Name another place.")
+            for table, found in rows.items():
+                for row in found:
+                    tx._store.insert(table, row)
 
     # --------------------------------------------------------------------------------------- stage results
     def result(self, stage: str, key: str) -> StageResult | None:

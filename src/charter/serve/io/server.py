@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -236,6 +236,7 @@ def start(
     log: Path | None = None,
     timeout_s: float = 60,
     options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Running:
     """Start a server beside this process and wait until it is ready.
 
@@ -245,6 +246,8 @@ def start(
         File for what the server writes; None shares our stderr.
     options
         More options of ``python -m charter.serve.io.server``.
+    environment
+        Variables of the server; None passes ours on.
 
     Raises
     ------
@@ -256,7 +259,9 @@ def start(
     argv += ["--host", host, "--port", str(port), "--workers", str(workers), *options]
     with (log or Path(os.devnull)).open("ab") as sink:
         # A fixed argument list without a shell; the program is this very interpreter.
-        process = subprocess.Popen(argv, stdout=sink, stderr=sink if log else None)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            argv, stdout=sink, stderr=sink if log else None, env=dict(environment) if environment else None
+        )
     secure = Tls(Path(), Path()) if "--tls-cert" in options else None
     running = Running(process, _url(host, port, secure))
     if wait_until_ready(running, timeout_s):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -113,3 +113,5 @@ class ReleaseSpec(Part):
     rollout: RolloutSpec | None = None
     experiment: ExperimentSpec | None = None
     redeploy: RedeploySpec = RedeploySpec()
+    verify: Literal["none", "light", "robust"] = "none"
+    """Release only what passed ``charter verify`` with at least this profile: exactly these bytes, and the last time."""
