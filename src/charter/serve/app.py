@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from charter.core.nearest import did_you_mean
+from charter.registry.traffic import Traffic
 from charter.serve.access import Gate, scope_for
-from charter.serve.batcher import Batcher, Limits
+from charter.serve.arms import Call
+from charter.serve.batcher import Limits
 from charter.serve.bodies import Bodies
-from charter.serve.explore import exploring
 from charter.serve.http import (
     Disconnected,
     Receive,
@@ -33,8 +32,9 @@ from charter.serve.oip import OpenInference
 from charter.serve.problem import Refused, refuse
 from charter.serve.protocols import Form, Native
 from charter.serve.rest import rest
-from charter.serve.scored import Scored
+from charter.serve.routing import Routing
 from charter.serve.served import Served
+from charter.serve.shadow import Shadows
 
 PREDICT = "/api/v1/predict/"
 INVOCATIONS = "/invocations"
@@ -65,14 +65,6 @@ class ServerLimits:
     batch: Limits = field(default_factory=Limits)
 
 
-@dataclass(slots=True)
-class Route:
-    """A model and the queue in front of it."""
-
-    served: Served
-    batcher: Batcher
-
-
 class Application:
     """ASGI application that serves models by name.
 
@@ -89,6 +81,10 @@ class Application:
 
     gate
         Whom it lets in; None lets in everybody.
+    traffic
+        By name of a model, who answers at its plain route.
+    shadows
+        Makes what sees requests after their answers; None lets no candidate see them.
 
     Attributes
     ----------
@@ -113,6 +109,8 @@ class Application:
         observer: Observer | None = None,
         background: Callable[[Application], Coroutine[Any, Any, None]] | None = None,
         gate: Gate | None = None,
+        traffic: Mapping[str, Traffic] | None = None,
+        shadows: Shadows | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.metrics = metrics or Metrics()
@@ -124,9 +122,9 @@ class Application:
         self._bodies = Bodies(self.limits.body_bytes, self.limits.body_s)
         self._new_id = new_id or random_ids().__next__
         self._observer = observer
-        self._routes: Mapping[str, Route] = {}
-        self._models: tuple[Served, ...] = ()
-        self.replace(models)
+        self._routing = Routing(self.limits.batch, self.metrics, observer, shadows)
+        self._routing.replace(models, traffic or {})
+        self.route = self._routing.route
         self._rest = rest(self)
 
     @property
@@ -137,77 +135,16 @@ class Application:
     @property
     def models(self) -> tuple[Served, ...]:
         """What is served now, by name; of several versions of a model the one that its plain route leads to first."""
-        return self._models
+        return self._routing.models
 
-    def replace(self, models: Sequence[Served]) -> None:
-        """Serve these models from the next request on; requests under way keep the model they began with.
+    @property
+    def traffic(self) -> Mapping[str, Traffic]:
+        """What is tried now, by name of a model."""
+        return self._routing.traffic
 
-        The first version of a name answers at ``/api/v1/predict/NAME``; every version answers at
-        ``/api/v1/predict/NAME/versions/VERSION``.
-        """
-        known = {id(route.served): route for route in self._routes.values()}
-        routes: dict[str, Route] = {}
-        for model in models:
-            path = f"{model.name}/versions/{model.version}"
-            if path in routes:
-                raise ValueError(f"models: {model.name} {model.version} is there twice")
-            route = known.get(id(model)) or Route(model, self._batcher(model))
-            routes[path] = route
-            routes.setdefault(model.name, route)
-        self._models = tuple(sorted(models, key=lambda m: m.name))
-        self._routes = routes
-
-    def route(self, name: str) -> Route:
-        """Find a model by its name, or by ``NAME/versions/VERSION``.
-
-        Raises
-        ------
-        Refused
-            404 with the nearest name.
-        """
-        route = self._routes.get(name)
-        if route is None:
-            plain, _, version = name.partition("/versions/")
-            if plain in self._routes and version:
-                there = [m.version for m in self._models if m.name == plain]
-                hint = did_you_mean(version[:200], there)
-                raise refuse(
-                    404, "version", f"{plain} is not served in version {version[:80]!r}; {hint}",
-                    field="version", value=version,
-                )  # fmt: skip
-            hint = did_you_mean(name[:200], [m.name for m in self._models])
-            raise refuse(
-                404, "model", f"no model {name[:80]!r} is served here; {hint}", field="model", value=name
-            )
-        return route
-
-    def _batcher(self, served: Served) -> Batcher:
-        run, limits = self._counted(served), self.limits.batch
-        if limits.score_s is None:  # what the server was started with goes before what the model declares
-            limits = replace(limits, score_s=served.deadline_s)
-        if self._observer is None:
-            return Batcher(run, limits, fall_back=self._fall_back(served))
-        observe = exploring(served, partial(self._observer.observe, served))
-        return Batcher(run, limits, observe, self._fall_back(served))
-
-    def _fall_back(self, served: Served) -> Callable[[Any], Scored] | None:
-        if served.scorer.rules.fallback is None:
-            return None
-
-        def answer(rows: Any) -> Scored:
-            scored = served.scorer.fall_back(served.decoder.frame(rows), "the model did not answer in time")
-            self.metrics.batch(served.name, served.version, scored)
-            return scored
-
-        return answer
-
-    def _counted(self, served: Served) -> Callable[[Any, Any], Scored]:
-        def run(rows: Any, explain: Any) -> Scored:
-            scored = served.run(rows, explain)
-            self.metrics.batch(served.name, served.version, scored)
-            return scored
-
-        return run
+    def replace(self, models: Sequence[Served], traffic: Mapping[str, Traffic] | None = None) -> None:
+        """Serve these models from the next request on, see `charter.serve.routing.Routing.replace`."""
+        self._routing.replace(models, traffic or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -222,7 +159,7 @@ class Application:
     @property
     def sole(self) -> str:
         """Name of the model that an address without a name means; empty where several are served."""
-        names = {m.name for m in self._models}
+        names = {m.name for m in self.models}
         return names.pop() if len(names) == 1 else ""
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -264,12 +201,18 @@ class Application:
             finally:
                 route.batcher.coming -= 1
             whole = True
+            if route.arms is not None:
+                content, fields = await route.arms.answer(Call(scope, body, form, explain, answer_id, began))
+                await respond(send, 200, content, headers=[*fields, *echo])
+                return
             asked = form.read(scope, body, route.served)
             rows = asked.rows.rows
-            ticket = Ticket(asked.request_id or answer_id, len(rows), form.name, began)
+            ticket = Ticket(asked.request_id or answer_id, len(rows), form.name, began, route.dealt)
             scored, start = await route.batcher.submit(rows, explain=explain, ticket=ticket)
             content, fields = form.write(route.served, scored, start, asked, answer_id)
             await respond(send, 200, content, headers=[*fields, *echo])
+            if route.shadow is not None:
+                route.shadow.offer(ticket, rows, scored, start)
         except Refused as error:
             status = error.status
             self.metrics.error(label, error.faults[0].rule)
@@ -321,6 +264,7 @@ class Application:
                 self.ready = False
                 if self._beside is not None:
                     self._beside.cancel()
+                self._routing.close()
                 if self._observer is not None:
                     await self._observer.drain()
                 self.metrics.flush()

@@ -99,7 +99,7 @@ def turn_around(
 
 def _units(tickets: Sequence[Ticket], scored: Scored, unit: str | None) -> list[str]:
     """Whom each row is about: the unit's value; the row of the request where there is none."""
-    own = [f"{t.id}/{row}" for t in tickets for row in range(t.rows)]
+    own = [f"{t.id}/{row}" for t in tickets for row in t.numbers]
     if unit is None or scored.inputs is None or unit not in scored.inputs.columns:
         return own
     named = scored.inputs[unit].cast(pl.String).to_list()

@@ -22,6 +22,8 @@ from charter.serve.strict import read_document
 
 EXTENSIONS = ("binary_tensor_data",)
 PLATFORM = "charter_onnx"
+MIXED = "mixed"
+"""In place of the version where rows of one request were answered by several; the parameters say which by which."""
 _HEAD_LENGTH = b"inference-header-content-length"
 _BINARY = b"application/octet-stream"
 _DTYPES = {
@@ -81,12 +83,16 @@ class OpenInference:
             else:
                 tensor["data"] = values
             outputs.append(tensor)
-        document = {
+        document: dict[str, Any] = {
             "model_name": served.name,
             "model_version": served.version,
             "id": asked.request_id or answer_id,
             "outputs": outputs,
         }
+        if scored.versions is not None:
+            several = len(set(scored.versions)) > 1
+            document["model_version"] = MIXED if several else scored.versions[0]
+            document["parameters"] = {"model_versions": list(scored.versions)}
         head = msgspec.json.encode(document)  # NaN becomes null
         if not blobs:
             return head, ((b"content-type", JSON),)

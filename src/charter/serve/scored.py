@@ -70,6 +70,8 @@ class Scored:
     propensity
         float64 [n]: probability with which the decision was made, NaN where nothing was decided; None where no decision
         is left to chance (see `charter.serve.explore`).
+    versions
+        By which version each row was answered; None where one answered all.
     """
 
     score: npt.NDArray[np.float64]
@@ -85,6 +87,7 @@ class Scored:
     bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
     lookups: Mapping[str, int] = field(default_factory=dict)
     propensity: npt.NDArray[np.float64] | None = None
+    versions: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -133,6 +136,45 @@ def stack(parts: Sequence[Scored]) -> Scored:
         features=pl.concat(seen, how="vertical_relaxed") if seen else None,
         bounds=_stacked(parts),
     )
+
+
+def gather(parts: Sequence[tuple[Scored, int]]) -> Scored:
+    """Answers of single rows of batches, one after the other; what only the log needs is left out.
+
+    Parameters
+    ----------
+    parts
+        Batch and place within it, n pairs. What a batch says is copied: others share it.
+    """
+    width = next((s.scores.shape[1] for s, _ in parts if s.scores is not None), 0)
+    nothing = np.full(width, np.nan)
+    scores = [nothing if s.scores is None else s.scores[i] for s, i in parts]
+    bounds = None
+    if any(s.bounds is not None for s, _ in parts):
+        ends = [(np.nan, np.nan) if s.bounds is None else (s.bounds[0][i], s.bounds[1][i]) for s, i in parts]
+        bounds = (np.array([low for low, _ in ends]), np.array([high for _, high in ends]))
+    return Scored(
+        np.array([s.score[i] for s, i in parts]),
+        np.array(scores) if width else None,
+        [s.prediction[i] for s, i in parts],
+        [s.decision[i] for s, i in parts],
+        [s.band[i] for s, i in parts],
+        [s.reasons[i] for s, i in parts],
+        [list(s.warnings[i]) for s, i in parts],
+        [s.fallback[i] for s, i in parts],
+        bounds=bounds,
+    )
+
+
+def unanswered(inputs: pl.DataFrame, why: str) -> Scored:
+    """What a model that broke says of each row of its inputs: nothing."""
+    n = inputs.height
+    nothing: list[None] = [None] * n
+    said: list[list[str]] = [[why] for _ in range(n)]
+    return Scored(
+        np.full(n, np.nan), None, [*nothing], [*nothing], [*nothing], [[] for _ in range(n)], said, [True] * n,
+        inputs=inputs,
+    )  # fmt: skip
 
 
 def _stacked(

@@ -73,7 +73,7 @@ class Served:
         self.name, self.version, self.scorer = name, version, scorer
         self.package, self.log, self.reference = package, log or LogPolicy(), reference
         self.deadline_s, self.differences = deadline_s, tuple(differences)
-        self.decoder = Decoder(scorer.signature, max_rows=max_rows)
+        self.decoder = Decoder(scorer.signature, max_rows=max_rows, series=scorer.series)
         self._encoder = msgspec.json.Encoder()
 
     def run(self, rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
@@ -118,7 +118,7 @@ class Served:
             scored.band[row],
             scored.reasons[row],
             self.name,
-            self.version,
+            self.version if scored.versions is None else scored.versions[row],
             scored.warnings[row],
             msgspec.UNSET
             if scored.scores is None or not known

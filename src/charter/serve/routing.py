@@ -1,0 +1,215 @@
+"""The models that are served, the queue in front of each, and who answers where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from charter.core.nearest import did_you_mean
+from charter.registry.traffic import Traffic
+from charter.serve.arms import TRIED_SECONDS, Arms, tried
+from charter.serve.batcher import Batcher, Limits, Run
+from charter.serve.explore import exploring
+from charter.serve.metrics import Metrics
+from charter.serve.observe import Dealt, Observer
+from charter.serve.problem import refuse
+from charter.serve.scored import Scored, unanswered
+from charter.serve.served import Served
+from charter.serve.shadow import Shadow, Shadows
+
+_ALONE, _TRIED, _STOPPED = "alone", "tried", "stopped"
+"""How a version answers: as ever; as one that may fail; by its fallback."""
+
+
+@dataclass(slots=True)
+class Route:
+    """A model and the queue in front of it.
+
+    Attributes
+    ----------
+    arms
+        Deals requests out to several versions; None where one answers all.
+    shadow
+        Sees requests after they were answered.
+    dealt
+        What the log says of requests while something is tried.
+    """
+
+    served: Served
+    batcher: Batcher
+    arms: Arms | None = None
+    shadow: Shadow | None = None
+    dealt: Dealt | None = None
+
+
+class Routing:
+    """Finds who answers.
+
+    Parameters
+    ----------
+    observer
+        Told of every batch before it is answered.
+    shadows
+        Makes what sees requests after their answers; None lets no candidate see them.
+
+    Attributes
+    ----------
+    models
+        What is served now, by name; of several versions of a model the champion first.
+    traffic
+        What is tried now, by name of a model.
+    """
+
+    def __init__(
+        self, limits: Limits, metrics: Metrics, observer: Observer | None, shadows: Shadows | None
+    ) -> None:
+        self._limits, self._metrics, self._observer, self._shadows = limits, metrics, observer, shadows
+        self.models: tuple[Served, ...] = ()
+        self.traffic: Mapping[str, Traffic] = {}
+        self._routes: Mapping[str, Route] = {}
+        self._desks: dict[tuple[int, str], Route] = {}
+        self._seen_by: dict[tuple[int, str], Shadow] = {}
+
+    def replace(self, models: Sequence[Served], traffic: Mapping[str, Traffic]) -> None:
+        """Serve these models from the next request on; requests under way keep the model they began with.
+
+        The first version of a name answers at ``/api/v1/predict/NAME``, or whoever its traffic says; every version
+        answers at ``/api/v1/predict/NAME/versions/VERSION``. Traffic of the stage ``stopped`` leaves all of these to
+        the fallback.
+
+        Raises
+        ------
+        UsageError
+            When traffic does not fit the models. What served before then goes on serving.
+        """
+        traffic = {name: t for name, t in traffic.items() if t.stage != "full"}
+        desks: dict[tuple[int, str], Route] = {}
+        routes: dict[str, Route] = {}
+        for model in models:
+            path = f"{model.name}/versions/{model.version}"
+            if path in routes:
+                raise ValueError(f"models: {model.name} {model.version} is there twice")
+            role = _role(traffic.get(model.name), model.version)
+            route = self._desks.get((id(model), role)) or Route(model, self._batcher(model, role))
+            if role == _STOPPED:
+                route.dealt = Dealt("stopped")
+            routes[path] = desks[id(model), role] = route
+            routes.setdefault(model.name, route)
+        seen_by: dict[tuple[int, str], Shadow] = {}
+        # Shadows last: an error before them leaves none behind.
+        for name, t in sorted(traffic.items(), key=lambda item: item[1].stage == "shadow"):
+            if name in routes and t.stage != "stopped":
+                routes[name] = self._tried(routes, name, t, seen_by)
+        for key, shadow in self._seen_by.items():
+            if key not in seen_by:
+                shadow.close()
+        self.models = tuple(sorted(models, key=lambda m: m.name))
+        self._routes, self._desks, self._seen_by, self.traffic = routes, desks, seen_by, traffic
+
+    def _tried(
+        self, routes: Mapping[str, Route], name: str, traffic: Traffic, seen_by: dict[tuple[int, str], Shadow]
+    ) -> Route:
+        """Plain route of a model of which a candidate is tried."""
+        plain = routes[name]
+        if traffic.stage == "shadow":
+            key = (id(plain.served), str(traffic.candidate))
+            shadow = self._seen_by.get(key)
+            if shadow is None and self._shadows is not None:
+                shadow = self._shadows(plain.served, key[1])
+            if shadow is not None:
+                seen_by[key] = shadow
+            return Route(plain.served, plain.batcher, shadow=shadow, dealt=Dealt("shadow"))
+        of_versions = {v: routes[f"{name}/versions/{v}"] for v in traffic.versions}
+        arms = Arms(traffic, {v: (route.served, route.batcher) for v, route in of_versions.items()})
+        return Route(plain.served, plain.batcher, arms)
+
+    def route(self, name: str) -> Route:
+        """Find a model by its name, or by ``NAME/versions/VERSION``.
+
+        Raises
+        ------
+        Refused
+            404 with the nearest name.
+        """
+        route = self._routes.get(name)
+        if route is None:
+            plain, _, version = name.partition("/versions/")
+            if plain in self._routes and version:
+                there = [m.version for m in self.models if m.name == plain]
+                hint = did_you_mean(version[:200], there)
+                raise refuse(
+                    404, "version", f"{plain} is not served in version {version[:80]!r}; {hint}",
+                    field="version", value=version,
+                )  # fmt: skip
+            hint = did_you_mean(name[:200], [m.name for m in self.models])
+            raise refuse(
+                404, "model", f"no model {name[:80]!r} is served here; {hint}", field="model", value=name
+            )
+        return route
+
+    def close(self) -> None:
+        """Let go of every candidate that sees requests."""
+        for shadow in self._seen_by.values():
+            shadow.close()
+
+    def _batcher(self, served: Served, role: str) -> Batcher:
+        scores: Run = {_TRIED: tried, _STOPPED: _stopped}.get(role, _runs)(served)
+        run, limits = self._counted(served, scores), self._limits
+        if limits.score_s is None:  # what the server was started with goes before what the model declares
+            limits = replace(limits, score_s=served.deadline_s)
+        if (
+            role == _TRIED
+        ):  # scored aside, whatever else is said: it may hang, and the champion waits to answer
+            seconds = min(limits.score_s or TRIED_SECONDS, TRIED_SECONDS)
+            limits = replace(limits, score_s=seconds, deadline_s=seconds)
+        fall_back = self._fall_back(served, role)
+        if self._observer is None:
+            return Batcher(run, limits, fall_back=fall_back)
+        observe = exploring(served, partial(self._observer.observe, served))
+        return Batcher(run, limits, observe, fall_back)
+
+    def _fall_back(self, served: Served, role: str) -> Callable[[Any], Scored] | None:
+        why = "the model did not answer in time"
+        if role != _TRIED and served.scorer.rules.fallback is None:
+            return None
+
+        def answer(rows: Any) -> Scored:
+            frame = served.decoder.frame(rows)
+            scored = unanswered(frame, why) if role == _TRIED else served.scorer.fall_back(frame, why)
+            self._metrics.batch(served.name, served.version, scored)
+            return scored
+
+        return answer
+
+    def _counted(self, served: Served, scores: Run) -> Run:
+        def run(rows: Any, explain: Any) -> Scored:
+            scored = scores(rows, explain)
+            self._metrics.batch(served.name, served.version, scored)
+            return scored
+
+        return run
+
+
+def _role(traffic: Traffic | None, version: str) -> str:
+    if traffic is None or traffic.stage == "shadow":
+        return _ALONE
+    if traffic.stage == "stopped":
+        return _STOPPED
+    return _TRIED if version in traffic.arms.values() and version != traffic.champion else _ALONE
+
+
+def _runs(served: Served) -> Run:
+    return served.run
+
+
+def _stopped(served: Served) -> Run:
+    """Let the declared fallback answer, without asking the model."""
+
+    def run(rows: Any, _explain: Any) -> Scored:
+        if served.scorer.rules.fallback is None:
+            raise refuse(503, "stopped", f"{served.name} is stopped and declares no fallback")
+        return served.scorer.fall_back(served.decoder.frame(rows), f"{served.name} is stopped")
+
+    return run
