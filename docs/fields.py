@@ -42,6 +42,7 @@ WORDS = {
     "int": "whole number",
     "float": "number",
     "date": "date",
+    "Moment": "date, or `latest - 90d`",
     "Approve": "`six-stage`, `none` or [ApprovalPolicy](#approvalpolicy)",
 }
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

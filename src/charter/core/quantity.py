@@ -10,6 +10,7 @@ from datetime import timedelta
 _REQUIREMENT = re.compile(r"^\s*(>=|<=|>|<|==)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
 _DURATION = re.compile(r"^\s*(\d+)\s*(ms|s|m|h|d|w)\s*$")
 _VOLUME = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+(day|week|month|year)\s*$")
+_LATEST = re.compile(r"^\s*latest\s*(?:-\s*(\d+)\s*([dw])\s*)?$")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _CENTURY = timedelta(days=100 * 366)
 _PER_MONTH = {"day": 365.25 / 12, "week": 365.25 / 84, "month": 1.0, "year": 1 / 12}
@@ -80,6 +81,27 @@ def parse_duration(text: str) -> timedelta:
     if milliseconds > _CENTURY // timedelta(milliseconds=1):
         raise ValueError(f"{text!r} is longer than a century")
     return timedelta(milliseconds=milliseconds)
+
+
+def parse_latest(text: str) -> timedelta:
+    """Read ``latest`` or ``latest - 90d``: how long before the day of the newest row.
+
+    Raises
+    ------
+    ValueError
+        When the text is neither, or goes back more than a century.
+
+    Examples
+    --------
+    >>> parse_latest("latest - 2w").days
+    14
+    """
+    match = _LATEST.match(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is no moment; write a date, or days or weeks before the newest row: latest - 90d"
+        )
+    return parse_duration(match[1] + match[2]) if match[1] is not None else timedelta(0)
 
 
 def parse_volume(text: str) -> float:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.core.errors import DataError
+from charter.spec.moments import fixed
 from charter.spec.types import Split
 
 ROW = "__row"
@@ -33,7 +34,8 @@ def assign_split(frame: pl.DataFrame, split: Split, label: str, seed: int, as_of
     each class too: with 30,000 rows and a test share of 0.2 the share of a class of 22 % differs by about 0.5 points
     (one standard deviation). ``stratify`` is met exactly by `folds`.
 
-    Time: rows up to the end of ``train_until`` train, rows from ``test_from`` to the end of ``test_until`` test.
+    Time: rows from ``train_from`` to the end of ``train_until`` train, rows from ``test_from`` to the end of
+    ``test_until`` test.
 
     Parameters
     ----------
@@ -64,10 +66,12 @@ def assign_split(frame: pl.DataFrame, split: Split, label: str, seed: int, as_of
         case "time":
             moment = _column(frame, as_of, "a time split").cast(pl.Datetime("us"))
             # The type has seen to it that both dates are there.
-            train = moment < _midnight_after(split.train_until or date.min)
-            test = moment >= datetime.combine(split.test_from or date.max, datetime.min.time())
+            train = moment < _midnight_after(fixed(split.train_until or date.min))
+            if split.train_from is not None:
+                train = train & (moment >= _midnight(fixed(split.train_from)))
+            test = moment >= _midnight(fixed(split.test_from or date.max))
             if split.test_until is not None:
-                test = test & (moment < _midnight_after(split.test_until))
+                test = test & (moment < _midnight_after(fixed(split.test_until)))
         case "grouped":
             position = _positions(_column(frame, str(split.group), "a grouped split").cast(pl.String), seed)
             test = position < float(split.test or 0.0)
@@ -260,5 +264,9 @@ def _known(columns: Iterable[str]) -> str:
     return f"It has {', '.join(list(columns)[:12])}"
 
 
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time())
+
+
 def _midnight_after(day: date) -> datetime:
-    return datetime.combine(day, datetime.min.time()) + timedelta(days=1)
+    return _midnight(day) + timedelta(days=1)

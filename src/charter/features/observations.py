@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
@@ -17,6 +16,7 @@ from charter.features.history import MOMENT, History, first_at_or_after
 from charter.features.labels import column_label, event_label, truth
 from charter.features.windows import GROUP, aggregate_slices, duration_us
 from charter.spec.functions import AGE
+from charter.spec.moments import cutoff_dates, fixed
 from charter.spec.types import Cutoffs, DataSpec, Population
 
 
@@ -63,6 +63,32 @@ def observe(sources: Mapping[str, pl.DataFrame], data: DataSpec, task: str | Non
     return event_label(frame, _source(sources, source), _time(data, source), entity, label)
 
 
+def newest_day(sources: Mapping[str, pl.DataFrame], data: DataSpec) -> date:
+    """Day of the newest row, from which dates that follow the data count back.
+
+    Of several sources that make observations and labels, the one that lags behind counts: after its newest row, that
+    something did not happen may mean that it is not recorded yet.
+
+    Raises
+    ------
+    DataError
+        When a source has no time, or no row.
+    """
+    plan = data.observations
+    if plan.source is not None:
+        times = {plan.source: plan.time or _time(data, plan.source)}
+    else:
+        named = (plan.population.source if plan.population is not None else None, data.label.source)
+        times = {name: _time(data, name) for name in named if name is not None}
+    newest = {name: _source(sources, name)[time].cast(MOMENT).max() for name, time in times.items()}
+    empty = [name for name, moment in newest.items() if not isinstance(moment, datetime)]
+    if empty:
+        raise DataError(
+            f"source {empty[0]!r} has no row with a time, so no date can count back from its newest one"
+        )
+    return min(moment.date() for moment in newest.values() if isinstance(moment, datetime))
+
+
 def entity_of(data: DataSpec) -> str | None:
     """Column that joins observations and events: the entity, the series, or the key when it is a single column."""
     plan = data.observations
@@ -81,22 +107,8 @@ def cutoffs(spec: Cutoffs) -> list[datetime]:
     >>> [str(c.date()) for c in cutoffs(Cutoffs(first="2024-01-31", last="2024-03-31"))]
     ['2024-01-31', '2024-02-29', '2024-03-31']
     """
-    found: list[datetime] = []
-    step = 0
-    while (day := _later(spec.first, spec.every, step)) <= spec.last:
-        found.append(datetime(day.year, day.month, day.day))  # noqa: DTZ001 - frames hold naive UTC
-        step += 1
-    return found
-
-
-def _later(first: date, every: str, steps: int) -> date:
-    if every == "day":
-        return first + timedelta(days=steps)
-    if every == "week":
-        return first + timedelta(weeks=steps)
-    months = first.month - 1 + steps * (3 if every == "quarter" else 1)
-    year, month = first.year + months // 12, months % 12 + 1
-    return date(year, month, min(first.day, calendar.monthrange(year, month)[1]))
+    days = cutoff_dates(fixed(spec.first), fixed(spec.last), spec.every)
+    return [datetime(day.year, day.month, day.day) for day in days]  # noqa: DTZ001 - frames hold naive UTC
 
 
 def _rows(frame: pl.DataFrame, data: DataSpec) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision, Verdict
@@ -11,16 +12,21 @@ from charter.core.digest import canonical_json, plain
 from charter.core.errors import DataError, Refusal
 from charter.flow.context import Context, Done, Output, of_source, read_frame, read_json, write_frame
 from charter.flow.plan import Stage
-from charter.spec.parts import spec_digest
+from charter.spec.moments import with_days
+from charter.spec.parts import dotted, flatten, spec_digest
 from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from charter.core.digest import Digest
     from charter.data.grid import SeriesPlan
     from charter.features.featureset import FeatureSet
     from charter.train.types import Trained
+
+WINDOW = "window.json"
+"""In the tree of features: the days of the dates that follow the data, by path; only where there are such dates."""
 
 
 def snapshot(ctx: Context, done: Done) -> Output:
@@ -86,9 +92,10 @@ def features(ctx: Context, done: Done) -> Output:
     from charter.data.leaks import find_leaks
     from charter.features.dataset import build_dataset
 
-    spec = ctx.spec
     ctx.progress.start("computing features")
-    dataset, feature_set = build_dataset(snapshot_frames(ctx, done), spec)
+    frames = snapshot_frames(ctx, done)
+    spec, window = _window(ctx, frames)
+    dataset, feature_set = build_dataset(frames, spec)
     ctx.progress.finish()
     label = spec.data.label.name
     known, held_out = training_rows(dataset, label, "train"), training_rows(dataset, label, "test")
@@ -107,6 +114,8 @@ def features(ctx: Context, done: Done) -> Output:
         write_frame(dataset, folder / "dataset.parquet")
         (folder / "featureset.json").write_bytes(canonical_json(feature_set.to_json()))
         (folder / "leaks.json").write_bytes(canonical_json(leaks.to_json()))
+        if window is not None:
+            (folder / WINDOW).write_bytes(canonical_json(window["dates"]))
         output = ctx.blobs.put_tree(folder)
     positives = (
         sum(int(f[label].eq(1).sum()) for f in (known, held_out)) if spec.train.task == "binary" else None
@@ -121,8 +130,47 @@ def features(ctx: Context, done: Done) -> Output:
             "test": held_out.height,
             "positive_share": positives / rows if positives is not None else None,
             "warnings": [c.name for c in leaks.checks if c.verdict.value == "warn"],
+            **({"window": window} if window is not None else {}),
         },
     )
+
+
+def _window(ctx: Context, frames: Mapping[str, pl.DataFrame]) -> tuple[ModelSpec, dict[str, Any] | None]:
+    """Find the days of the dates that follow the data.
+
+    Returns
+    -------
+    The specification with days in their place; the newest day and each date by its path, None where none follows.
+
+    Raises
+    ------
+    DataError
+        When the newest row lies in the future, or the days leave nothing to train on or to test.
+    """
+    from charter.features.observations import newest_day
+    from charter.spec.check import cross_check
+    from charter.spec.moments import moving, resolve
+
+    paths = moving(ctx.spec)
+    if not paths:
+        return ctx.spec, None
+    latest = newest_day(frames, ctx.spec.data)
+    tomorrow = ctx.workspace.clock.now().date() + timedelta(days=1)
+    if latest > tomorrow:
+        raise DataError(
+            f"the newest row is of {latest}, which is still to come, and the dates of the specification count back "
+            "from it",
+            remedy="Bound the time in data.sources by `max`, with `on_violation: quarantine`, or by `where`.",
+        )
+    found = resolve(ctx.spec, latest)
+    faults = cross_check(found)
+    if faults:
+        raise DataError(
+            f"with a newest row of {latest}, {dotted(faults[0].path)} {faults[0].message}",
+            remedy=f"{faults[0].hint or 'Count back further in the specification'}.",
+        )
+    now = dict(flatten(found))
+    return found, {"latest": str(latest), "dates": {dotted(path): now[path] for path in paths}}
 
 
 def _learnable(known: pl.DataFrame, spec: ModelSpec) -> None:
@@ -156,8 +204,8 @@ def train(ctx: Context, done: Done) -> Output:
     from charter.train.io.tracking import mlflow_tracker
     from charter.train.run import train as fit
 
-    spec, label = ctx.spec, ctx.spec.data.label.name
-    tree = done.output(Stage.FEATURES)
+    label, tree = ctx.spec.data.label.name, done.output(Stage.FEATURES)
+    spec = _as_built(ctx, tree)
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
     dataset = read_frame(ctx.blobs, tree, "dataset.parquet")
     rows = training_rows(dataset, label, "train")
@@ -226,6 +274,13 @@ def train(ctx: Context, done: Done) -> Output:
             "run": trained.run,
         },
     )
+
+
+def _as_built(ctx: Context, features: Digest) -> ModelSpec:
+    """The specification with the days that its dates stood for when the data set was made."""
+    if WINDOW not in ctx.blobs.tree(features):
+        return ctx.spec
+    return with_days(ctx.spec, read_json(ctx.blobs, features, WINDOW))
 
 
 def _origin_folds(

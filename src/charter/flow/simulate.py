@@ -223,10 +223,10 @@ def _rows(workspace: Workspace, loaded: Loaded, start: date | None, until: date 
             "observations have no moment, so they cannot be replayed in time",
             remedy="Name data.observations.time, or replay a model of entities.",
         )
+    trained_until = pl.col("as_of").filter(pl.col("__split") == "train").max()
+    if start is None and spec.train.split.kind == "time":
+        rows = rows.filter(pl.col("as_of") > trained_until)
     rows = rows.filter(pl.col(label).is_not_null() & (pl.col("__split") != "train"))
-    trained_until = spec.train.split.train_until
-    if start is None and trained_until is not None:
-        rows = rows.filter(pl.col("as_of").dt.date() > trained_until)
     if start is not None:
         rows = rows.filter(pl.col("as_of").dt.date() >= start)
     if until is not None:

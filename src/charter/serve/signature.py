@@ -264,7 +264,7 @@ def _when(spec: ModelSpec) -> Input:
         "datetime",
         nullable=True,
         description="what happened before this moment is known; now when left out",
-        example=cutoffs.last.isoformat() if cutoffs else None,
+        example=str(cutoffs.last) if cutoffs else None,
     )
 
 

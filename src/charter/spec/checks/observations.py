@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 from charter.core.quantity import parse_duration
@@ -10,7 +9,8 @@ from charter.spec.checks.examiner import Examiner, source_kinds
 from charter.spec.checks.sources import check_time, is_reserved
 from charter.spec.document import Path
 from charter.spec.functions import Kind
-from charter.spec.types import Cutoffs, Label, SourceSpec
+from charter.spec.moments import cutoff_dates, fixed, moving
+from charter.spec.types import Cutoffs, Label, Moment, SourceSpec, days_between
 
 _OBSERVATIONS: Path = ("data", "observations")
 _LABEL: Path = ("data", "label")
@@ -38,7 +38,8 @@ def check_observations(look: Examiner) -> None:
 def _check_entities(look: Examiner) -> None:
     observations = look.spec.data.observations
     cutoffs, population = observations.cutoffs, observations.population
-    if cutoffs is not None and cutoffs.last < cutoffs.first:
+    span = days_between(cutoffs.first, cutoffs.last) if cutoffs is not None else None
+    if cutoffs is not None and span is not None and span < timedelta(0):
         look.fault(
             (*_OBSERVATIONS, "cutoffs", "last"), f"is {cutoffs.last}, earlier than first {cutoffs.first}"
         )
@@ -178,19 +179,29 @@ def check_split(look: Examiner) -> None:
             (*path, "kind"), "is time, but the observations have none", "add 'time' to data.observations"
         )
     _check_known(split.train_until, split.test_from, look)
-    cutoffs = observations.cutoffs
-    if cutoffs is not None and cutoffs.first <= cutoffs.last and _sensible(cutoffs):
-        _check_cutoffs(cutoffs, look)
+    if observations.cutoffs is not None and not moving(look.spec):
+        _check_cutoffs(observations.cutoffs, look)
 
 
 def _sensible(cutoffs: Cutoffs) -> bool:
-    return cutoffs.last - cutoffs.first < timedelta(days=36_525) and cutoffs.last.year < date.max.year
+    span = days_between(cutoffs.first, cutoffs.last)
+    last = cutoffs.last
+    return (span is None or span < timedelta(days=36_525)) and (
+        isinstance(last, str) or last.year < date.max.year
+    )
 
 
-def _check_known(train_until: date, test_from: date, look: Examiner) -> None:
+def _check_known(train_until: Moment, test_from: Moment, look: Examiner) -> None:
     """The last training label must be known when the first test row is predicted."""
     label = look.spec.data.label
-    if test_from - train_until < label.wait:
+    apart = days_between(train_until, test_from)
+    if apart is None or apart >= label.wait:
+        return
+    if isinstance(test_from, str) or isinstance(train_until, str):
+        look.fault(("train", "split", "test_from"),
+                   f"is {test_from}, but the labels of {train_until} are known only {label.wait_text} later",
+                   f"let {label.wait_text} lie between the two")  # fmt: skip
+    else:
         try:
             known = train_until + label.wait
         except OverflowError:  # a calendar ends in the year 9999
@@ -203,12 +214,18 @@ def _check_known(train_until: date, test_from: date, look: Examiner) -> None:
 
 
 def _check_cutoffs(cutoffs: Cutoffs, look: Examiner) -> None:
+    """Count the cut-offs on either side, where they are dates."""
     split = look.spec.train.split
     path: Path = ("train", "split")
-    days = list(cutoff_dates(cutoffs))
     if split.train_until is None or split.test_from is None:
         return
-    training = sum(day <= split.train_until for day in days)
+    first, end = fixed(cutoffs.first), fixed(cutoffs.last)
+    if first > end or not _sensible(cutoffs):
+        return
+    days = list(cutoff_dates(first, end, cutoffs.every))
+    begin, until = fixed(split.train_from or date.min), fixed(split.train_until)
+    test_from, last = fixed(split.test_from), fixed(split.test_until or date.max)
+    training = sum(begin <= day <= until for day in days)
     if not training:
         look.fault(
             (*path, "train_until"), f"is {split.train_until}, before the first cut-off {cutoffs.first}"
@@ -216,36 +233,7 @@ def _check_cutoffs(cutoffs: Cutoffs, look: Examiner) -> None:
     elif training <= split.folds:
         look.fault((*path, "folds"), f"are {split.folds}, but only {training} cut-offs are for training",
                    f"growing windows need one cut-off more than folds: at most {training - 1}")  # fmt: skip
-    last = split.test_until or date.max
-    if not any(split.test_from <= day <= last for day in days):
+    if not any(test_from <= day <= last for day in days):
         look.fault(
             (*path, "test_from"), "leaves no cut-off for testing", f"cut-offs: {days[0]} to {days[-1]}"
         )
-
-
-def cutoff_dates(cutoffs: Cutoffs) -> Iterator[date]:
-    """Yield the cut-offs from first to last; months keep the day, or take the month's last where it is shorter.
-
-    Examples
-    --------
-    >>> [str(day) for day in cutoff_dates(Cutoffs(first=date(2011, 1, 31), last=date(2011, 4, 1)))]
-    ['2011-01-31', '2011-02-28', '2011-03-31']
-    """
-    step = {"day": 1, "week": 7}.get(cutoffs.every)
-    months = {"month": 1, "quarter": 3}.get(cutoffs.every, 0)
-    count = 0
-    day = cutoffs.first
-    while day <= cutoffs.last:
-        yield day
-        count += 1
-        if step is not None:
-            day = cutoffs.first + timedelta(days=step * count)
-        else:
-            day = _months_later(cutoffs.first, months * count)
-
-
-def _months_later(day: date, months: int) -> date:
-    index = day.year * 12 + day.month - 1 + months
-    year, month = index // 12, index % 12 + 1
-    following = date(year + month // 12, month % 12 + 1, 1)
-    return date(year, month, min(day.day, (following - timedelta(days=1)).day))

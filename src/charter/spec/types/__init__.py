@@ -67,6 +67,7 @@ from charter.spec.types.words import (
     Column,
     DurationText,
     Expression,
+    Moment,
     Money,
     Name,
     Part,
@@ -76,6 +77,7 @@ from charter.spec.types.words import (
     Slug,
     VolumeText,
     WindowText,
+    days_between,
 )
 
 __all__ = [
@@ -123,6 +125,7 @@ __all__ = [
     "LogSpec",
     "MeasureText",
     "ModelSpec",
+    "Moment",
     "Money",
     "MonitorRoles",
     "MonitorSpec",
@@ -165,4 +168,5 @@ __all__ = [
     "Weekday",
     "WindowSpec",
     "WindowText",
+    "days_between",
 ]  # fmt: skip

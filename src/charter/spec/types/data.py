@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from charter.core.quantity import parse_duration
-from charter.spec.types.words import Category, Column, DurationText, Expression, Name, Part, Sentence, Slug
+from charter.spec.types.words import (
+    Category,
+    Column,
+    DurationText,
+    Expression,
+    Moment,
+    Name,
+    Part,
+    Sentence,
+    Slug,
+)
 
 ColumnType = Literal["integer", "float", "boolean", "category", "text", "date", "datetime"]
 Sensitivity = Literal["public", "internal", "personal", "protected"]
@@ -96,8 +106,10 @@ class SourceSpec(Part):
 class Cutoffs(Part):
     """Moments at which every entity of the population is observed."""
 
-    first: date
-    last: date
+    first: Moment
+    """Where it follows the data, moved to the beginning of its week, month or quarter, as ``every`` says."""
+    last: Moment
+    """The last cut-off is the last one up to here."""
     every: Literal["day", "week", "month", "quarter"] = "month"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from charter.spec.types.words import Column, Expression, Part, Share
+from charter.spec.types.words import Column, Expression, Moment, Part, Share, days_between
 
 Task = Literal["binary", "multiclass", "regression", "forecast"]
 
@@ -28,10 +28,12 @@ class Split(Part):
     test: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share held out; random and grouped."""
     group: Column | None = None
-    train_until: date | None = None
+    train_from: Moment | None = None
+    """First moment of training observations; time. ``latest - 730d`` lets the oldest rows go as new ones come."""
+    train_until: Moment | None = None
     """Last moment of training observations; time."""
-    test_from: date | None = None
-    test_until: date | None = None
+    test_from: Moment | None = None
+    test_until: Moment | None = None
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     origins: Annotated[int, Field(ge=1, le=200)] | None = None
     """Forecasts: how many origins test, the last ones whose whole horizon is known. Training ends before the first."""
@@ -49,27 +51,40 @@ class Split(Part):
         if self.kind != "origins" and self.hold_out is not None:
             raise ValueError("'hold_out' is for 'kind: origins'")
         if self.kind == "origins":
-            others = (self.test, self.train_until, self.test_from, self.test_until, self.group)
+            others = (self.test, *self.moments, self.group)
             if self.stratify or any(given is not None for given in others):
                 raise ValueError("a split by origins takes no share, no group and no dates")
             return self
         if self.kind == "time":
             if self.train_until is None or self.test_from is None:
                 raise ValueError("a time split needs 'train_until' and 'test_from'")
-            if self.test_from <= self.train_until:
+            if not _apart(self.train_until, self.test_from, timedelta(days=1)):
                 raise ValueError("'test_from' must be later than 'train_until'")
-            if self.test_until is not None and self.test_until < self.test_from:
+            if self.test_until is not None and not _apart(self.test_from, self.test_until):
                 raise ValueError("'test_until' must not be earlier than 'test_from'")
+            if self.train_from is not None and not _apart(self.train_from, self.train_until):
+                raise ValueError("'train_until' must not be earlier than 'train_from'")
             if self.test is not None or self.stratify:
                 raise ValueError("a time split takes neither 'test' nor 'stratify'")
         else:
             if self.test is None:
                 raise ValueError(f"a {self.kind} split needs 'test', the share held out")
-            if any(d is not None for d in (self.train_until, self.test_from, self.test_until)):
+            if any(d is not None for d in self.moments):
                 raise ValueError(f"a {self.kind} split takes no dates")
         if (self.kind == "grouped") != (self.group is not None):
             raise ValueError("'group' and 'kind: grouped' go together")
         return self
+
+    @property
+    def moments(self) -> tuple[Moment | None, ...]:
+        """The moments of a split by time."""
+        return self.train_from, self.train_until, self.test_from, self.test_until
+
+
+def _apart(earlier: Moment, later: Moment, least: timedelta = timedelta(0)) -> bool:
+    """Whether ``later`` is so much later; true where only the data can tell."""
+    found = days_between(earlier, later)
+    return found is None or found >= least
 
 
 class Search(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 from pydantic import (
@@ -9,12 +10,14 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     WithJsonSchema,
 )
 
-from charter.core.quantity import Requirement, parse_duration, parse_volume
+from charter.core.quantity import Requirement, parse_duration, parse_latest, parse_volume
 
 SPEC_VERSION = 1
 
@@ -43,6 +46,15 @@ def _volume(text: str) -> str:
     return text
 
 
+def _latest(text: str) -> str:
+    back = parse_latest(text).days
+    return f"latest - {back}d" if back else "latest"
+
+
+def _kind_of_moment(value: Any) -> str:
+    return "latest" if isinstance(value, str) and value.strip().startswith("latest") else "date"
+
+
 def _text(value: Any) -> Any:
     """YAML reads an unquoted category such as 1 or true as a number or truth value; a category is text."""
     if isinstance(value, bool):
@@ -68,6 +80,17 @@ DurationText = Annotated[
     AfterValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": "^\\s*[0-9]+\\s*(ms|[smhdw])\\s*$"}),
 ]
+Moment = Annotated[
+    Annotated[date, Tag("date")]
+    | Annotated[
+        str,
+        AfterValidator(_latest),
+        WithJsonSchema({"type": "string", "pattern": "^\\s*latest\\s*(-\\s*[0-9]+\\s*[dw]\\s*)?$"}),
+        Tag("latest"),
+    ],
+    Discriminator(_kind_of_moment),
+]
+"""A date, or ``latest - 90d``: so long before the day of the newest row, so that it follows the data."""
 WindowText = Annotated[
     str,
     AfterValidator(_window),
@@ -83,3 +106,18 @@ Category = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["stri
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Money = Annotated[float, Field(allow_inf_nan=False)]
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+def days_between(earlier: Moment, later: Moment) -> timedelta | None:
+    """How much later ``later`` is; None where one is a date and the other follows the data.
+
+    Examples
+    --------
+    >>> days_between("latest - 90d", "latest").days
+    90
+    """
+    if isinstance(earlier, date) and isinstance(later, date):
+        return later - earlier
+    if isinstance(earlier, str) and isinstance(later, str):
+        return parse_latest(earlier) - parse_latest(later)
+    return None
