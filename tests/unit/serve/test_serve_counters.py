@@ -143,12 +143,12 @@ def test_days_are_counted_by_themselves_and_kept_over_restarts(credit, tmp_path)
     days = ("2026-03-01T10:00", "2026-03-01T23:59:59", "2026-03-02T00:00", "2026-03-01T09:00")
     for at in days:  # the clock is set back at the end
         counters = CounterThread(tmp_path, Meter())
-        counters.put(("m", "v1"), known, batch(scored, at))
+        counters.put(("m", "v1"), known, [batch(scored, at)])
         counters.flush()
         counters.flush()
     one = CounterThread(tmp_path, Meter())
     for at in days:
-        one.put(("m", "v1"), known, batch(scored, at))
+        one.put(("m", "v1"), known, [batch(scored, at)])
         one.flush()
     assert {d.isoformat(): c.rows for d, c in daily_counters(tmp_path, "m", "v1").items()} == {
         "2026-03-01": 60,

@@ -8,13 +8,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from charter.core.digest import canonical_json
@@ -23,7 +25,7 @@ from charter.serve.counters import Counters, Reference, combine, count
 from charter.serve.io.segments import PROFILES
 from charter.serve.prediction_log import Batch
 
-COUNT_SECONDS = 2.0
+COUNT_SECONDS = 3.0
 """Batches are counted together this often."""
 PERSIST_SECONDS = 3.0
 _log = logging.getLogger("charter.serve")
@@ -37,6 +39,31 @@ class CountMeter(Protocol):
 
     def profiled(self, model: str, version: str, found: Counters) -> None:
         """Rows were counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """Rows of batches of one day, in columns as far as it matters."""
+
+    day: date
+    features: pl.DataFrame | None
+    score: npt.NDArray[np.float64]
+    decisions: list[str | None]
+    fallback: list[bool]
+    warnings: list[list[str]]
+
+    @classmethod
+    def of(cls, day: date, batches: Sequence[Batch]) -> _Answered:
+        scored = [b.scored for b in batches]
+        features = [s.features for s in scored if s.features is not None]
+        return cls(
+            day,
+            pl.concat(features, how="vertical_relaxed") if features else None,
+            np.concatenate([s.score for s in scored]),
+            [d for s in scored for d in s.decision],
+            [f for s in scored for f in s.fallback],
+            [w for s in scored for w in s.warnings],
+        )
 
 
 @dataclass(slots=True)
@@ -60,16 +87,19 @@ class CounterThread:
     def __init__(self, folder: Path, meter: CountMeter, *, worker: str = "") -> None:
         self._folder, self._meter = folder, meter
         self._worker = worker or f"{time.time_ns() // 1000:016d}-{os.getpid()}"
-        self._pending: deque[tuple[Version, Reference, Batch]] = deque()
+        self._pending: deque[tuple[Version, Reference, _Answered]] = deque()
         self._kept: dict[Version, _Kept] = {}
         self._files = 0
         self._wake = threading.Event()
         self._busy = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def put(self, version: Version, reference: Reference, batch: Batch) -> None:
-        """Take a batch on."""
-        self._pending.append((version, reference, batch))
+    def put(self, version: Version, reference: Reference, batches: Sequence[Batch]) -> None:
+        """Take batches on, best many at a time."""
+        days: dict[date, list[Batch]] = {}
+        for batch in batches:
+            days.setdefault(datetime.fromtimestamp(batch.at_us / 1e6, UTC).date(), []).append(batch)
+        self._pending += [(version, reference, _Answered.of(*of_day)) for of_day in days.items()]
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="charter-counters", daemon=True)
             self._thread.start()
@@ -95,23 +125,21 @@ class CounterThread:
                     persisted = time.monotonic()
 
     def _count(self) -> None:
-        groups: dict[tuple[Version, date], tuple[Reference, list[Batch]]] = {}
+        groups: dict[tuple[Version, date], tuple[Reference, list[_Answered]]] = {}
         while self._pending:
-            version, reference, batch = self._pending.popleft()
-            day = datetime.fromtimestamp(batch.at_us / 1e6, UTC).date()
-            groups.setdefault((version, day), (reference, []))[1].append(batch)
-        for (version, day), (reference, batches) in groups.items():
+            version, reference, rows = self._pending.popleft()
+            groups.setdefault((version, rows.day), (reference, []))[1].append(rows)
+        for (version, day), (reference, parts) in groups.items():
             try:
-                self._add(version, day, reference, batches)
+                self._add(version, day, reference, parts)
             except (
                 ValueError,
                 pl.exceptions.PolarsError,
             ):  # monitoring must not end because one version's data is odd
                 _log.exception("batches of %s %s cannot be counted", *version)
 
-    def _add(self, version: Version, day: date, reference: Reference, batches: list[Batch]) -> None:
-        scored = [b.scored for b in batches]
-        frames = [s.features for s in scored if s.features is not None]
+    def _add(self, version: Version, day: date, reference: Reference, parts: Sequence[_Answered]) -> None:
+        frames = [p.features for p in parts if p.features is not None]
         kept = self._kept.get(version)
         if kept is None:
             if not frames:
@@ -120,10 +148,10 @@ class CounterThread:
         names = list(kept.reference.features.columns)
         found = count(
             pl.concat(frames, how="vertical_relaxed").select(names).rechunk() if frames else None,
-            pl.concat([pl.Series("score", s.score, nan_to_null=True) for s in scored]),
-            [d for s in scored for d in s.decision],
-            [f for s in scored for f in s.fallback],
-            [w for s in scored for w in s.warnings],
+            pl.Series("score", np.concatenate([p.score for p in parts]), nan_to_null=True),
+            [d for p in parts for d in p.decisions],
+            [f for p in parts for f in p.fallback],
+            [w for p in parts for w in p.warnings],
             kept.reference,
         )
         if day in kept.days:

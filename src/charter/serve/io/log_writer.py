@@ -18,8 +18,6 @@ from charter.serve.io.segments import SegmentWriter
 from charter.serve.prediction_log import Batch, LogTable
 from charter.serve.problem import Refused, refuse
 
-GATHER_SECONDS = 0.05
-"""Relaxed rows are collected for this long, and written together."""
 RETRY_SECONDS = 1.0
 MAINTAIN_SECONDS = 5.0
 IDLE_SECONDS = 900.0
@@ -56,7 +54,8 @@ class LogWriter:
     """Takes micro-batches and writes them, grouped by version.
 
     Durable batches are written at once and synced; those that come meanwhile make the next group, so the disk's
-    latency limits how long an answer takes, not how many are answered. Relaxed ones are written every `GATHER_SECONDS`.
+    latency limits how long an answer takes, not how many are answered. Relaxed ones are written as they come, best
+    many at a time, by then in columns: a thread that works with Python objects keeps answers waiting.
 
     Parameters
     ----------
@@ -75,32 +74,31 @@ class LogWriter:
         self.failing = False
         self._folder, self._meter, self._segment = folder, meter, segment
         self._backlog_rows = backlog_rows
-        self._queue: deque[tuple[LogTable, Batch, _Waiter | None]] = deque()
+        self._queue: deque[tuple[LogTable, pl.DataFrame]] = deque()
+        self._urgent: deque[tuple[LogTable, Batch, _Waiter]] = deque()
         self._tables: dict[LogTable, _Table] = {}
-        self._wake, self._urgent = threading.Event(), threading.Event()
+        self._wake = threading.Event()
         self._busy = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._asleep = False
         self._retry_at = 0.0
 
-    def put(self, table: LogTable, batch: Batch) -> asyncio.Future[None] | None:
-        """Hand a batch over; the future, of a durable table, is done when the batch is on disk.
+    def put_durable(self, table: LogTable, batch: Batch) -> asyncio.Future[None]:
+        """Hand a batch over; the future is done when it is on disk, and raises `Refused` (503) when it cannot be."""
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop, loop.create_future())
+        self._urgent.append((table, batch, waiter))
+        self._start()
+        return waiter.future
 
-        The future raises `Refused` (503) when it cannot be.
-        """
-        waiter = None
-        if table.policy.mode == "durable":
-            loop = asyncio.get_running_loop()
-            waiter = _Waiter(loop, loop.create_future())
-        self._queue.append((table, batch, waiter))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="charter-log", daemon=True)
-            self._thread.start()
-        if waiter is not None:
-            self._urgent.set()
-        if self._asleep:
-            self._wake.set()
-        return waiter.future if waiter is not None else None
+    def put(self, table: LogTable, batches: Sequence[Batch]) -> None:
+        """Hand batches over, to be written soon."""
+        try:
+            self._queue.append((table, table.frame(batches)))
+        except Exception:  # serving fails soft: rows that cannot be put into columns are counted as lost
+            _log.exception("rows of %s cannot be logged", table.model)
+            self._meter.log_failed(table.model, sum(b.rows for b in batches))
+        else:
+            self._start()
 
     def flush(self) -> None:
         """Write everything handed over, and sync it."""
@@ -118,17 +116,16 @@ class LogWriter:
             for known in self._tables.values():
                 known.writer.close()
 
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="charter-log", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
     def _run(self) -> None:
         last = time.monotonic()
         while True:
-            self._asleep = (
-                True  # first this, then the look at the queue: `put` does the two in the other order
-            )
-            if not self._queue and not self._backlogged():
-                self._wake.wait(MAINTAIN_SECONDS)
-            self._asleep = False
-            self._urgent.wait(GATHER_SECONDS)
-            self._urgent.clear()
+            self._wake.wait(RETRY_SECONDS if self._backlogged() else MAINTAIN_SECONDS)
             self._wake.clear()
             with self._busy:
                 self._commit()
@@ -140,23 +137,17 @@ class LogWriter:
         return any(known.backlog for known in self._tables.values())
 
     def _commit(self) -> None:
-        groups: dict[LogTable, tuple[list[Batch], list[_Waiter]]] = {}
-        while self._queue:
-            table, batch, waiter = self._queue.popleft()
-            batches, waiters = groups.setdefault(table, ([], []))
+        durable: dict[LogTable, tuple[list[Batch], list[_Waiter]]] = {}
+        while self._urgent:
+            table, batch, waiter = self._urgent.popleft()
+            batches, waiters = durable.setdefault(table, ([], []))
             batches.append(batch)
-            if waiter is not None:
-                waiters.append(waiter)
-        for table, (batches, waiters) in groups.items():
-            known = self._tables.get(table)
-            if known is None:
-                known = _Table(table, self._segment(self._folder, table.model, table.version), 0.0)
-                self._tables[table] = known
-            known.used = time.monotonic()
-            if table.policy.mode == "durable":
-                self._durable(known, batches, waiters)
-            else:
-                self._relaxed(known, batches)
+            waiters.append(waiter)
+        for table, (batches, waiters) in durable.items():
+            self._durable(self._known(table), batches, waiters)
+        while self._queue:
+            table, frame = self._queue.popleft()
+            self._known(table).backlog.append(frame)
         if time.monotonic() >= self._retry_at:
             for known in self._tables.values():
                 self._work_off(known)
@@ -176,12 +167,13 @@ class LogWriter:
             self._meter.logged(known.table.model, rows, time.perf_counter() - began)
         _resolve(waiters, failure)
 
-    def _relaxed(self, known: _Table, batches: Sequence[Batch]) -> None:
-        try:
-            known.backlog.append(known.table.frame(batches))
-        except Exception:  # serving fails soft: rows that cannot be put into columns are counted as lost
-            _log.exception("rows of %s cannot be logged", known.table.model)
-            self._meter.log_failed(known.table.model, sum(b.rows for b in batches))
+    def _known(self, table: LogTable) -> _Table:
+        known = self._tables.get(table)
+        if known is None:
+            known = _Table(table, self._segment(self._folder, table.model, table.version), 0.0)
+            self._tables[table] = known
+        known.used = time.monotonic()
+        return known
 
     def _work_off(self, known: _Table) -> None:
         if not known.backlog:

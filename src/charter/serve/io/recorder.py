@@ -21,12 +21,19 @@ from charter.serve.served import Served
 NOT_LOGGED = "this answer may be missing from the prediction log, which cannot be written at the moment"
 
 
+GATHER_SECONDS = 0.05
+"""Batches are collected for this long, and put into columns together."""
+
+
 class Meter(LogMeter, CountMeter, Protocol):
     """Told what is written and counted."""
 
 
 class Recorder:
     """Logs and counts what a server answers; see `charter.serve.observe.Observer`.
+
+    Batches are put into columns on the event loop, between two answers: in a thread beside it the same work would
+    fight the answers for the interpreter, which costs them ten times as long as it takes.
 
     Parameters
     ----------
@@ -44,34 +51,55 @@ class Recorder:
         self._writer = LogWriter(folder, meter)
         self._counters = CounterThread(folder, meter)
         self._tables: dict[tuple[str, str, str], LogTable] = {}
+        self._gathered: list[tuple[Served, Batch]] = []
 
     def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
-        """Hand a batch to the threads that write and count."""
-        batch = Batch(tickets, scored, self._now_us(), time.perf_counter())
-        if served.reference is not None:
-            self._counters.put((served.name, served.version), served.reference, batch)
-        if served.log.mode == "none":
-            return None
-        if self._writer.failing and served.log.mode == "relaxed":
+        """Take a batch on for the threads that write and count."""
+        batch, mode = Batch(tickets, scored, self._now_us(), time.perf_counter()), served.log.mode
+        if self._writer.failing and mode == "relaxed":
             for warnings in scored.warnings:
                 warnings.append(NOT_LOGGED)
-        return self._writer.put(self._table(served), batch)
+        if mode == "relaxed" or served.reference is not None:
+            self._gathered.append((served, batch))
+            if len(self._gathered) == 1:
+                self._hand_over_soon()
+        return self._writer.put_durable(self._table(served), batch) if mode == "durable" else None
 
     async def drain(self) -> None:
         """Write and count what is under way."""
+        self._hand_over()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Write and count everything; segments end."""
+        self._hand_over()
         self._writer.close()
         self._counters.flush()
 
     def profile(
         self, model: str, version: str, *, since: date | None = None, until: date | None = None
     ) -> Counters | None:
-        """Counters of a version over all workers; those of this one up to now, the others' a few seconds old."""
+        """Counters of a version over all workers; this one's of a moment ago, the others' a few seconds old."""
         self._counters.flush()
         return read_counters(self._folder, model, version, since=since, until=until)
+
+    def _hand_over_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a replay answers without a loop, and closes when it has answered
+            return
+        loop.call_later(GATHER_SECONDS, self._hand_over)
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        of_model: dict[Served, list[Batch]] = {}
+        for served, batch in gathered:
+            of_model.setdefault(served, []).append(batch)
+        for served, batches in of_model.items():
+            if served.log.mode == "relaxed":
+                self._writer.put(self._table(served), batches)
+            if served.reference is not None:
+                self._counters.put((served.name, served.version), served.reference, batches)
 
     def _table(self, served: Served) -> LogTable:
         key = (served.name, served.version, served.package)
