@@ -28,13 +28,14 @@ class Silent:
         return lambda *_, **__: None
 
 
-def answer(folder: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    """Answer rows as the server does, logged; gives what the log holds of them."""
+def answer(folder: Path, rows: pl.DataFrame, *, err: float = 1.0) -> pl.DataFrame:
+    """Answer rows as the server does (or wrongly, by a factor), logged; gives what the log holds of them."""
     workspace = Workspace.at(folder)
     served = load_model(released_model(workspace, workspace.load()))
     recorder = Recorder(workspace.state / "log", Silent())
     asked = rows.select(f.name for f in served.scorer.signature.inputs if f.name in rows.columns)
     scored = served.scorer.run(asked)
+    scored.score = scored.score * err
     recorder.observe(served, [Ticket.now(f"r{i}", 1) for i in range(rows.height)], scored)
     recorder.close()
     return pl.DataFrame({"id": [f"r{i}" for i in range(rows.height)], "score": scored.score})
@@ -59,6 +60,10 @@ def test_quality_is_estimated_at_once_and_realised_when_the_outcomes_come(loans)
     assert 0.6 < estimated["low"] < estimated["value"] < estimated["high"] <= 1
     assert window["operations"]["p95_latency_ms"] > 0
     assert window["worth"] is None
+    skew, importance = window["checks"]
+    assert skew["observed"] == "0 of 600 answers differ when computed again"
+    assert (skew["verdict"], importance["verdict"]) == ("pass", "pass")
+    assert "use" in {f["column"] for f in window["drift"]}  # made from inputs, so no log holds it
 
     happened = (np.random.default_rng(3).random(600) < said["score"].to_numpy()).astype(int)
     rows = said.select("id").with_columns(missed=pl.Series(happened))
@@ -120,6 +125,13 @@ def test_inputs_that_moved_are_named(loans):
     assert any("credit" in line for line in found["recommendations"])
 
 
+def test_a_server_that_errs_is_found_by_answering_again(loans):
+    answer(loans, accounts(200, seed=26), err=0.9)
+    found = report(loans)
+    assert found["windows"][0]["checks"][0]["verdict"] == "fail"
+    assert any("200 of 200 answers differ" in line for line in found["recommendations"])
+
+
 def test_windows_of_entities_go_by_the_moment_that_was_asked_about(clients):
     asked = pl.DataFrame(
         {"client": list(range(100)) * 2, "as_of": [datetime(2025, 7, 1)] * 100 + [datetime(2025, 9, 1)] * 100}  # noqa: DTZ001
@@ -132,6 +144,9 @@ def test_windows_of_entities_go_by_the_moment_that_was_asked_about(clients):
     assert (july["start"], september["start"]) == ("2025-07-01T00:00:00", "2025-09-01T00:00:00")
     assert july["quality"]["maturity"] == 1
     assert july["quality"]["positives"] == 50
+    skew, _ = july["checks"]
+    assert skew["observed"] == "0 of 100 answers differ when computed again"
+    assert "recency_all" in {f["column"] for f in july["drift"]}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from charter.core.errors import CharterError
 from charter.flow.context import read_json
 from charter.flow.logs import log_folder
 from charter.flow.views import version_number
@@ -16,6 +17,8 @@ from charter.spec.types import ModelSpec
 if TYPE_CHECKING:
     import polars as pl
 
+    from charter.core.decision import Check
+    from charter.flow.again import Again
     from charter.monitor.report import Measurement, Operations
     from charter.monitor.seen import Seen
 
@@ -60,10 +63,13 @@ class Reference:
 
     seen: Seen
     classes: tuple[str, ...]
+    again: Again | str
+    """Or why its answers cannot be computed again."""
 
 
 def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
     """Read what a version saw and said in training out of its bundle."""
+    from charter.flow.again import again
     from charter.monitor.seen import Seen
 
     blobs = workspace.blobs()
@@ -71,7 +77,11 @@ def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
         bundle = records.version(version_number(version)).bundle
     kept = read_json(blobs, bundle, "profile.json")
     classes = tuple(read_json(blobs, bundle, "scoring.json")["classes"])
-    return Reference(Seen.from_json(kept), classes)
+    try:
+        second = again(workspace, spec, version)
+    except CharterError as error:  # a second look is worth less than the first
+        second = error.message
+    return Reference(Seen.from_json(kept), classes, second)
 
 
 def year_before(start: datetime, spec: ModelSpec) -> datetime:
@@ -125,7 +135,8 @@ def measure(
     """
     import polars as pl
 
-    from charter.data.profile import profile
+    from charter.data.profile import Profile, profile
+    from charter.monitor.feedback import feedback
     from charter.monitor.quality import quality, worth
     from charter.monitor.report import Measurement
     from charter.monitor.seen import Seen, drift_of
@@ -135,10 +146,25 @@ def measure(
     months = (end - start) / timedelta(days=_DAYS_PER_MONTH)
     inputs = rows.select(pl.col(f"^{_INPUT}.*$").name.map(lambda name: name.removeprefix(_INPUT)))
     reference = trained.seen
-    known = [c for c in inputs.columns if c in reference.features.columns]
-    seen = Seen(
-        profile(inputs.select(known), reference.features), profile(rows.select("score"), reference.score)
-    )
+    columns = reference.features.columns
+    known = profile(inputs.select(c for c in inputs.columns if c in columns), reference.features)
+    second = trained.again if isinstance(trained.again, str) else trained.again.look(rows)
+    checks: list[Check] = []
+    figures: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    if isinstance(second, str):
+        missing["skew"] = second
+    else:
+        made = second.features.select(
+            c for c in second.features.columns if c in columns and c not in known.columns
+        )
+        known = Profile(rows.height, {**known.columns, **profile(made, reference.features).columns})
+        checks.append(second.skew.check(spec.monitor.drift.skew_share))
+        figures["skew_share"] = second.skew.share
+        if second.importance is not None:
+            checks.append(second.importance.check(spec.monitor.drift.importance_ndcg))
+            figures["importance_ndcg"] = second.importance.ndcg
+    seen = Seen(known, profile(rows.select("score"), reference.score))
     return Measurement(
         key=key,
         version=version,
@@ -149,7 +175,11 @@ def measure(
         worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
         operations=_operations(rows),
         drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),
+        feedback=feedback(rows) if spec.train.task == "binary" else None,
         profile=seen.to_json(),
+        checks=tuple(checks),
+        figures=figures,
+        not_measured=missing,
     )
 
 

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from charter.core.decision import Check
 from charter.monitor.alerts import Window
 from charter.monitor.drift_types import Finding
+from charter.monitor.feedback import Feedback
 from charter.monitor.quality import Quality, Worth
 from charter.monitor.seen import TRAINING
 
@@ -38,8 +40,16 @@ class Measurement:
         Length of the window.
     drift
         Findings of each column, by what the window is compared with: ``training``, and what the specification adds.
+    feedback
+        How far its decisions made the data that it is judged by; None where nothing is decided.
     profile
         Of inputs and scores, for comparing windows with each other.
+    checks
+        What else was judged: skew, importance.
+    figures
+        Further numbers that a rule can name.
+    not_measured
+        What could not be measured, and why.
     """
 
     key: str
@@ -51,7 +61,11 @@ class Measurement:
     worth: Worth | None
     operations: Operations
     drift: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    feedback: Feedback | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+    not_measured: Mapping[str, str] = field(default_factory=dict)
 
     def measures(self) -> dict[str, float]:
         """Every number that an alert rule can name."""
@@ -73,6 +87,7 @@ class Measurement:
             found["benefit_per_month"] = self.worth.benefit / self.months
         for reference, findings in self.drift.items():
             found |= _drift_measures(findings, "" if reference == TRAINING else f"_{reference}")
+        found |= self.figures
         return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +110,7 @@ class Measurement:
             if w is None
             else asdict(w) | {"net": w.net, "benefit": w.benefit, "return_on_cost": w.return_on_cost},
             "operations": asdict(self.operations),
+            "feedback": self.feedback.to_json() if self.feedback is not None else None,
             "measures": self.measures(),
             "drift": [f.to_json() for f in self.drift.get(TRAINING, ())],
             "drift_against": {
@@ -103,6 +119,8 @@ class Measurement:
                 if name != TRAINING
             },
             "profile": dict(self.profile),
+            "checks": [asdict(c) for c in self.checks],
+            "not_measured": dict(self.not_measured),
         }
 
 
@@ -164,6 +182,7 @@ def recommendations(
     elif new:
         names = ", ".join(dict.fromkeys(f["column"] for f in new[:3]))
         said.append(f"The inputs moved in this window ({names}): the next will tell whether they stay there.")
+    said += [_judged(check) for check in last["checks"] if check["verdict"] in ("warn", "fail")]
     shifted = [one for one in mature if one["quality"]["base_rate_moved"]]
     if shifted:
         said.append(_base_rate(shifted[-1], primary))
@@ -180,6 +199,11 @@ def recommendations(
     if firing:
         said.append(f"On: {', '.join(firing)}.")
     return tuple(said or ["All is as it was at release: nothing to do."])
+
+
+def _judged(check: Mapping[str, Any]) -> str:
+    because = f" ({check['note']})" if check["note"] else ""
+    return f"{check['name'].capitalize()}: {check['observed']}, required {check['required']}{because}."
 
 
 def _base_rate(window: Mapping[str, Any], primary: str) -> str:

@@ -1,92 +1,83 @@
-"""Train/serve skew: the same rows, computed for training and by the server, must give the same features. Pure."""
+"""Train/serve skew: a request that is answered again from its logged inputs must get the answer that it got. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
-from charter.core.decision import Check, Decision, Verdict
-from charter.core.errors import UsageError
+from charter.core.decision import Check, Verdict
 
+TOLERANCE = 1e-5
+"""Relative; the model computes in float32, and not each processor adds up in the same order."""
 _EXAMPLES = 3
 
 
-def find_skew(
-    offline: pl.DataFrame,
-    online: pl.DataFrame,
-    key: Sequence[str],
-    *,
-    tolerance: float = 1e-6,
-    allowed_share: float = 0.0,
-) -> Decision:
-    """Compare features of the same rows, row by row.
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """Answers that came out differently the second time.
 
-    Distributions that agree may still hide a feature that is wrong for each row; this does not.
+    Attributes
+    ----------
+    rows
+        Answers that were computed again.
+    differing
+        Of those, how many differ.
+    largest
+        Largest absolute difference.
+    examples
+        Served and computed again, of the first that differ.
+    """
+
+    rows: int
+    differing: int
+    largest: float
+    examples: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the answers that differ."""
+        return self.differing / self.rows if self.rows else 0.0
+
+    def check(self, allowed: float) -> Check:
+        """Judge the share of answers that differ."""
+        verdict = Verdict.UNKNOWN if not self.rows else Verdict.FAIL if self.share > allowed else Verdict.PASS
+        note = "; ".join(f"{served:.6g} served, {again:.6g} again" for served, again in self.examples)
+        observed = f"{self.differing:,} of {self.rows:,} answers differ when computed again"
+        return Check("train/serve skew", observed, f"<= {allowed:.1%} of them", verdict, note=note)
+
+
+def find_skew(
+    served: npt.NDArray[np.float64], again: npt.NDArray[np.float64], *, tolerance: float = TOLERANCE
+) -> Skew:
+    """Compare answers one by one.
+
+    Distributions that agree may still hide a feature that is wrong for each row; this does not. It sees whatever comes
+    between a request and its score: decoding, features, encoding, model, calibration.
 
     Parameters
     ----------
-    offline, online
-        Features as training computes them and as the server did, with the columns of ``key``. Rows that only one side
-        has are counted.
+    served, again
+        Scores as they were given and as the same package computes them offline, shape (n,). One that is missing on one
+        side alone differs.
     tolerance
-        Relative difference up to which two numbers are equal: the server computes in float32.
-    allowed_share
-        Share of rows that may differ in a feature.
-
-    Raises
-    ------
-    UsageError
-        When a key column is missing, or identifies no row.
+        Relative difference up to which two scores are equal.
 
     Examples
     --------
-    >>> a = pl.DataFrame({"id": [1, 2, 3], "x": [1.0, 2.0, None]})
-    >>> b = pl.DataFrame({"id": [1, 2, 4], "x": [1.0, 2.5, 0.0]})
-    >>> [(c.name, c.observed, c.verdict.value) for c in find_skew(a, b, ["id"]).checks]
-    [('rows on both sides', '2 of 4', 'warn'), ('skew of x', '1 of 2 rows differ', 'fail')]
+    >>> found = find_skew(np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.25, 0.3]))
+    >>> found.differing, round(found.largest, 2), found.check(0.01).verdict.value
+    (1, 0.05, 'fail')
     """
-    for column in key:
-        if column not in offline.columns or column not in online.columns:
-            raise UsageError(
-                f"the key column {column!r} is not on both sides", remedy="Name columns that both have."
-            )
-    for name, side in (("offline", offline), ("online", online)):
-        if side.select(pl.struct(key).is_duplicated().any()).item():
-            raise UsageError(
-                f"{', '.join(key)} does not identify the {name} rows", remedy="Name further key columns."
-            )
-    both = offline.join(online, on=list(key), how="inner", suffix="__online", nulls_equal=True)
-    every = offline.height + online.height - both.height
-    complete = Verdict.PASS if both.height == every else Verdict.WARN
-    checks = [Check("rows on both sides", f"{both.height:,} of {every:,}", "all", complete)]
-    for name in offline.columns:
-        if name in key:
-            continue
-        if name not in online.columns:
-            checks.append(Check(f"skew of {name}", "the server does not compute it", "there", Verdict.FAIL))
-            continue
-        differs = both.filter(_differ(both, name, tolerance))
-        share = differs.height / both.height if both.height else 0.0
-        verdict = (
-            Verdict.UNKNOWN if not both.height else Verdict.FAIL if share > allowed_share else Verdict.PASS
-        )
-        shown = differs.head(_EXAMPLES).select(name, f"{name}__online").rows()
-        note = "; ".join(f"{a} offline, {b} online" for a, b in shown)
-        observed = f"{differs.height:,} of {both.height:,} rows differ"
-        checks.append(
-            Check(f"skew of {name}", observed, f"<= {allowed_share:.1%} of the rows", verdict, note=note)
-        )
-    return Decision.of("train/serve skew", checks)
-
-
-def _differ(both: pl.DataFrame, name: str, tolerance: float) -> pl.Expr:
-    a, b = pl.col(name), pl.col(f"{name}__online")
-    numeric = all(
-        d.is_numeric() or d == pl.Boolean for d in (both.schema[name], both.schema[f"{name}__online"])
+    apart = np.abs(served - again)
+    scale = np.maximum(np.abs(served), np.abs(again))
+    differs = (np.isfinite(served) != np.isfinite(again)) | (apart > tolerance * scale)
+    first = np.flatnonzero(differs)[:_EXAMPLES]
+    known = apart[np.isfinite(apart)]
+    return Skew(
+        len(served),
+        int(differs.sum()),
+        float(known.max(initial=0.0)),
+        tuple((float(served[i]), float(again[i])) for i in first),
     )
-    if not numeric:
-        return a.cast(pl.String).ne_missing(b.cast(pl.String))
-    x, y = a.cast(pl.Float64).fill_nan(None), b.cast(pl.Float64).fill_nan(None)
-    larger = pl.max_horizontal(x.abs(), y.abs(), pl.lit(1e-12))
-    return (x.is_null() != y.is_null()) | ((x != y) & ((x - y).abs() > tolerance * larger)).fill_null(False)

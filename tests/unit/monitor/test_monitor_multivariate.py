@@ -12,7 +12,6 @@ from sklearn.metrics import ndcg_score
 
 from charter.core.decision import Verdict
 from charter.core.digest import canonical_json, plain
-from charter.core.errors import UsageError
 from charter.monitor.domain import MAX_ROWS, domain_shift
 from charter.monitor.exact import compare_values
 from charter.monitor.importance import importance_shift
@@ -85,30 +84,14 @@ def test_agreement_of_importance_is_that_of_scikit_learn() -> None:
     assert importance_shift(before, before).check(0.9).verdict is Verdict.PASS
 
 
-def test_skew_is_told_row_by_row() -> None:
-    offline = pl.DataFrame(
-        {"id": [1, 2, 3, 4], "x": [1.0, 2.0, None, 0.0], "s": ["a", "b", None, "d"], "gone": [1] * 4}
-    )
-    online = pl.DataFrame(
-        {"id": [4, 3, 2, 1], "x": [1e-20, math.nan, 2.0 + 1e-8, 1.5], "s": ["d", None, "B", "a"]}
-    )
-    found = {c.name: c for c in find_skew(offline, online, ["id"]).checks}
-    assert found["rows on both sides"].verdict is Verdict.PASS
-    assert (found["skew of x"].observed, found["skew of x"].note) == (
-        "1 of 4 rows differ",
-        "1.0 offline, 1.5 online",
-    )
-    assert found["skew of s"].observed == "1 of 4 rows differ"
-    assert found["skew of gone"].observed == "the server does not compute it"
-    allowed = find_skew(offline.select("id", "x"), online, ["id"], allowed_share=0.25)
-    assert allowed.verdict is Verdict.PASS
-    nobody = find_skew(offline, online.with_columns(pl.col("id") + 10), ["id"])
-    assert nobody.checks[1].verdict is Verdict.UNKNOWN
-
-
-def test_keys_must_identify_rows() -> None:
-    twice = pl.DataFrame({"id": [1, 1], "x": [1.0, 2.0]})
-    with pytest.raises(UsageError, match="does not identify the offline rows"):
-        find_skew(twice, twice, ["id"])
-    with pytest.raises(UsageError, match="'key' is not on both sides"):
-        find_skew(twice, twice, ["key"])
+def test_skew_is_told_answer_by_answer() -> None:
+    served = np.array([0.1, 0.2, 0.3, math.nan, math.nan])
+    again = np.array([0.1 * (1 + 1e-8), 0.25, math.nan, 0.4, math.nan])
+    found = find_skew(served, again)
+    assert (found.rows, found.differing, found.share) == (5, 3, 0.6)
+    assert found.largest == pytest.approx(0.05)
+    assert found.check(0.6).verdict is Verdict.PASS
+    failed = found.check(0.5)
+    assert (failed.verdict, failed.observed) == (Verdict.FAIL, "3 of 5 answers differ when computed again")
+    assert failed.note.startswith("0.2 served, 0.25 again; 0.3 served, nan again")
+    assert find_skew(np.empty(0), np.empty(0)).check(0.5).verdict is Verdict.UNKNOWN

@@ -53,6 +53,8 @@ class DriftSpec(Part):
     changed."""
     importance_ndcg: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Agreement of the order of importance with that at training (NDCG) below which it has changed."""
+    skew_share: Share = 0.01
+    """Share of answers that come out differently when they are computed again, above which the server errs."""
     persistence: Annotated[int, Field(ge=1, le=100)] = 2
     """So many windows in a row must show the change before it is a finding."""
     also_against: tuple[Literal["previous", "year_ago"], ...] = ()
