@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charter.cli.output import JSON, emit, say, table
+from charter.cli.policy import feedback, policy
 
 if TYPE_CHECKING:
     from charter.flow.monitor import MonitorReport
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     monitor.command("status")(status)
     monitor.command("report")(report)
     monitor.command("export")(export)
+    monitor.command("policy")(policy)
     app.add_typer(monitor, name="monitor")
     outcomes = typer.Typer(help="What really happened.", no_args_is_help=True, rich_markup_mode=None)
     outcomes.command("import")(outcomes_import)
@@ -91,6 +93,8 @@ def report(
     for name, show in parts.items():
         if audience in (name, "all"):
             show(found)
+    if audience in ("data-science", "all"):
+        feedback(found)
     _standing(found)
 
 
