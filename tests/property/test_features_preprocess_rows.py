@@ -18,6 +18,7 @@ FEATURES = FeatureSet(
     (), None, (), (), (),
     (
         Feature("x", "number"),
+        Feature("n", "number"),
         Feature("t", "truth"),
         Feature("hot", "category"),
         Feature("place", "category", ("a", "b", "c")),
@@ -27,11 +28,12 @@ FEATURES = FeatureSet(
     "y",
 )  # fmt: skip
 ENCODE = {"hot": "one_hot", "place": "ordinal", "mean": "target", "hash": "hashing"}
-SCHEMA = {"x": pl.Float64, "t": pl.Boolean} | dict.fromkeys(ENCODE, pl.String)
+SCHEMA = {"x": pl.Float64, "n": pl.Int64, "t": pl.Boolean} | dict.fromkeys(ENCODE, pl.String)
 
 category = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "", "ä", "a=b"]))
 row = st.tuples(
     st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)),
+    st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
     st.one_of(st.none(), st.booleans()),
     category, category, category, category,
 )  # fmt: skip
@@ -43,7 +45,7 @@ def frame_of(rows: list[tuple[object, ...]]) -> pl.DataFrame:
 
 @given(
     st.lists(row, min_size=2, max_size=12),
-    st.lists(row, min_size=1, max_size=8),
+    st.lists(row, min_size=1, max_size=12),  # few are read row by row, more column by column
     st.sampled_from(["none", "standard"]),
     st.sampled_from(["none", "median"]),
 )

@@ -37,6 +37,8 @@ Matrix = NDArray[np.float32]
 SCHEMA_VERSION = 1
 _PLAIN = (pl.Float64, pl.Int64)
 """What NumPy reads as numbers; comparing the types themselves would take longer than reading."""
+_SINGLE_ROWS = 8
+"""So few rows are read sooner one by one than column by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,7 @@ class Preprocessor:
         matrix = np.empty((frame.height, len(self.names)), np.float32)
         try:
             if plan.numbers:
-                # Column by column: `DataFrame.to_numpy` waits for another thread, which costs few rows more.
-                values = np.empty((len(plan.names), frame.height))
-                for at, column in enumerate(frame[plan.names].get_columns()):
-                    plain = type(column.dtype) in _PLAIN
-                    values[at] = (column if plain else column.cast(pl.Float64)).to_numpy()
-                matrix[:, plan.numbers] = _numbers(values.T, plan)
+                matrix[:, plan.numbers] = _numbers(_values(frame, plan.names), plan)
             for first, last, table, encoder in plan.tables:
                 column = frame.get_column(encoder.feature)
                 hashing = encoder.kind == "hashing"
@@ -319,6 +316,22 @@ def _plan(encoders: Sequence[Encoder]) -> _Plan:
         scale=np.array([e.scale for _, e in numbers]),
         tables=tuple((at, at + len(e.names), e.lookup(), e) for at, e in others),
     )
+
+
+def _values(frame: pl.DataFrame, names: Sequence[str]) -> Floats:
+    """Columns as float64 [n, d]; NaN is missing."""
+    if frame.height <= _SINGLE_ROWS:
+        place, dtypes = {name: at for at, name in enumerate(frame.columns)}, frame.dtypes
+        chosen = [place[name] for name in names]
+        if all(type(dtypes[at]) in (*_PLAIN, pl.Boolean) for at in chosen):
+            values = np.array([[row[at] for at in chosen] for row in frame.rows()], np.float64)
+            return values.reshape(frame.height, len(names))
+    # Column by column: `DataFrame.to_numpy` waits for another thread, which costs few rows more.
+    values = np.empty((len(names), frame.height))
+    for at, column in enumerate(frame[names].get_columns()):
+        plain = type(column.dtype) in _PLAIN
+        values[at] = (column if plain else column.cast(pl.Float64)).to_numpy()
+    return values.T
 
 
 def _numbers(values: Floats, plan: _Plan) -> Floats:
