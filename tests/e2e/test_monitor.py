@@ -215,7 +215,7 @@ def test_a_pass_that_dies_anywhere_is_as_if_it_never_began(clients, tmp_path, mo
     said = answer(clients, asked)
     upside_down = (said["score"] < 0.5).cast(pl.Int8)
     outcomes(clients, asked, gone=upside_down)
-    workspace = Workspace.at(clients)
+    workspace = Workspace.at(clients, clock=ManualClock(Workspace.at(clients).clock.now()))
     real, writes = alerts.write_atomic, 0
 
     def dying(at: int, *, after: bool):

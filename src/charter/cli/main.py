@@ -18,6 +18,7 @@ import typer
 from charter import __version__
 from charter.cli import (
     access,
+    alerts,
     build,
     compare,
     experiment,
@@ -58,6 +59,7 @@ for module in (
     forecast,
     log,
     monitor,
+    alerts,
     incident,
     retrain,
     compare,

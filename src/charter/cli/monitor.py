@@ -53,6 +53,8 @@ def run(spec: Path = SPEC, as_json: bool = JSON) -> None:
         say(f"{found.measured:,} windows measured, {len(found.windows):,} in all.")
         for event in found.told:
             say(f"  {event.turn}  {event.name}  {event.version}  {event.observed}  ({event.required})")
+        if found.undelivered:
+            say(f"  {found.undelivered:,} notices were taken by nobody yet; see `charter alerts list`.")
         _standing(found)
     if any(a.rule.spec.severity == "critical" and a.version == found.serving for a in found.firing):
         raise typer.Exit(1)

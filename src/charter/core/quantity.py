@@ -83,6 +83,26 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(milliseconds=milliseconds)
 
 
+def span(length: timedelta) -> str:
+    """Write a length of time by its two largest units.
+
+    Examples
+    --------
+    >>> span(timedelta(days=2, hours=3, minutes=4)), span(timedelta(minutes=4)), span(timedelta(seconds=9))
+    ('2 days 3 h', '4 min', '9 s')
+    """
+    seconds = max(round(length.total_seconds()), 0)
+    sizes = (("day", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    found = []
+    for unit, size in sizes:
+        count, seconds = divmod(seconds, size)
+        if count:
+            found.append(f"{count} {unit}s" if unit == "day" and count > 1 else f"{count} {unit}")
+        elif found:
+            break
+    return " ".join(found[:2]) or "0 s"
+
+
 def parse_latest(text: str) -> timedelta:
     """Read ``latest`` or ``latest - 90d``: how long before the day of the newest row.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from charter.core.clock import iso, parse_iso
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
+from charter.core.quantity import span
+from charter.flow.alerts import as_said, stopped_after, tell
 from charter.flow.lock import hold
 from charter.flow.views import version_number
 from charter.flow.windows import LENGTH
@@ -39,8 +41,12 @@ class MonitorReport:
         What is kept of each window, by version and start.
     measured
         How many of them this pass measured.
+    alerts
+        Off where a person called the present run resolved.
     told
-        Turns of alerts that were told for the first time.
+        Turns of alerts that were found for the first time.
+    undelivered
+        How many notices an address has yet to take.
     """
 
     model: str
@@ -51,6 +57,7 @@ class MonitorReport:
     told: tuple[AlertEvent, ...]
     measured: int
     recommendations: tuple[str, ...]
+    undelivered: int = 0
 
     @property
     def firing(self) -> tuple[Alert, ...]:
@@ -72,6 +79,7 @@ class MonitorReport:
             ],
             "told": [e.to_json() for e in self.told],
             "measured": self.measured,
+            "undelivered": self.undelivered,
             "recommendations": list(self.recommendations),
         }  # fmt: skip
 
@@ -85,18 +93,17 @@ def run(workspace: Workspace, loaded: Loaded, progress: Progress | None = None) 
         When another pass is under way.
     """
     from charter.flow.measure import measure_new
-    from charter.monitor.io import alerts as told_before
 
     progress = progress if progress is not None else NoProgress()
     folder = monitor_folder(workspace, loaded.spec.name)
     doing, actor = "charter monitor run", workspace.settings.actor
     with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
         measured = measure_new(workspace, loaded, folder, progress)
-        found, events = _judge(workspace, loaded, measured=measured)
-        told = told_before.remember(folder / "events", events)
-        told_before.deliver(folder / "events", loaded.spec.monitor.notify, model=loaded.spec.name)
+        found = _judge(workspace, loaded, measured=measured)
+        alerts, events = judged(workspace, loaded)
+        told, left = tell(workspace, loaded, folder, alerts, events, serving=found.serving)
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
-    return replace(found, told=told)
+    return replace(found, told=told, undelivered=left)
 
 
 def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
@@ -107,9 +114,9 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     UsageError
         When there was no pass yet.
     """
-    if _last_pass(workspace, loaded.spec.name) is None:
+    if last_pass(workspace, loaded.spec.name) is None:
         raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
-    return _judge(workspace, loaded, measured=0)[0]
+    return _judge(workspace, loaded, measured=0)
 
 
 def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:
@@ -128,10 +135,12 @@ def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ..
         *(m for m in loaded.spec.evaluate.require if m in watched(loaded.spec) and m != primary),
     ]
     files = {
-        f"{name}.rules.yml": prometheus_rules(name, rules(loaded.spec), window=every),
+        f"{name}.rules.yml": prometheus_rules(
+            name, rules(loaded.spec), window=every, stopped_after=stopped_after(loaded.spec.monitor)
+        ),
         f"{name}.dashboard.json": dashboard(name, shown),
     }
-    kept, passed = monitor_folder(workspace, name), _last_pass(workspace, name)
+    kept, passed = monitor_folder(workspace, name), last_pass(workspace, name)
     if passed is not None:
         files[f"{name}.prom"] = textfile(name, _kept(kept / "windows"), last_pass=passed)
     for file, text in files.items():
@@ -144,37 +153,45 @@ def monitor_folder(workspace: Workspace, model: str) -> Path:
     return workspace.state / "monitor" / model
 
 
-def _last_pass(workspace: Workspace, model: str) -> datetime | None:
+def last_pass(workspace: Workspace, model: str) -> datetime | None:
+    """When the monitor last finished a pass; None before its first."""
     path = monitor_folder(workspace, model) / "last_pass"
     return parse_iso(path.read_text()) if path.exists() else None
 
 
-def _judge(
-    workspace: Workspace, loaded: Loaded, *, measured: int
-) -> tuple[MonitorReport, Sequence[AlertEvent]]:
-    """Where the model stands, with no turn told yet, and every turn there ever was."""
+def judged(workspace: Workspace, loaded: Loaded) -> tuple[Sequence[Alert], Sequence[AlertEvent]]:
+    """Where every alert stands by its windows alone, and every turn there ever was."""
     from charter.monitor.alerts import judge, rules
-    from charter.monitor.report import recommendations, stored_windows
+    from charter.monitor.report import stored_windows
+
+    kept = _kept(monitor_folder(workspace, loaded.spec.name) / "windows")
+    return judge(stored_windows(kept), rules(loaded.spec))
+
+
+def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorReport:
+    """Where the model stands, with no turn told yet."""
+    from charter.monitor.report import recommendations
 
     spec = loaded.spec
     kept = _kept(monitor_folder(workspace, spec.name) / "windows")
     with workspace.records(spec.name, readonly=True) as records:
         deployment = records.deployment()
     serving = f"v{deployment.version}" if deployment is not None else None
-    alerts, events = judge(stored_windows(kept), rules(spec))
+    alerts = as_said(workspace, loaded, judged(workspace, loaded)[0])
     primary = spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
     own = [w for w in kept if w["version"] == serving]
     on = [a.rule.name for a in alerts if a.firing and a.version == serving]
     advice = recommendations(own, on, primary=primary)
-    passed, silence = _last_pass(workspace, spec.name), 2 * LENGTH[spec.monitor.every]
-    if not measured and passed is not None and workspace.clock.now() - passed > silence:
-        days = (workspace.clock.now() - passed).days
-        old = f"The monitor has been silent for {days} days: what is said here is old. `charter monitor run`"
+    passed = last_pass(workspace, spec.name)
+    silent = workspace.clock.now() - passed if passed is not None else timedelta(0)
+    if not measured and silent > stopped_after(spec.monitor):
+        old = (
+            f"The monitor has been silent for {span(silent)}: what is said here is old. `charter monitor run`"
+        )
         advice = (old, *advice)
-    found = MonitorReport(
+    return MonitorReport(
         spec.name, iso(workspace.clock.now()), serving, tuple(kept), alerts, (), measured, advice
     )
-    return found, events
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:

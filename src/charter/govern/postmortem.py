@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
+from charter.core.quantity import span
 from charter.govern.incident import Incident
 from charter.govern.timeline import Moment
 
@@ -75,23 +76,3 @@ def document(
         "timeline": [m.to_json() | {"when": f"{m.at:%Y-%m-%d %H:%M:%S}"} for m in moments],
         "taken": [r.text for r in incident.remarks if r.done],
     }
-
-
-def span(length: timedelta) -> str:
-    """Write a length of time by its two largest units.
-
-    Examples
-    --------
-    >>> span(timedelta(days=2, hours=3, minutes=4)), span(timedelta(minutes=4)), span(timedelta(seconds=9))
-    ('2 d 3 h', '4 min', '9 s')
-    """
-    seconds = max(round(length.total_seconds()), 0)
-    sizes = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    found = []
-    for unit, size in sizes:
-        count, seconds = divmod(seconds, size)
-        if count:
-            found.append(f"{count} {unit}")
-        elif found:
-            break
-    return " ".join(found[:2]) or "0 s"

@@ -19,9 +19,6 @@ from charter.spec.alerts import ANY, AlertRule, Condition
 from charter.spec.types import AlertSpec, ModelSpec
 from charter.spec.vocabulary import METRICS
 
-_QUIET_WINDOWS = 2
-"""An alert is over after so many windows in a row in which its rule is false: one good window may be luck."""
-
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -64,11 +61,14 @@ class AlertEvent:
     ----------
     id
         Equal for equal rule, version, window and turn: what was told once is not told again.
+    began
+        ``id`` of the turn by which the alert began; its own where it begins.
     observed
         The measures that did it, in words.
     """
 
     id: str
+    began: str
     name: str
     turn: Turn
     severity: str
@@ -84,6 +84,7 @@ class AlertEvent:
         """Plain data."""
         return {
             "id": self.id,
+            "began": self.began,
             "name": self.name,
             "turn": self.turn.value,
             "severity": self.severity,
@@ -106,7 +107,10 @@ class Alert:
     firing
         Whether it is on.
     since
-        Start of the first window of the present run; None while there is none.
+        Start of the first window of the present run, or of the first that led to the alert while it is on; None while
+        there is neither.
+    event
+        ``id`` of the turn by which it began; empty while it is off.
     windows
         Length of the present run of windows in which the rule is true.
     """
@@ -117,6 +121,7 @@ class Alert:
     since: datetime | None
     windows: int
     observed: str
+    event: str = ""
 
 
 def rules(spec: ModelSpec) -> tuple[Rule, ...]:
@@ -166,8 +171,9 @@ def judge(
     Notes
     -----
     A rule fires when it was true in as many windows in a row as it asks for (of a duration, as many as it covers),
-    and is over after two windows in a row in which it was false, so that it does not flap at its limit. Windows in
-    which its measure is missing or its condition does not hold say nothing and interrupt nothing.
+    and is over after as many in a row in which it was false as it names (``over_after``, two where it names none), so
+    that it does not flap at its limit. Windows in which its measure is missing or its condition does not hold say
+    nothing and interrupt nothing.
     """
     by_version: dict[str, list[Window]] = {}
     for window in sorted(windows, key=lambda w: (w.version, w.start)):
@@ -183,28 +189,28 @@ def judge(
 
 
 def _follow(one: Rule, version: str, windows: Sequence[Window]) -> tuple[Alert, list[AlertEvent]]:
-    firing, run, quiet, observed = False, 0, 0, ""
+    began, run, quiet, observed = "", 0, 0, ""
     since: datetime | None = None
-    events = []
+    events: list[AlertEvent] = []
     for window in windows:
         truth = _holds(one.rule, window)
         if truth is None:
             continue
         holds, observed = truth
         if holds:
-            since = window.start if run == 0 else since
+            since = window.start if since is None else since
             run, quiet = run + 1, 0
-            if not firing and run >= _needed(one.rule, window.end - window.start):
-                firing = True
+            if not began and run >= _needed(one.rule, window.end - window.start):
                 events.append(_event(one, version, window, Turn.FIRED, observed))
+                began = events[-1].id
         else:
             run, quiet = 0, quiet + 1
-            if firing and quiet >= _QUIET_WINDOWS:
-                firing = False
-                events.append(_event(one, version, window, Turn.RESOLVED, observed))
-            if not firing:
+            if began and quiet >= one.spec.over_after:
+                events.append(_event(one, version, window, Turn.RESOLVED, observed, began=began))
+                began = ""
+            if not began:
                 since = None
-    return Alert(one, version, firing, since, run, observed), events
+    return Alert(one, version, bool(began), since, run, observed, began), events
 
 
 def _holds(rule: AlertRule, window: Window) -> tuple[bool, str] | None:
@@ -234,10 +240,13 @@ def _needed(rule: AlertRule, window: timedelta) -> int:
     return rule.windows if rule.lasting is None else max(1, math.ceil(rule.lasting / window))
 
 
-def _event(one: Rule, version: str, window: Window, turn: Turn, observed: str) -> AlertEvent:
-    identity = [one.name, str(one.rule), version, window.start.isoformat(), turn.value]
+def _event(
+    one: Rule, version: str, window: Window, turn: Turn, observed: str, *, began: str = ""
+) -> AlertEvent:
+    identity = digest_json([one.name, str(one.rule), version, window.start.isoformat(), turn.value])[:24]
     return AlertEvent(
-        id=digest_json(identity)[:24],
+        id=identity,
+        began=began or identity,
         name=one.name,
         turn=turn,
         severity=one.spec.severity,

@@ -50,26 +50,30 @@ def textfile(model: str, windows: Iterable[Mapping[str, Any]], *, last_pass: dat
     return "\n".join(lines) + "\n"
 
 
-def prometheus_rules(model: str, rules: Sequence[Rule], *, window: timedelta) -> str:
+def prometheus_rules(
+    model: str, rules: Sequence[Rule], *, window: timedelta, stopped_after: timedelta
+) -> str:
     """Alerting rules of a model, in YAML as ``promtool check rules`` takes it; one more tells of a silent monitor.
 
     Parameters
     ----------
     window
         Length of the monitor's windows.
+    stopped_after
+        A monitor that has finished no pass for so long has stopped.
     """
     import yaml
 
     found = [_alert(model, one, window) for one in rules]
     own = _labels({"model": model})
-    silent = round(2 * window.total_seconds())
+    silent = round(stopped_after.total_seconds())
     found.append(
         {
             "alert": _word(model, "monitor_stopped"),
             "expr": f"time() - {LAST_PASS}{{{own}}} > {silent} or absent({LAST_PASS}{{{own}}})",
             "for": "5m",
             "labels": {"severity": "critical", "action": "notify", "model": model},
-            "annotations": {"summary": f"{model}: the monitor has not finished a pass for two windows"},
+            "annotations": {"summary": f"{model}: the monitor has finished no pass for {stopped_after}"},
         }
     )
     document = {"groups": [{"name": f"charter-{model}", "rules": found}]}

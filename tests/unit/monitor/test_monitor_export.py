@@ -19,8 +19,12 @@ from charter.spec.types import ModelSpec
 WEEK = timedelta(weeks=1)
 
 
+def exported(spec: ModelSpec) -> str:
+    return prometheus_rules("loans", rules(spec), window=WEEK, stopped_after=2 * WEEK)
+
+
 def test_rules_keep_their_limits_conditions_and_lasting(loans_spec: ModelSpec) -> None:
-    (group,) = yaml.safe_load(prometheus_rules("loans", rules(loans_spec), window=WEEK))["groups"]
+    (group,) = yaml.safe_load(exported(loans_spec))["groups"]
     found = {r["alert"]: r for r in group["rules"]}
     assert found["loans_mine"]["expr"] == 'charter_monitor_measure{model="loans",measure="psi"} > 0.2'
     assert found["loans_mine"]["for"] == "604800s"
@@ -38,7 +42,7 @@ def test_promtool_takes_the_rules(loans_spec: ModelSpec, tmp_path: Path) -> None
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
-    (tmp_path / "rules.yml").write_text(prometheus_rules("loans", rules(loans_spec), window=WEEK))
+    (tmp_path / "rules.yml").write_text(exported(loans_spec))
     ran = subprocess.run(
         [promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
     )

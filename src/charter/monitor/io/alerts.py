@@ -1,7 +1,8 @@
-"""Telling people: each turn of an alert is kept once, and delivered until somebody has taken it.
+"""Telling people: each turn of an alert and each notice is kept once, and sent until somebody has taken it.
 
-An event is a file under its identifier; a second file says that it was delivered. A process killed in between leaves it
-to be delivered again, with the same identifier, by which a receiver knows it.
+A turn is a file under its identifier, and so is a notice, which is written before it is sent; one more file says that
+an address has taken it. A process killed in between leaves it to be sent again, with the same identifier, by which a
+receiver knows it.
 """
 
 from __future__ import annotations
@@ -13,32 +14,81 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charter.core.digest import canonical_json
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 from charter.data.io.addresses import expand
 from charter.monitor.alerts import AlertEvent
+from charter.monitor.notices import Notice
 
 SECRET = "CHARTER_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 SIGNATURE = "X-Charter-Signature"
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 5.0
+_MUTED = ".muted"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A notice that an address has not taken.
+
+    Attributes
+    ----------
+    address
+        As the specification writes it.
+    """
+
+    notice: Notice
+    address: str
 
 
 def remember(folder: Path, events: Sequence[AlertEvent]) -> tuple[AlertEvent, ...]:
-    """Keep events that are new, and return them."""
+    """Keep turns that are new, and return them."""
     new = tuple(e for e in events if not (folder / f"{e.id}.json").exists())
     for event in new:
         write_atomic(folder / f"{event.id}.json", canonical_json(event.to_json()))
     return new
 
 
-def deliver(folder: Path, addresses: Sequence[str], *, model: str, wait_seconds: float = 0.5) -> int:
-    """Send every kept event to every address that has not taken it; what fails is tried again by the next pass.
+def mute(folder: Path, ids: Iterable[str]) -> frozenset[str]:
+    """Keep which turns fell into a silence, and return all that ever did."""
+    before = frozenset(p.name.removesuffix(_MUTED) for p in folder.glob(f"*{_MUTED}"))
+    new = frozenset(ids) - before
+    for one in sorted(new):
+        write_atomic(folder / f"{one}{_MUTED}", b"")
+    return before | new
+
+
+def keep(folder: Path, notices: Sequence[Notice]) -> None:
+    """Write notices down, to be sent."""
+    for notice in notices:
+        write_atomic(folder / f"{notice.id}.json", canonical_json(notice.to_json()))
+
+
+def notices(folder: Path) -> list[Notice]:
+    """Every notice so far, oldest first."""
+    found = [Notice.from_json(json.loads(path.read_bytes())) for path in folder.glob("*.json")]
+    return sorted(found, key=lambda n: (n.at, n.id))
+
+
+def waiting(folder: Path, addresses: Sequence[str]) -> list[Waiting]:
+    """What has not been taken yet, oldest first."""
+    return [
+        Waiting(notice, address)
+        for notice in notices(folder)
+        for address in addresses
+        if not _taken(folder, notice, address).exists()
+    ]
+
+
+def deliver(folder: Path, addresses: Sequence[str], *, wait_seconds: float = 0.5) -> int:
+    """Send every notice to every address that has not taken it; what fails is tried again by the next pass.
+
+    An address that does not answer is left alone for the rest of this pass, so that it delays nobody else.
 
     Parameters
     ----------
@@ -49,42 +99,68 @@ def deliver(folder: Path, addresses: Sequence[str], *, model: str, wait_seconds:
 
     Returns
     -------
-    How many deliveries failed.
+    How many deliveries are still to be made.
+
+    Raises
+    ------
+    UsageError
+        When an address cannot be used at all; all others were served by then.
     """
-    failed = 0
-    for path in sorted(folder.glob("*.json")):
-        event = json.loads(path.read_bytes())
-        for place, address in enumerate(addresses):
-            done = path.with_suffix(f".sent-{_name(address)}")
-            if done.exists():
-                continue
-            if _attempt(address, event, model, wait_seconds):
-                write_atomic(done, str(place).encode())
-            else:
-                failed += 1
-    return failed
+    left, silent = 0, set()
+    unusable: UsageError | None = None
+    for one in waiting(folder, addresses):
+        taken = False
+        if one.address not in silent:
+            try:
+                taken = _attempt(one, wait_seconds)
+            except UsageError as error:
+                unusable = unusable or error
+        if taken:
+            write_atomic(_taken(folder, one.notice, one.address), b"")
+        else:
+            silent.add(one.address)
+            left += 1
+    if unusable is not None:
+        raise unusable
+    return left
 
 
-def _name(address: str) -> str:
-    """Name of an address as the specification writes it, so that no secret stands in a file's name."""
-    return hashlib.sha256(address.encode()).hexdigest()[:12]
+def place(address: str) -> str:
+    """Name an address for people without what may be secret in it.
+
+    Examples
+    --------
+    >>> place("https://eva:pass@hooks.example.org/T0/B1"), place("slack://a/b/c"), place("file:/var/spool/charter")
+    ('https://hooks.example.org', 'slack', 'file:/var/spool/charter')
+    """
+    if address.startswith("file:"):
+        return address
+    scheme, _, rest = address.partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    return f"{scheme}://{host}" if scheme in ("http", "https") else scheme
 
 
-def _attempt(address: str, event: Mapping[str, Any], model: str, wait_seconds: float) -> bool:
+def _taken(folder: Path, notice: Notice, address: str) -> Path:
+    """Mark of an address, named by its digest, so that no secret stands in a file's name."""
+    return folder / f"{notice.id}.sent-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+
+
+def _attempt(one: Waiting, wait_seconds: float) -> bool:
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(wait_seconds * 2 ** (attempt - 1))
-        if _send(expand(address), {"model": model, **event}):
+        if _send(expand(one.address), one.notice):
             return True
     return False
 
 
-def _send(address: str, event: Mapping[str, Any]) -> bool:
+def _send(address: str, notice: Notice) -> bool:
+    content = canonical_json(notice.to_json())
     if address.startswith("file:"):
-        write_atomic(Path(address.removeprefix("file:")) / f"{event['id']}.json", canonical_json(dict(event)))
+        write_atomic(Path(address.removeprefix("file:")) / f"{notice.id}.json", content)
         return True
     if address.startswith(("https://", "http://")):
-        return _post(address, canonical_json(dict(event)))
+        return _post(address, content)
     try:
         import apprise
     except ImportError as error:
@@ -94,7 +170,7 @@ def _send(address: str, event: Mapping[str, Any]) -> bool:
         ) from error
     told = apprise.Apprise()
     told.add(address)
-    return bool(told.notify(title=_title(event), body=_body(event)))
+    return bool(told.notify(title=notice.title, body=notice.body))
 
 
 def _post(address: str, body: bytes) -> bool:
@@ -109,13 +185,3 @@ def _post(address: str, body: bytes) -> bool:
             return 200 <= int(answer.status) < 300
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _title(event: Mapping[str, Any]) -> str:
-    return f"{event['model']} {event['version']}: {event['name']} {event['turn']}"
-
-
-def _body(event: Mapping[str, Any]) -> str:
-    said = [f"{event['severity']}: {event['required']}", f"observed: {event['observed']}"]
-    said += [f"window from {event['window']}", event["description"]]
-    return "\n".join(line for line in said if line)

@@ -1,0 +1,335 @@
+"""Alerts after they were found: told, acted on, and what persons say of them; each word of a person on record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.clock import iso
+from charter.core.errors import UsageError
+from charter.core.nearest import did_you_mean
+from charter.core.quantity import parse_duration
+from charter.flow.acting import acting
+from charter.flow.incident import list_incidents, open_incident
+from charter.flow.windows import LENGTH
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.govern.incident import Severity
+    from charter.monitor.alerts import Alert, AlertEvent
+    from charter.monitor.io.alerts import Waiting
+    from charter.monitor.lifecycle import Silence, Standing
+    from charter.spec.types import MonitorSpec
+
+SEVERITY: Mapping[str, Severity] = {"info": "low", "warning": "high", "critical": "critical"}
+"""Of an alert, and of the incident that it opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Where all alerts of a model stand.
+
+    Attributes
+    ----------
+    stopped_for
+        How long the monitor has finished no pass, where that is too long; None where it runs.
+    waiting
+        Notices that an address has not taken.
+    """
+
+    standings: tuple[Standing, ...]
+    silences: tuple[Silence, ...]
+    stopped_for: timedelta | None
+    waiting: tuple[Waiting, ...]
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether a critical alert is on, or the monitor has stopped."""
+        return self.stopped_for is not None or any(
+            s.is_on and s.alert.rule.spec.severity == "critical" for s in self.standings
+        )
+
+
+def stopped_after(monitor: MonitorSpec) -> timedelta:
+    """After so long without a finished pass the monitor counts as stopped."""
+    declared = monitor.stopped_after
+    return parse_duration(declared) if declared is not None else 2 * LENGTH[monitor.every]
+
+
+def as_said(workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert]) -> tuple[Alert, ...]:
+    """Alerts as persons see them: off where somebody called the present run resolved."""
+    return tuple(
+        s.alert if s.is_on or not s.alert.firing else replace(s.alert, firing=False)
+        for s in _stand(workspace, loaded, alerts)[0]
+    )
+
+
+def tell(
+    workspace: Workspace,
+    loaded: Loaded,
+    folder: Path,
+    alerts: Sequence[Alert],
+    events: Sequence[AlertEvent],
+    *,
+    serving: str | None,
+) -> tuple[tuple[AlertEvent, ...], int]:
+    """Keep new turns, open incidents where rules ask for them, and tell everybody who has not heard.
+
+    Whatever a killed pass left undone, the next one does; what was done is not done again.
+
+    Parameters
+    ----------
+    folder
+        Of the monitor.
+    alerts, events
+        From `charter.monitor.alerts.judge`.
+    serving
+        Version that serves.
+
+    Returns
+    -------
+    Turns that are new, and how many deliveries are still to be made.
+    """
+    from charter.monitor.io import alerts as kept
+    from charter.monitor.notices import compose, muted
+
+    spec = loaded.spec
+    new = kept.remember(folder / "events", events)
+    standings, quiet = _stand(workspace, loaded, alerts)
+    proposals = {
+        s.alert.event: _proposal(workspace, loaded, s, serving=serving) for s in standings if s.is_on
+    }
+    told = kept.notices(folder / "notices")
+    silent = kept.mute(folder / "events", muted(events, told, quiet))
+    repeat = parse_duration(spec.monitor.repeat) if spec.monitor.repeat is not None else None
+    fresh = compose(
+        events,
+        told,
+        standings,
+        model=spec.name,
+        now=workspace.clock.now(),
+        quiet=quiet,
+        muted=silent,
+        repeat=repeat,
+        proposals=proposals,
+    )
+    kept.keep(folder / "notices", fresh)
+    return new, kept.deliver(folder / "notices", spec.monitor.notify)
+
+
+def list_alerts(workspace: Workspace, loaded: Loaded) -> Alerts:
+    """Where all alerts stand by what was measured so far; changes nothing.
+
+    Raises
+    ------
+    UsageError
+        When there was no pass yet.
+    """
+    from charter.flow.monitor import judged, last_pass, monitor_folder
+    from charter.monitor.io.alerts import waiting
+
+    passed = last_pass(workspace, loaded.spec.name)
+    if passed is None:
+        raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
+    standings, quiet = _stand(workspace, loaded, judged(workspace, loaded)[0])
+    silence = workspace.clock.now() - passed
+    left = waiting(monitor_folder(workspace, loaded.spec.name) / "notices", loaded.spec.monitor.notify)
+    stopped = silence if silence > stopped_after(loaded.spec.monitor) else None
+    return Alerts(standings, quiet, stopped, tuple(left))
+
+
+def acknowledge(
+    workspace: Workspace,
+    loaded: Loaded,
+    name: str,
+    *,
+    version: str | None = None,
+    reason: str = "",
+    by: str | None = None,
+) -> tuple[Standing, ...]:
+    """Say that somebody has seen an alert and sees to it: it is not told again while it is on.
+
+    Raises
+    ------
+    UsageError
+        When there is no such alert, or it is not on.
+    """
+    from charter.monitor.lifecycle import ACKNOWLEDGED
+
+    return _say(workspace, loaded, ACKNOWLEDGED, name, version, reason, by=by, role=None)
+
+
+def resolve(
+    workspace: Workspace,
+    loaded: Loaded,
+    name: str,
+    *,
+    version: str | None = None,
+    reason: str,
+    by: str | None = None,
+) -> tuple[Standing, ...]:
+    """Call an alert resolved, though its rule may still hold; should it end and hold once more, it fires again.
+
+    Raises
+    ------
+    UsageError
+        When there is no such alert, it is not on, or no reason is given.
+    Refusal
+        When whoever acts does not hold the role of ``monitor.roles.alerts``.
+    """
+    from charter.monitor.lifecycle import RESOLVED
+
+    _need_reason(reason)
+    role = loaded.spec.monitor.roles.alerts
+    return _say(workspace, loaded, RESOLVED, name, version, reason, by=by, role=role)
+
+
+def silence(
+    workspace: Workspace,
+    loaded: Loaded,
+    name: str,
+    *,
+    until: str | None,
+    reason: str = "",
+    by: str | None = None,
+) -> Silence:
+    """Tell nothing of an alert, or of a group of alerts, until a moment; None ends a silence at once.
+
+    Parameters
+    ----------
+    until
+        A duration from now such as ``2h``, a day, or a moment (ISO 8601; UTC where no offset is given).
+
+    Raises
+    ------
+    UsageError
+        When there is no such alert or group, the moment is not to come, or no reason is given.
+    Refusal
+        When whoever acts does not hold the role of ``monitor.roles.alerts``.
+    """
+    from charter.monitor.alerts import rules
+    from charter.monitor.lifecycle import SILENCED, Said, Silence
+
+    known = {n for r in rules(loaded.spec) for n in (r.name, r.spec.group) if n is not None}
+    if name not in known:
+        raise UsageError(
+            f"{name} is neither an alert nor a group of alerts", remedy=did_you_mean(name, known)
+        )
+    now = workspace.clock.now()
+    end = _to_come(until, now) if until is not None else now
+    if until is not None:
+        _need_reason(reason)
+    model, role = loaded.spec.name, loaded.spec.monitor.roles.alerts
+    detail = {"model": model, "until": iso(end), "reason": reason}
+    with acting(workspace, model, by, role, to="silence an alert") as who:
+        who.trail.append(at=now, actor=who.name, action=SILENCED, subject=name, detail=detail)
+        return Silence(name, end, Said(now, who.name, reason))
+
+
+def _say(
+    workspace: Workspace,
+    loaded: Loaded,
+    action: str,
+    name: str,
+    version: str | None,
+    reason: str,
+    *,
+    by: str | None,
+    role: str | None,
+) -> tuple[Standing, ...]:
+    model = loaded.spec.name
+    found = list_alerts(workspace, loaded).standings
+    known = {s.alert.rule.name for s in found}
+    if name not in known:
+        raise UsageError(f"there is no alert {name}", remedy=did_you_mean(name, known))
+    meant = [s for s in found if s.alert.rule.name == name and s.is_on and version in (None, s.alert.version)]
+    if not meant:
+        where = f" for {version}" if version is not None else ""
+        raise UsageError(f"the alert {name} is not on{where}", remedy="`charter alerts list --all`")
+    began = [s.alert.event for s in meant]
+
+    def judge(events: Sequence[Any]) -> tuple[str, Mapping[str, Any]] | None:
+        from charter.monitor.lifecycle import said_of
+
+        before = said_of(events, model, action)
+        new = [one for one in began if one not in before]
+        return (name, {"model": model, "events": new, "reason": reason}) if new else None
+
+    with acting(workspace, model, by, role, to=f"{action.partition('.')[2]} an alert") as who:
+        who.trail.append_if(at=workspace.clock.now(), actor=who.name, action=action, judge=judge)
+    return tuple(
+        s for s in list_alerts(workspace, loaded).standings if s.alert.event in began and s.alert.event
+    )
+
+
+def _stand(
+    workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert]
+) -> tuple[tuple[Standing, ...], tuple[Silence, ...]]:
+    from charter.monitor.lifecycle import silences, stand
+
+    model, now = loaded.spec.name, workspace.clock.now()
+    with workspace.records(model, readonly=True) as records:
+        events = records.events()
+    return stand(alerts, events, model, now=now), silences(events, model, now=now)
+
+
+def _proposal(workspace: Workspace, loaded: Loaded, standing: Standing, *, serving: str | None) -> str:
+    """What to do next in words; where the rule asks for an incident, open it."""
+    alert = standing.alert
+    name, action = alert.rule.name, alert.rule.spec.action
+    if action == "incident":
+        incident = _incident(workspace, loaded, alert)
+        return f"incident {incident}: `charter incident show {incident}`"
+    if action == "retrain":
+        return f"proposed: train anew, `charter retrain --reason 'alert {name}'`"
+    if action == "rollback" and alert.version == serving:
+        return f"proposed: go back, `charter rollback --reason 'alert {name}'`"
+    return ""
+
+
+def _incident(workspace: Workspace, loaded: Loaded, alert: Alert) -> str:
+    """Open an incident for this run of an alert, unless it has one; one that a person has closed stays closed."""
+    for known in list_incidents(workspace, loaded):
+        if known.evidence.get("alert") == alert.event:
+            return known.name
+    rule = alert.rule
+    return open_incident(
+        workspace,
+        loaded,
+        title=rule.spec.description or f"{rule.name}: {rule.rule}",
+        severity=SEVERITY[rule.spec.severity],
+        source=f"alert/{rule.name}",
+        evidence={
+            "observed": alert.observed,
+            "required": f"not {rule.rule}",
+            "version": alert.version,
+            "since": alert.since.isoformat() if alert.since is not None else "",
+            "alert": alert.event,
+        },
+    ).name
+
+
+def _need_reason(reason: str) -> None:
+    if not reason.strip():
+        raise UsageError("a reason is needed", remedy="Say why: --reason '...'")
+
+
+def _to_come(text: str, now: datetime) -> datetime:
+    try:
+        found = now + parse_duration(text)
+    except ValueError:
+        try:
+            read = datetime.fromisoformat(text)
+        except ValueError:
+            raise UsageError(
+                f"--until is {text!r}; it must be a duration, a day or a moment",
+                remedy="For example 2h, 2026-03-01 or 2026-03-01T12:00.",
+            ) from None
+        found = read.replace(tzinfo=UTC) if read.tzinfo is None else read
+    if found <= now:
+        raise UsageError(f"--until {text} has passed", remedy="Name a moment to come, or end it: --end.")
+    return found
