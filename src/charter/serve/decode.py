@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import polars as pl
 
 from charter.serve.explain import read_rows
-from charter.serve.problem import refuse
+from charter.serve.problem import MAX_FAULTS, Fault, Refused, refuse
 from charter.serve.strict import may_repeat, refuse_repeated
 from charter.serve.types import Input, Scalar, Signature
 from charter.serve.values import DTYPES, INT64, category_text, limits, moment
+
+if TYPE_CHECKING:
+    from charter.serve.series import SeriesPast
 
 Row = tuple[Any, ...]
 
@@ -37,9 +41,14 @@ class Decoder:
     ----------
     max_rows
         A longer list is refused with 413.
+    series
+        Of a forecast: refuses periods that it does not forecast, before they stand beside other clients' rows.
     """
 
-    def __init__(self, signature: Signature, *, max_rows: int = 10_000) -> None:
+    def __init__(
+        self, signature: Signature, *, max_rows: int = 10_000, series: SeriesPast | None = None
+    ) -> None:
+        self._series = series
         self._inputs = signature.inputs
         self._max_rows = max_rows
         self._schema = {i.name: DTYPES[i.type] for i in self._inputs}
@@ -88,7 +97,23 @@ class Decoder:
             rows = [self._finish(row) for row in read]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
             rows = read_rows(body, self._inputs, max_rows=self._max_rows)
+        if self._series is not None:
+            self._refuse_amiss(self._series, rows, single)
         return Decoded(rows, single)
+
+    def _refuse_amiss(self, series: SeriesPast, rows: Sequence[Row], single: bool) -> None:
+        found = list(islice(series.amiss(series.fill(self.frame(rows))), MAX_FAULTS))
+        if found:
+            faults = [
+                Fault(
+                    one.field if single else f"rows[{one.row}].{one.field}",
+                    one.value,
+                    one.rule,
+                    one.message,
+                )
+                for one in found
+            ]
+            raise Refused(422, faults, remedy=found[0].remedy)
 
     def _finish(self, row: Row) -> Row:
         if not self._texts and not self._moments:

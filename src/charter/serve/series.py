@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,17 @@ from charter.features.forecasts import locate
 from charter.serve.types import AS_OF
 
 _SHOWN = 3
+
+
+class Amiss(NamedTuple):
+    """A row that asks for a period that is not forecast."""
+
+    row: int
+    field: str
+    value: str
+    rule: str
+    message: str
+    remedy: str
 
 
 class SeriesPast:
@@ -63,25 +75,33 @@ class SeriesPast:
         DataError
             When a period is not one of the horizon's, or no beginning of a period.
         """
+        for amiss in self.amiss(inputs):
+            raise DataError(amiss.message, remedy=amiss.remedy)
+        return locate(inputs, self.plan, self.sources)
+
+    def amiss(self, inputs: pl.DataFrame) -> Iterator[Amiss]:
+        """Name the rows that ask for what no forecast answers: no beginning of a period, or none of the horizon."""
         plan = self.plan
-        off = inputs.filter(plan.grid.is_off(pl.col(plan.time)) | plan.grid.is_off(pl.col(AS_OF)))
-        if off.height:
-            starts = f", which starts on {plan.starts_on}" if plan.every == "week" else ""
-            moments = f"{plan.time} {off[plan.time][0]} or {AS_OF} {off[AS_OF][0]}"
-            raise DataError(
-                f"{moments} is not the beginning of a {plan.every}{starts}",
-                remedy="Name periods by their first day.",
-            )
-        located = locate(inputs, plan, self.sources)
-        beyond = located.filter(~pl.col(STEP).is_between(1, plan.horizon))
-        if beyond.height:
-            row = beyond.row(0, named=True)
-            raise DataError(
-                f"{plan.time} {row[plan.time]} is step {row[STEP]} from {row[AS_OF]}; the model forecasts steps 1 to "
-                f"{plan.horizon}",
-                remedy=f"The newest origin is {plan.grid.begin(self.newest).date()}.",
-            )
-        return located
+        step = plan.grid.number(pl.col(plan.time)) - plan.grid.number(pl.col(AS_OF)) - plan.gap + 1
+        found = inputs.select(
+            pl.col(plan.time),
+            pl.col(AS_OF),
+            (plan.grid.is_off(pl.col(plan.time)) | plan.grid.is_off(pl.col(AS_OF))).alias("off"),
+            step.alias(STEP),
+        )
+        wrong = found["off"] | ~found[STEP].is_between(1, plan.horizon)
+        for row in np.flatnonzero(wrong.to_numpy()).tolist():
+            period, origin, off, steps = found.row(row)
+            if off:
+                starts = f", which starts on {plan.starts_on}" if plan.every == "week" else ""
+                rule = f"the beginning of a {plan.every}{starts}"
+                message = f"{plan.time} {period} or {AS_OF} {origin} is not {rule}"
+                yield Amiss(row, plan.time, str(period), rule, message, "Name periods by their first day.")
+            else:
+                rule = f"steps 1 to {plan.horizon}"
+                message = f"{plan.time} {period} is step {steps} from {origin}; the model forecasts {rule}"
+                newest = f"The newest origin is {plan.grid.begin(self.newest).date()}."
+                yield Amiss(row, plan.time, str(period), rule, message, newest)
 
     def warn(self, inputs: pl.DataFrame) -> Iterator[tuple[int, str]]:
         """Warnings with the row's place: an unknown series, a past that ends before the origin, no attributes."""
