@@ -46,7 +46,7 @@ def sign(folder, stage, name="ann"):
 def test_a_release_written_into_the_database_serves_nothing(unsigned):
     tamper(
         unsigned,
-        "INSERT INTO deployments SELECT 2, d.model, d.version, v.package, 'eve', d.at, d.evidence "
+        "INSERT INTO deployments SELECT 2, d.model, d.version, v.package, 'eve', d.at, d.evidence, d.traffic "
         "FROM deployments d JOIN versions v ON v.number = d.version",
     )
     said = charter("predict", "--json", REQUEST, "--in", unsigned)

@@ -105,7 +105,7 @@ def apply(spec: Path = SPEC, wait: float = WAIT, as_json: bool = JSON) -> None:
 def tell(step: Step, seconds: float, loaded: Loaded) -> None:
     """Print a finished step; a refused one with each check."""
     from charter.flow.explain import describe
-    from charter.flow.plan import Action, Stage
+    from charter.flow.plan import STAGING, Action, Stage
     from charter.flow.views import with_lines
     from charter.govern.approval import signatures
 
@@ -122,14 +122,24 @@ def tell(step: Step, seconds: float, loaded: Loaded) -> None:
     elif step.result is not None:
         say(f"  ok {step.stage.value:<9} {describe(step.stage, step.result)}   {took}")
     else:
-        say(f"  ok {step.stage.value:<9} package {step.inputs['package'][:8]} serves")
+        waits = f"waits for the rollout of {step.inputs[STAGING]}" if STAGING in step.inputs else "serves"
+        say(f"  ok {step.stage.value:<9} package {step.inputs['package'][:8]} {waits}")
 
 
 def closing(found: Plan, stopped: Step | None) -> None:
     """Print where it ended and what to do next."""
-    from charter.flow.plan import Stage
+    from charter.flow.plan import STAGING, Stage
     from charter.govern.approval import asked
 
+    staging = found.step(Stage.RELEASE).inputs.get(STAGING)
+    if stopped is None and staging is not None:
+        say(f"{staging} is approved, and what serves stays. Next: `charter rollout start {staging}`.")
+        return
+    if stopped is not None and stopped.stage is Stage.RELEASE:
+        say(
+            "Stopped at release: another version is being tried. `charter rollout status` says how it stands."
+        )
+        return
     if stopped is None:
         say(
             "What the specification says is what is released. Next: `charter serve`, `charter predict --json '{...}'`."

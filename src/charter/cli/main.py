@@ -18,7 +18,6 @@ import typer
 from charter import __version__
 from charter.cli import (
     access,
-    alerts,
     build,
     compare,
     experiment,
@@ -29,6 +28,7 @@ from charter.cli import (
     log,
     monitor,
     retrain,
+    rollout,
     run,
     score,
     spec,
@@ -59,9 +59,9 @@ for module in (
     forecast,
     log,
     monitor,
-    alerts,
     incident,
     retrain,
+    rollout,
     compare,
     experiment,
     features,

@@ -8,7 +8,7 @@ from typing import Any
 
 from charter.core.digest import short
 from charter.core.quantity import parse_duration
-from charter.flow.plan import Action, Plan, Result, Stage, Step
+from charter.flow.plan import STAGING, Action, Plan, Result, Stage, Step
 from charter.govern.approval import asked, signatures
 from charter.spec.diff import FIRST_STAGE, Change
 from charter.spec.types import ModelSpec
@@ -84,7 +84,7 @@ def _line(
 ) -> Line:
     match step.action:
         case Action.KEEP:
-            what, remark = _kept(step), "up to date" if step.stage is not Stage.RELEASE else "serves"
+            what, remark = _kept(step), _up_to_date(step)
         case Action.REFUSED:
             what, remark = _refused(step)
         case Action.WAIT:
@@ -104,6 +104,12 @@ def _kept(step: Step) -> str:
         return f"package {short(step.inputs['package'])}"
     assert step.result is not None
     return describe(step.stage, step.result)
+
+
+def _up_to_date(step: Step) -> str:
+    if step.stage is not Stage.RELEASE:
+        return "up to date"
+    return f"{step.inputs[STAGING]} is approved for its rollout" if STAGING in step.inputs else "serves"
 
 
 def _refused(step: Step) -> tuple[str, str]:
@@ -213,8 +219,13 @@ def _closing(plan: Plan) -> str:
     if plan.next is not None:
         return "Nothing has been changed. `charter apply` does this."
     stopped = plan.refused
+    staging = plan.step(Stage.RELEASE).inputs.get(STAGING)
+    if stopped is None and staging is not None:
+        return f"{staging} is approved and goes by its rollout: `charter rollout start {staging}`."
     if stopped is None:
         return "Nothing to do: what serves is what the specification says."
+    if stopped.stage is Stage.RELEASE:
+        return "Another version is being tried: `charter rollout status`."
     if stopped.stage is Stage.APPROVE:
         if stopped.decision is not None and not asked(stopped.decision):
             return (

@@ -64,6 +64,9 @@ def observe(
         code=__version__,
         judge_approvals=lambda package: judge_approvals(workspace, loaded, records, package),
         serving=deployment.package if deployment is not None else None,
+        serving_version=deployment.version if deployment is not None else None,
+        staged=frozenset(v.package for v in records.versions() if v.status == "staging" and v.package),
+        tried=str(deployment.traffic.get("candidate") or "") if deployment is not None else "",
     )
 
 

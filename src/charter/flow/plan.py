@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from charter import data, evaluate, features, govern, registry, train
-from charter.core.decision import Decision
+from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest, digest_json
 from charter.spec.parts import part_digest
 from charter.spec.types import ModelSpec
@@ -31,6 +31,9 @@ class Stage(StrEnum):
     APPROVE = "approve"
     RELEASE = "release"
 
+
+STAGING = "staging"
+"""Among the inputs of a release, the version that goes to its rollout instead of serving at once."""
 
 RECORDED = (Stage.SNAPSHOT, Stage.FEATURES, Stage.TRAIN, Stage.EVALUATE, Stage.GATE, Stage.PACKAGE)
 """Stages whose results are kept and reused; approval and release are judged afresh each time."""
@@ -87,6 +90,12 @@ class State:
         Package digest to the standing of its signatures.
     serving
         Package digest that serves now.
+    serving_version
+        Number of its version.
+    staged
+        Packages that were approved and wait for their rollout, or are in one.
+    tried
+        Version that is being tried beside the one that serves; empty while none is.
     """
 
     fingerprints: Mapping[str, str]
@@ -95,6 +104,9 @@ class State:
     code: str
     judge_approvals: Callable[[Digest], Decision]
     serving: Digest | None = None
+    serving_version: int | None = None
+    staged: frozenset[Digest] = frozenset()
+    tried: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +228,7 @@ def build_plan(spec: ModelSpec, state: State) -> Plan:
         if refused:
             stopped = stage
     steps.append(_approve(state, done, stopped))
-    steps.append(_release(state, done, steps[-1]))
+    steps.append(_release(spec, state, done, steps[-1]))
     return Plan(spec.name, tuple(steps))
 
 
@@ -241,11 +253,24 @@ def _approve(state: State, done: Mapping[Stage, Result], stopped: Stage | None) 
     return Step(Stage.APPROVE, action, decision=decision, inputs={"package": package.output})
 
 
-def _release(state: State, done: Mapping[Stage, Result], approve: Step) -> Step:
+def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approve: Step) -> Step:
     if approve.action is not Action.KEEP:
         return Step(Stage.RELEASE, Action.WAIT, waits_for=Stage.APPROVE)
     package = done[Stage.PACKAGE].output
     inputs = {"package": package}
     if state.serving == package:
         return Step(Stage.RELEASE, Action.KEEP, inputs)
-    return Step(Stage.RELEASE, Action.CREATE if state.serving is None else Action.CHANGE, inputs)
+    if state.serving is None:
+        return Step(Stage.RELEASE, Action.CREATE, inputs)
+    version = int(done[Stage.TRAIN].summary["version"])
+    if version != state.serving_version and (spec.release.rollout is not None or state.tried):
+        # A rollout is the only way from one version to another, once it is declared or under way.
+        staging = {**inputs, STAGING: f"v{version}"}
+        return Step(Stage.RELEASE, Action.KEEP if package in state.staged else Action.CHANGE, staging)
+    if state.tried:
+        under_way = Check(
+            "rollout", f"{state.tried} is being tried", "nothing under way", Verdict.FAIL,
+            note="wait for its end, or end it: `charter kill`",
+        )  # fmt: skip
+        return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=Decision.of("release", [under_way]))
+    return Step(Stage.RELEASE, Action.CHANGE, inputs)

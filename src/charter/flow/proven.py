@@ -7,9 +7,12 @@ take private keys. So a release is believed when the signatures recorded before 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import Refusal
+from charter.flow.rolling import tried
+from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.spec.parts import part_digest
 from charter.spec.types import ApprovalPolicy, ModelSpec
@@ -17,7 +20,10 @@ from charter.spec.types import ApprovalPolicy, ModelSpec
 if TYPE_CHECKING:
     from charter.core.digest import Digest
     from charter.registry.io.records import Records
+    from charter.registry.types import AuditEvent
 
+RELEASES = frozenset({"version.released", "rollout.finished"})
+TRIALS = frozenset({"rollout.started", "experiment.started"})
 REMEDY = "See `charter history` and `charter audit list`; approve the version and `charter apply`."
 
 
@@ -41,17 +47,16 @@ def refuse_unapproved(workspace: Workspace, records: Records, model: str, packag
 
     events = records.events()
     releases = (
-        (position, event, row)
+        (position, event, version, evidence)
         for position, event in enumerate(events)
-        if event.action == "version.released"
-        for row in told([event], "deployments")
-        if row.get("model") == model and row.get("package") == package
+        for version, evidence in _let_out(event, model)
+        if evidence.get("package") == package
     )
     last = None
-    for position, event, row in releases:
-        before, evidence, version = events[:position], row["evidence"], row["version"]
+    for position, event, version, evidence in releases:
+        before = events[:position]
         policy = _policy(workspace, records, model, evidence.get("policy", ""))
-        if evidence.get("package") != package or policy is None:
+        if policy is None:
             continue
         signed = {approval.get("signature") for approval in told(before, "approvals")}
         last = judge_approvals(
@@ -70,6 +75,19 @@ def refuse_unapproved(workspace: Workspace, records: Records, model: str, packag
         decision=last,
         remedy=REMEDY,
     )
+
+
+def _let_out(event: AuditEvent, model: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Versions that an entry lets answer requests, to all or for a trial, each with its evidence."""
+    from charter.govern.attest import told
+
+    for row in told([event], "deployments") if event.action in RELEASES | TRIALS else ():
+        if row.get("model") != model:
+            continue
+        if event.action in RELEASES and row["evidence"].get("package") == row.get("package"):
+            yield row["version"], row["evidence"]
+        elif event.action in TRIALS:
+            yield version_number(row["traffic"]["candidate"]), tried(row["evidence"])
 
 
 def _policy(workspace: Workspace, records: Records, model: str, digest: str) -> ApprovalPolicy | None:

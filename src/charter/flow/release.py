@@ -15,6 +15,7 @@ from charter.flow.decide import FILE
 from charter.flow.judge import write_rules
 from charter.flow.observe import evidence, judge_approvals, package_result
 from charter.flow.plan import Plan, Stage
+from charter.flow.retrain_review import refuse_rejected
 from charter.flow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def release(ctx: Context, done: Done) -> None:
     built = done.summary(Stage.PACKAGE)
     digest = done.output(Stage.PACKAGE)
     refuse_unverified(ctx.workspace, ctx.loaded, ctx.records, digest)
+    refuse_rejected(ctx.records, ctx.spec.name, built["version"])
     folder = package_folder(ctx.workspace, ctx.spec.name, digest)
     lay_out(ctx.blobs, digest, Digest(built["signature"]), folder)
     verify(folder, trusted_keys(ctx.workspace, ctx.records))
@@ -125,6 +127,24 @@ def release(ctx: Context, done: Done) -> None:
         change.update_version(built["version"], status="released")
         if before is not None and before.version != built["version"]:
             change.update_version(before.version, status="retired")
+
+
+def stage(ctx: Context, done: Done) -> None:
+    """Record that an approved version waits for its rollout; what serves stays."""
+    from charter.flow.verify import refuse_unverified
+    from charter.govern.io.trail import Trail
+
+    version, digest = done.summary(Stage.PACKAGE)["version"], done.output(Stage.PACKAGE)
+    refuse_unverified(ctx.workspace, ctx.loaded, ctx.records, digest)
+    detail = {**evidence(ctx.spec, ctx.records, digest), "signed": _signed(ctx, digest)}
+    with Trail(ctx.records, ctx.workspace.anchor_file).recording(
+        at=ctx.workspace.clock.now(),
+        actor=ctx.actor,
+        action="version.staged",
+        subject=f"v{version}",
+        detail=detail,
+    ) as change:
+        change.update_version(version, status="staging")
 
 
 def _signed(ctx: Context, package: Digest) -> list[dict[str, str]]:

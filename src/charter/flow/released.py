@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,14 @@ from charter.flow.features import packaged_spec, store_policy
 from charter.flow.plan import Stage
 from charter.flow.proven import refuse_unapproved
 from charter.flow.release import lay_out, package_folder, trusted_keys
+from charter.flow.rolling import traffic_of, tried
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.registry.io.records import Records
+    from charter.registry.types import Deployment
     from charter.serve.deployment import DeployedModel
     from charter.serve.policy import LogPolicy
     from charter.spec.types import LogSpec
@@ -47,14 +49,15 @@ def released_model(workspace: Workspace, loaded: Loaded, version: int | None = N
     with workspace.records(name, readonly=True) as records:
         if version is not None:
             records.version(version)  # says which versions there are
-        found = next((d for d in reversed(records.deployments()) if version in (None, d.version)), None)
+        found = _let_out(records.deployments(), version)
         if found is None:
             what = f"v{version} of {name} was never released" if version else f"nothing of {name} is released"
             raise Refusal(what, remedy="`charter status` says what is missing.")
-        trained = trained_result(records, records.version(found.version))
+        number, package = found
+        trained = trained_result(records, records.version(number))
         features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
         snapshot = blobs.tree(features.inputs["snapshot"])
-        folder, trusted = prove(workspace, records, name, found.package)
+        folder, trusted = prove(workspace, records, name, package)
     spec = packaged_spec(folder)
     history = {}
     if spec.data.observations.entity is not None or spec.data.observations.series:
@@ -62,7 +65,7 @@ def released_model(workspace: Workspace, loaded: Loaded, version: int | None = N
     deadline = spec.serve.deadline
     return DeployedModel(
         name,
-        f"v{found.version}",
+        f"v{number}",
         folder,
         history,
         trusted,
@@ -70,6 +73,17 @@ def released_model(workspace: Workspace, loaded: Loaded, version: int | None = N
         store_policy(workspace, folder),
         parse_duration(deadline).total_seconds() if deadline is not None else None,
     )
+
+
+def _let_out(deployments: Sequence[Deployment], version: int | None) -> tuple[int, Digest] | None:
+    """Number and package of what serves, or of a version that did or was tried; the latest counts."""
+    for deployment in reversed(deployments):
+        if version in (None, deployment.version):
+            return deployment.version, deployment.package
+        traffic = traffic_of(deployment)
+        if traffic is not None and traffic.candidate == f"v{version}":
+            return version, Digest(tried(deployment.evidence)["package"])
+    return None
 
 
 def prove(

@@ -10,7 +10,8 @@ from charter.core.errors import Refusal
 from charter.flow.logs import log_folder
 from charter.flow.release import package_folder
 from charter.flow.released import released_model
-from charter.flow.views import trained_result
+from charter.flow.rolling import traffic_of
+from charter.flow.views import trained_result, version_number
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
 
 
 def released(workspace: Workspace, loaded: Loaded) -> Deployment:
-    """Name what is to be served; raises as `charter.flow.released.released_model`."""
+    """Name what is to be served, and what is tried beside it; raises as `charter.flow.released.released_model`."""
     from charter.serve.deployment import Deployment
 
-    return Deployment((released_model(workspace, loaded),), log_folder(workspace))
+    name = loaded.spec.name
+    with workspace.records(name, readonly=True) as records:
+        traffic = traffic_of(records.deployment())
+    models = [released_model(workspace, loaded)]
+    if traffic is not None and traffic.candidate is not None:
+        models.append(released_model(workspace, loaded, version_number(traffic.candidate)))
+    return Deployment(tuple(models), log_folder(workspace), {name: traffic} if traffic is not None else {})
 
 
 def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
@@ -44,7 +51,7 @@ def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
     """
     from charter.serve.io.loading import load_models
 
-    (served,) = load_models(released(workspace, workspace.load()))
+    served, *_ = load_models(released(workspace, workspace.load()))
     return json.loads(served.answer(body, explain=explain, request_id="cli"))
 
 

@@ -1,0 +1,95 @@
+"""Sending all requests to the champion, or of a whole model to its fallback: at once, whatever was under way."""
+
+from __future__ import annotations
+
+from charter.core.errors import Refusal
+from charter.flow.acting import acting
+from charter.flow.moves import KILLED, RESUMED, STOPPED, Stand, record, refusing, serving_now, stand
+from charter.flow.rolling import alone, rolling, traffic_of
+from charter.flow.views import version_number
+from charter.flow.workspace import Workspace
+from charter.registry.traffic import Traffic
+from charter.spec.loader import Loaded
+
+
+def kill(
+    workspace: Workspace,
+    loaded: Loaded,
+    *,
+    everything: bool = False,
+    name: str | None = None,
+    reason: str = "",
+) -> Stand:
+    """Send all requests to the champion, at once; or, of the whole model, to its fallback.
+
+    Parameters
+    ----------
+    everything
+        Also the champion is taken away: the fallback that the release declares answers, or nobody (503).
+
+    Raises
+    ------
+    Refusal
+        When nothing is released, or there is nothing to end, or whoever asks does not hold the role.
+    """
+    role, subject = _stopper(workspace, loaded), loaded.spec.name
+    to = "stop the model" if everything else "end the rollout"
+    with (
+        refusing(workspace, loaded, subject, to, name),
+        acting(workspace, loaded.spec.name, name, role, to=to) as act,
+    ):
+        serving = serving_now(loaded, act)
+        before = traffic_of(serving)
+        champion = f"v{serving.version}"
+        if not everything and (before is None or before.candidate is None):
+            raise Refusal(
+                f"nothing is tried beside {champion}",
+                remedy="To take the model itself away: `charter kill --all`. To an earlier one: `charter rollback`.",
+            )
+        if everything and before is not None and before.stage == "stopped":
+            return stand(workspace, loaded, act)
+        traffic = Traffic("stopped", champion) if everything else Traffic("full", champion)
+        action = STOPPED if everything else KILLED
+        detail = {"reason": reason, "before": before.to_json() if before is not None else None}
+        retired = (
+            version_number(before.candidate) if before is not None and before.candidate is not None else None
+        )
+        record(workspace, act, action, serving, traffic, alone(serving.evidence), detail, retires=retired)
+        return stand(workspace, loaded, act, did=action)
+
+
+def resume(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reason: str = "") -> Stand:
+    """Let a model that was stopped answer again.
+
+    Raises
+    ------
+    Refusal
+        When it is not stopped, or whoever asks does not hold the role.
+    """
+    rollout = loaded.spec.release.rollout
+    role = rollout.roles.start if rollout is not None else None
+    to = "let the model answer again"
+    with (
+        refusing(workspace, loaded, loaded.spec.name, to, name),
+        acting(workspace, loaded.spec.name, name, role, to=to) as act,
+    ):
+        serving = serving_now(loaded, act)
+        before = traffic_of(serving)
+        if before is None or before.stage != "stopped":
+            raise Refusal(
+                f"v{serving.version} is not stopped", remedy="`charter rollout status` says what serves."
+            )
+        full = Traffic("full", before.champion)
+        record(workspace, act, RESUMED, serving, full, alone(serving.evidence), {"reason": reason})
+        return stand(workspace, loaded, act, did=RESUMED)
+
+
+def _stopper(workspace: Workspace, loaded: Loaded) -> str | None:
+    """Role that it takes: by the specification under which the rollout began, or, where it is lost, by the present."""
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        try:
+            now = rolling(workspace, loaded, records)
+        except Refusal:  # what cannot be judged any more can still be ended
+            now = None
+    rollout = (now.loaded if now is not None else loaded).spec.release.rollout
+    return rollout.roles.stop if rollout is not None else None

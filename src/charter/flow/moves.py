@@ -1,0 +1,160 @@
+"""What every move of a rollout leaves behind: a deployment and an entry at once, or an entry of its refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from charter.core.clock import iso
+from charter.core.decision import Decision
+from charter.core.errors import Refusal
+from charter.flow.acting import Acting
+from charter.flow.rolling import Rolling, rolling, traffic_of
+from charter.flow.workspace import Workspace
+from charter.registry.traffic import Traffic
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.registry.types import AuditEvent, Deployment
+
+STARTED, MOVED, HELD = "rollout.started", "rollout.moved", "rollout.held"
+FINISHED, WENT_BACK, KILLED = "rollout.finished", "rollout.went_back", "rollout.killed"
+STOPPED, RESUMED, REFUSED = "model.stopped", "model.resumed", "rollout.refused"
+_MOVES = ("rollout.", "model.", "experiment.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a model stands after an action.
+
+    Attributes
+    ----------
+    did
+        What this action changed, as the audit trail calls it; empty where nothing.
+    decision
+        Where one was made: each guard with what was observed and required.
+    """
+
+    model: str
+    traffic: Traffic
+    since: str
+    did: str = ""
+    leg: str = ""
+    decision: Decision | None = None
+    incident: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "model": self.model,
+            "did": self.did,
+            "stage": self.traffic.stage,
+            "leg": self.leg,
+            "champion": self.traffic.champion,
+            "candidate": self.traffic.candidate,
+            "since": self.since,
+            "decision": self.decision.to_json() if self.decision is not None else None,
+            "incident": self.incident,
+            "traffic": self.traffic.to_json(),
+        }
+
+
+@contextmanager
+def refusing(workspace: Workspace, loaded: Loaded, subject: str, to: str, name: str | None) -> Iterator[None]:
+    """Leave an entry in the audit trail of what is refused; the same refusal again leaves no second one."""
+    from charter.govern.io.trail import Trail
+
+    try:
+        yield
+    except Refusal as refusal:
+        actor = name or workspace.settings.actor
+        decision = refusal.decision.to_json() if refusal.decision is not None else None
+        detail = {"model": loaded.spec.name, "to": to, "message": refusal.message, "decision": decision}
+
+        def once(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]] | None:
+            last = next((e for e in reversed(events) if e.action.startswith(_MOVES)), None)
+            known = last is not None and (last.action, last.actor, last.detail) == (REFUSED, actor, detail)
+            return None if known else (subject, detail)
+
+        with workspace.records(loaded.spec.name) as records:
+            Trail(records, workspace.anchor_file).append_if(
+                at=workspace.clock.now(), actor=actor, action=REFUSED, judge=once
+            )
+        raise
+
+
+def record(
+    workspace: Workspace,
+    act: Acting,
+    action: str,
+    serving: Deployment,
+    traffic: Traffic,
+    proof: Mapping[str, str],
+    detail: Mapping[str, Any],
+    *,
+    stages: int | None = None,
+    retires: int | None = None,
+) -> None:
+    """Let the champion serve with this traffic, and tell of it, in one transaction."""
+    from charter.registry.types import Deployment
+
+    at = workspace.clock.now()
+    told = {**detail, "role": act.role, "traffic": traffic.to_json()}
+    plain = {} if traffic.stage == "full" else traffic.to_json()
+    subject = traffic.candidate or (f"v{retires}" if retires is not None else traffic.champion)
+    with act.trail.recording(at=at, actor=act.name, action=action, subject=subject, detail=told) as change:
+        change.add_deployment(Deployment(serving.version, serving.package, act.name, at, proof, plain))
+        change.update_version(serving.version, status="released")
+        if stages is not None:
+            change.update_version(stages, status="staging")
+        if retires is not None:
+            change.update_version(retires, status="retired")
+
+
+def stand(
+    workspace: Workspace,
+    loaded: Loaded,
+    act: Acting,
+    *,
+    did: str = "",
+    decision: Decision | None = None,
+    incident: str = "",
+) -> Stand:
+    """Say where the model stands after an action, and let servers know of it."""
+    from charter.flow.serving import deployment_file
+
+    serving = serving_now(loaded, act)
+    if did:
+        deployment_file(workspace, loaded)
+    now = rolling(workspace, loaded, act.records)
+    if now is None:
+        return Stand(loaded.spec.name, full(serving), iso(serving.at), did, "", decision, incident)
+    return Stand(loaded.spec.name, now.traffic, iso(serving.at), did, leg_name(now), decision)
+
+
+def full(serving: Deployment) -> Traffic:
+    """Who answers while nothing is tried."""
+    return traffic_of(serving) or Traffic("full", f"v{serving.version}")
+
+
+def leg_name(now: Rolling) -> str:
+    """How the present leg is called."""
+    return now.way[now.leg].name if now.leg is not None else "experiment"
+
+
+def serving_now(loaded: Loaded, act: Acting) -> Deployment:
+    """What serves; refuses where nothing does."""
+    serving = act.records.deployment()
+    if serving is None:
+        raise nothing(loaded)
+    return serving
+
+
+def nothing(loaded: Loaded) -> Refusal:
+    """Say that nothing is released."""
+    return Refusal(
+        f"nothing of {loaded.spec.name} is released, so there is nothing to go over from",
+        remedy="The first version is released by `charter apply`.",
+    )

@@ -1,0 +1,190 @@
+"""Reading an experiment that runs: who was given which version, and what came of it.
+
+The arm of a unit is the one that the server gave it. Metrics come from the log and the outcomes (``outcome`` or the
+label's name, ``value``, ``latency_ms``, ``fallback``, ``flagged``), and from a file of results where one was brought
+in: it holds units and metrics, and who was in which arm is not taken from it.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.core.decision import Check, Decision, Verdict
+from charter.core.digest import Digest
+from charter.core.errors import DataError, Refusal
+from charter.flow.arms import with_outcomes, worth
+from charter.flow.logs import log_folder
+from charter.flow.rolling import Rolling, rolling
+from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from charter.iterate.types import ExperimentReport
+    from charter.spec.types import ExperimentSpec, ModelSpec
+
+RESULTS = "experiment.results"
+
+
+def read(workspace: Workspace, now: Rolling) -> tuple[ExperimentReport | None, Decision]:
+    """Read the experiment as far as it has come.
+
+    Returns
+    -------
+    The report, None where there is nothing to read, and the decision.
+    """
+    from charter.iterate.analysis import analyse
+    from charter.iterate.declared import plan
+
+    experiment = now.loaded.spec.release.experiment
+    if experiment is None:
+        return None, _unread("no experiment is declared")
+    planned = plan(experiment)
+    frame = results(workspace, now)
+    wanted = [c for m in (planned.primary, *planned.guardrails) for c in m.columns]
+    wanted += [*planned.segments, *((planned.covariate,) if planned.covariate is not None else ())]
+    missing = [c for c in wanted if c not in frame.columns]
+    if missing:
+        bring = "`charter experiment results FILE` brings them in"
+        return None, _unread(f"nothing known of {', '.join(dict.fromkeys(missing))}; {bring}")
+    if frame.height == 0 or set(frame["arm"].unique()) != set(planned.shares):
+        return None, _unread("not every arm has a unit yet")
+    report = analyse(frame, planned)
+    return report, report.decision
+
+
+def _unread(note: str) -> Decision:
+    check = Check("experiment", "no results", "won", Verdict.UNKNOWN, note=note)
+    return Decision.of("experiment", [check], {"outcome": "keep running"})
+
+
+def results(workspace: Workspace, now: Rolling) -> pl.DataFrame:
+    """One row for each answer (or, with a file of results, each of its rows) of a unit that is in an arm."""
+    import polars as pl
+
+    from charter.serve.log_reader import scan
+
+    spec, traffic = now.loaded.spec, now.traffic
+    experiment = spec.release.experiment
+    assert experiment is not None
+    since = now.deployment.at.replace(tzinfo=None)
+    rows = scan(log_folder(workspace), model=spec.name, since=since).filter(
+        (pl.col("stage") == traffic.stage) & pl.col("arm").is_in(list(traffic.arms))
+    )
+    found = rows.collect()
+    found = _with_unit(found, experiment, spec).filter(pl.col(experiment.unit).is_not_null())
+    own = f"input_{experiment.stratum}"
+    if experiment.strata and own in found.columns:
+        # Strata with shares of their own would look like a fault of the assignment.
+        found = found.filter(
+            ~pl.col(own).cast(pl.String).is_in(list(experiment.strata)).fill_null(value=False)
+        )
+    brought = _brought(workspace, now)
+    if brought is not None:
+        exposed = found.group_by(experiment.unit).agg(pl.col("arm").first())
+        return _named(workspace, spec, experiment, brought).join(exposed, on=experiment.unit)
+    return _measured(workspace, spec, found)
+
+
+def bring(workspace: Workspace, loaded: Loaded, file: Path) -> dict[str, Any]:
+    """Keep a file of results for the experiment that runs; the newest one counts.
+
+    Raises
+    ------
+    Refusal
+        When no experiment runs.
+    DataError
+        When the file lacks the unit, or a metric.
+    """
+    from charter.flow.acting import acting
+    from charter.flow.experiment import read_results
+    from charter.iterate.declared import plan
+
+    with acting(workspace, loaded.spec.name, None, None, to="bring in results") as act:
+        now = rolling(workspace, loaded, act.records)
+        if now is None or now.traffic.stage != "experiment":
+            raise Refusal("no experiment is running", remedy="`charter rollout status` says what is tried.")
+        experiment = now.loaded.spec.release.experiment
+        assert experiment is not None
+        frame, planned = read_results(file, workspace.settings), plan(experiment)
+        wanted = [experiment.unit, *(c for m in (planned.primary, *planned.guardrails) for c in m.columns)]
+        for name in wanted:
+            if name not in frame.columns:
+                raise DataError(f"{file} has no column {name!r}", remedy=f"It needs {', '.join(wanted)}.")
+        kept = io.BytesIO()
+        frame.drop("arm", strict=False).write_parquet(kept)
+        digest = workspace.blobs().put_bytes(kept.getvalue())
+        detail = {"digest": digest, "rows": frame.height, "experiment": now.traffic.name}
+        act.trail.append(
+            at=workspace.clock.now(), actor=act.name, action=RESULTS, subject=now.traffic.name, detail=detail
+        )
+    return detail
+
+
+def _brought(workspace: Workspace, now: Rolling) -> pl.DataFrame | None:
+    import polars as pl
+
+    with workspace.records(now.loaded.spec.name, readonly=True) as records:
+        found = [e for e in records.events() if e.action == RESULTS and e.subject == now.traffic.name]
+    if not found:
+        return None
+    return pl.read_parquet(io.BytesIO(workspace.blobs().get(Digest(str(found[-1].detail["digest"])))))
+
+
+def _with_unit(rows: pl.DataFrame, experiment: ExperimentSpec, spec: ModelSpec) -> pl.DataFrame:
+    """Name the column of the unit as the specification does; null where it is not logged."""
+    import polars as pl
+
+    unit, logged = experiment.unit, f"input_{experiment.unit}"
+    is_entity = unit == spec.data.observations.entity and "entity" in rows.columns
+    name = logged if logged in rows.columns else "entity" if is_entity else None
+    column = pl.col(name).cast(pl.String) if name is not None else pl.lit(None, pl.String)
+    return rows.with_columns(column.alias(unit))
+
+
+def _named(
+    workspace: Workspace, spec: ModelSpec, experiment: ExperimentSpec, frame: pl.DataFrame
+) -> pl.DataFrame:
+    """Name units as the log does: by their pseudonym where it keeps no names."""
+    import polars as pl
+
+    from charter.flow.experiment import as_numbers
+    from charter.iterate.declared import plan
+
+    unit, planned = experiment.unit, plan(experiment)
+    numbers = [c for m in (planned.primary, *planned.guardrails) for c in m.columns]
+    frame = as_numbers(frame, numbers).with_columns(pl.col(unit).cast(pl.String))
+    columns = (c for s in spec.data.sources.values() for n, c in s.columns.items() if n == unit)
+    if spec.serve.log.personal == "hash" and any(c.sensitivity == "personal" for c in columns):
+        from charter.serve.io.secret import load_secret
+        from charter.serve.prediction_log import pseudonyms
+
+        return frame.with_columns(pseudonyms(frame[unit], load_secret(log_folder(workspace))).alias(unit))
+    return frame
+
+
+def _measured(workspace: Workspace, spec: ModelSpec, rows: pl.DataFrame) -> pl.DataFrame:
+    """Metrics that the log and the outcomes tell."""
+    import polars as pl
+
+    known = with_outcomes(workspace, spec, rows)
+    each = worth(spec, known)
+    label = spec.data.label.name
+    outcome = pl.col("outcome").cast(pl.Float64, strict=False)
+    of_outcome = [outcome.alias("__outcome"), *([each.alias("value")] if each is not None else [])]
+    found = rows.join(
+        known.select("id", "row", *of_outcome), on=["id", "row"], how="left", maintain_order="left"
+    )
+    said = [
+        pl.col("__outcome").alias("outcome"),
+        pl.col("__outcome").alias(label),
+        (pl.col("latency_us") / 1000).alias("latency_ms"),
+        pl.col("fallback").cast(pl.Float64),
+        (pl.col("decision") == "positive").cast(pl.Float64).alias("flagged"),
+    ]
+    inputs = [pl.col(c).alias(c.removeprefix("input_")) for c in found.columns if c.startswith("input_")]
+    taken = {"outcome", label, "latency_ms", "fallback", "flagged", "value"}
+    return found.with_columns(*said, *(i for i in inputs if i.meta.output_name() not in taken))
