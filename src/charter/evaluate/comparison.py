@@ -18,7 +18,7 @@ from charter.evaluate.resample import Draws, Part, Replicates, replicate
 from charter.evaluate.slices import holm, slice_rows
 from charter.evaluate.types import Estimate, Floats, Integers
 from charter.spec.types import ModelSpec
-from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
+from charter.spec.vocabulary import METRICS, metrics_for
 
 _BINS = 10
 
@@ -149,7 +149,7 @@ def compare_models(
         Entity of each row, where entities repeat: then whole entities are resampled.
     """
     task, wanted = spec.train.task, spec.evaluate
-    primary = spec.train.search.metric or DEFAULT_METRIC[task]
+    primary = spec.train.metric
     a, b = (Sample(y, one.score, one.decision, spec.value) for one in (candidate, champion))
     if a.n == 0:
         raise UsageError("there are no rows to compare on", remedy="Both models need the same held-out rows.")
@@ -192,7 +192,7 @@ def primary_change(
     y: Array, candidate: Answers, champion: Answers, *, spec: ModelSpec, cluster: Array | None = None
 ) -> MetricChange:
     """Compare two models on the primary metric alone."""
-    primary = spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
+    primary = spec.train.metric
     a, b = (Sample(y, one.score, one.decision, spec.value) for one in (candidate, champion))
     draws = Draws.of(a.n, resamples=spec.evaluate.resamples, seed=spec.train.seed, cluster=cluster)
     of_a, of_b = replicate([Part(a, (primary,)), Part(b, (primary,))], draws)

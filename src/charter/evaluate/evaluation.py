@@ -25,7 +25,7 @@ from charter.evaluate.types import Difference, Estimate, Floats, ForecastReport
 from charter.evaluate.value import value_report
 from charter.features.forecasts import HELD_OUT
 from charter.spec.types import ModelSpec
-from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
+from charter.spec.vocabulary import METRICS, metrics_for
 
 __all__ = ["Baselines", "Evaluation", "evaluate"]
 
@@ -91,7 +91,7 @@ def evaluate(
     actual, predicted = _floats(y), _floats(score)
     _refuse_gaps(test, actual, predicted)
     task, wanted = spec.train.task, spec.evaluate
-    primary = spec.train.search.metric or DEFAULT_METRIC[task]
+    primary = spec.train.metric
     decision = None
     if task == "binary":
         if threshold is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.quantity import Requirement
-from charter.spec.vocabulary import DEFAULT_METRIC, METRICS
+from charter.spec.vocabulary import METRICS
 
 if TYPE_CHECKING:
     from charter.spec.types import ModelSpec
@@ -121,7 +121,7 @@ def _kpis(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
 def _baseline(evaluation: Json, spec: ModelSpec, where: Where) -> Check:
     """Hold the model against the best thing that needs no learning; an equal one has not been beaten."""
     beat = spec.evaluate.beat_baseline
-    metric = beat.metric or spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
+    metric = beat.metric or spec.train.metric
     found = _mapping(evaluation.get("against_baseline"))
     baseline = found.get("baseline")
     name = f"{metric} over {baseline or 'the best baseline'}"

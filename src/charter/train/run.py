@@ -17,7 +17,6 @@ from charter.features import preprocess
 from charter.features.featureset import FeatureSet
 from charter.features.preprocess import Preprocessor
 from charter.spec.types import ModelSpec
-from charter.spec.vocabulary import DEFAULT_METRIC
 from charter.train import baseline, calibrate
 from charter.train.calibrate import Calibration
 from charter.train.folds import Fold, make_fold
@@ -76,7 +75,7 @@ def train(
     """
     progress = progress if progress is not None else NoProgress()
     plan, label = spec.train, spec.data.label.name
-    metric = plan.search.metric or DEFAULT_METRIC[plan.task]
+    metric = plan.metric
     task = learned_task(plan.task)
     units, classes = encode_label(dataset[label], task)
     y = transformed(plan.transform, units)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from charter.spec.types.words import Column, Expression, Moment, Part, Share, days_between
+from charter.spec.vocabulary import DEFAULT_METRIC
 
 Task = Literal["binary", "multiclass", "regression", "forecast"]
 
@@ -122,3 +123,8 @@ class TrainSpec(Part):
     """Forecasts: from how many origins, drawn by ``seed``, each period of each series is trained on."""
     interval: Annotated[Share, Field(gt=0, lt=1)] = 0.9
     """Forecasts: share of the actual values that lie between ``lower`` and ``upper`` of the answers."""
+
+    @property
+    def metric(self) -> str:
+        """What models are chosen, compared and watched by."""
+        return self.search.metric or DEFAULT_METRIC[self.task]
