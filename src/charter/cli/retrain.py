@@ -29,6 +29,9 @@ def retrain(
         False, "--if-needed", help="Only where a trigger of the specification holds; for a schedule."
     ),
     reason: str | None = typer.Option(None, "--reason", help="Why you ask; kept in the audit trail."),
+    identity: str | None = typer.Option(
+        None, "--as", help="Your identity, where starting a rollout takes a role."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Judge the triggers and change nothing."),
     wait: float = WAIT,
     as_json: bool = JSON,
@@ -56,6 +59,7 @@ def retrain(
         loaded,
         if_needed=if_needed,
         reason=reason,
+        identity=identity,
         progress=progress(quiet=as_json),
         heard=heard,
         wait_seconds=wait,
@@ -109,4 +113,5 @@ def _print(loaded: Loaded, found: RetrainReport) -> None:
     if found.redeployment is not None:
         say(f"{found.ending}: {found.candidate} in place of {found.champion}")
         show_decision(with_lines(found.redeployment, loaded.source), indent=2)
-    say(f"run {found.run}: {found.serving} serves. {found.next}".rstrip())
+    beside = f", {found.candidate} is tried ({found.tried})" if found.tried else ""
+    say(f"run {found.run}: {found.serving} serves{beside}. {found.next}".rstrip())

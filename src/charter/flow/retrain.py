@@ -19,6 +19,8 @@ from charter.flow.compare import compare_versions
 from charter.flow.lock import hold
 from charter.flow.plan import Stage
 from charter.flow.retrain_signals import rules, signals
+from charter.flow.rolling import traffic_of
+from charter.flow.rollout import start
 from charter.flow.workspace import Workspace
 from charter.iterate.redeploy import Redeployment
 from charter.iterate.retrain_runs import FINISHED, REVIEW, STARTED, Ending, Run
@@ -48,6 +50,8 @@ class RetrainReport:
         The rules by which the candidate may replace the champion, with what was observed; None without a candidate.
     serving
         Version that serves afterwards.
+    tried
+        Stage of the rollout in which the candidate is; None where it is in none.
     next
         What a person does now, in words; empty where nothing is left to do.
     """
@@ -61,6 +65,7 @@ class RetrainReport:
     candidate: str | None = None
     redeployment: Decision | None = None
     serving: str | None = None
+    tried: str | None = None
     next: str = ""
 
     @property
@@ -82,6 +87,7 @@ class RetrainReport:
             "candidate": self.candidate,
             "redeployment": self.redeployment.to_json() if self.redeployment is not None else None,
             "serving": self.serving,
+            "tried": self.tried,
             "next": self.next,
         }
 
@@ -97,6 +103,7 @@ def retrain(
     *,
     if_needed: bool,
     reason: str | None = None,
+    identity: str | None = None,
     progress: Progress | None = None,
     heard: Listener | None = None,
     wait_seconds: float = 0,
@@ -109,6 +116,8 @@ def retrain(
         Only where a trigger of the specification holds and no restraint does.
     reason
         Why a person asks; kept in the audit trail.
+    identity
+        Who starts the rollout, where ``release.rollout.roles.start`` names a role.
 
     Raises
     ------
@@ -141,7 +150,7 @@ def retrain(
             if not decision.allows:
                 return RetrainReport(spec.name, found.champion, decision, serving=found.champion)
         run = left or _begin(workspace, loaded, found, decision, reason)
-        work = _Work(workspace, loaded, run, progress or NoProgress(), heard, wait_seconds)
+        work = _Work(workspace, loaded, run, identity, progress or NoProgress(), heard, wait_seconds)
         return work.carry_out(found.champion, decision, resumed=left is not None)
 
 
@@ -183,6 +192,7 @@ class _Work:
     workspace: Workspace
     loaded: Loaded
     run: Run
+    identity: str | None
     progress: Progress
     heard: Listener | None
     wait_seconds: float
@@ -191,7 +201,7 @@ class _Work:
         try:
             made = self._apply(releases=False).plan
         except (Refusal, DataError) as error:
-            self._end("failed", None, {"message": error.message})
+            self._end("failed", champion, None, {"message": error.message})
             raise
         candidate = _candidate(made)
         if champion == candidate:  # where a killed run had come as far as releasing it
@@ -202,11 +212,16 @@ class _Work:
             verdict = self._compare(champion, candidate)
             ending = Redeployment(verdict.evidence["outcome"]).value
         follow = {"automatic": self._automatic, "manual": self._manual}.get(ending)
-        words = follow(champion, candidate, verdict) if follow is not None and verdict is not None else ""
-        detail = {**_digests(made), "redeployment": verdict.to_json() if verdict is not None else None}
-        self._end(ending, candidate, detail)
+        words = follow(made, verdict) if follow is not None and verdict is not None else ""
+        detail = {
+            **_digests(made),
+            "redeployment": verdict.to_json() if verdict is not None else None,
+            "next": words,
+        }
+        self._end(ending, champion, candidate, detail)
         with self.workspace.records(self.loaded.spec.name, readonly=True) as records:
             serves = records.deployment()
+        traffic = traffic_of(serves)
         return RetrainReport(
             self.loaded.spec.name,
             champion,
@@ -217,6 +232,7 @@ class _Work:
             candidate,
             verdict,
             f"v{serves.version}" if serves is not None else None,
+            traffic.stage if traffic is not None and traffic.candidate == candidate else None,
             words or _rest(ending, champion, candidate),
         )
 
@@ -242,13 +258,41 @@ class _Work:
             return Decision("redeployment", Verdict.UNKNOWN, (check,), evidence)
         return found.decision
 
-    def _automatic(self, champion: str, candidate: str, verdict: Decision) -> str:
-        stopped = self._apply(releases=True).stopped
-        if stopped is None:
-            return ""
-        return f"{candidate} may replace {champion}, and waits for signatures: `charter show {candidate}`."
+    def _automatic(self, made: Plan, verdict: Decision) -> str:
+        """Go on as any release does: signatures, verification, and the rollout where one is declared."""
+        candidate, champion = verdict.evidence["candidate"], verdict.evidence["champion"]
+        rollout, approved = self.loaded.spec.release.rollout, made.step(Stage.APPROVE).decision
+        if approved is None or not approved.allows:
+            then = f"charter rollout start {candidate}" if rollout is not None else "charter apply"
+            return f"{candidate} may replace {champion} once it is signed (`charter show {candidate}`): then `{then}`."
+        try:
+            self._verify(candidate)
+            if rollout is None:
+                self._apply(releases=True)
+            elif _tried(self.workspace, self.loaded) != candidate:
+                start(
+                    self.workspace,
+                    self.loaded,
+                    candidate,
+                    name=self.identity,
+                    reason=f"run {self.run.number}",
+                )
+        except Refusal as refusal:
+            return (
+                f"{candidate} may replace {champion}, but {refusal.message}. {refusal.remedy or ''}".strip()
+            )
+        return ""
 
-    def _manual(self, champion: str, candidate: str, verdict: Decision) -> str:
+    def _verify(self, candidate: str) -> None:
+        """Verify the package where the specification releases nothing that is not; what fails is refused later."""
+        required = self.loaded.spec.release.verify
+        if required != "none":
+            from charter.flow.verify import profile_of, verify
+
+            verify(self.workspace, self.loaded, candidate, profile_of(required), progress=self.progress)
+
+    def _manual(self, made: Plan, verdict: Decision) -> str:
+        candidate, champion = verdict.evidence["candidate"], verdict.evidence["champion"]
         if not self.run.review:
             reasons = [f"{c.name}: {c.observed}, required {c.required}" for c in verdict.reasons]
             detail = {
@@ -260,10 +304,17 @@ class _Work:
             _tell(self.workspace, self.loaded, REVIEW, detail)
         return f"A person decides: `charter compare {champion} {candidate}`, then sign, or leave it."
 
-    def _end(self, ending: Ending, candidate: str | None, detail: Mapping[str, Any]) -> None:
-        told = {"run": self.run.number, "triggers": list(self.run.triggers), "ending": ending, "candidate": candidate,
-                **detail}  # fmt: skip
+    def _end(self, ending: Ending, champion: str, candidate: str | None, detail: Mapping[str, Any]) -> None:
+        told = {"run": self.run.number, "triggers": list(self.run.triggers), "ending": ending, "champion": champion,
+                "candidate": candidate, **detail}  # fmt: skip
         _tell(self.workspace, self.loaded, FINISHED, told)
+
+
+def _tried(workspace: Workspace, loaded: Loaded) -> str | None:
+    """The version that is tried beside the champion, if any."""
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        traffic = traffic_of(records.deployment())
+    return traffic.candidate if traffic is not None else None
 
 
 def _candidate(made: Plan) -> str:
@@ -273,8 +324,13 @@ def _candidate(made: Plan) -> str:
 
 
 def _digests(made: Plan) -> dict[str, Any]:
-    """Outputs by which the run can be looked up and repeated."""
-    return {"outputs": {s.stage.value: s.result.output for s in made.steps if s.result is not None}}
+    """Outputs by which the run can be looked up and repeated, and the days that its dates stood for."""
+    features = made.step(Stage.FEATURES).result
+    window = features.summary.get("window") if features is not None else None
+    return {
+        "outputs": {s.stage.value: s.result.output for s in made.steps if s.result is not None},
+        **({"window": window} if window is not None else {}),
+    }
 
 
 def _rest(ending: Ending, champion: str, candidate: str) -> str:

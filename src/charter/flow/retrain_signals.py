@@ -9,6 +9,7 @@ from charter.core.errors import UsageError
 from charter.flow.monitor import monitor_folder, status
 from charter.flow.observe import current_plan, fingerprint_sources
 from charter.flow.plan import Stage
+from charter.flow.rolling import traffic_of
 from charter.flow.views import trained_result
 from charter.flow.workspace import Workspace
 from charter.iterate.retrain_runs import runs
@@ -18,7 +19,7 @@ from charter.spec.loader import Loaded
 from charter.spec.types import AlertSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from charter.monitor.alerts import Rule
+    from charter.monitor.alerts import Alert, Rule
     from charter.registry.io.records import Records
     from charter.registry.types import StageResult
 
@@ -54,6 +55,7 @@ def signals(workspace: Workspace, loaded: Loaded) -> Signals:
             made_at=champion.created_at,
             conditions=_conditions(workspace, loaded, champion.name),
             new_rows=_new_rows(workspace, loaded, made_of, fingerprints),
+            tried=traffic.candidate if (traffic := traffic_of(deployment)) is not None else None,
             again=f"v{step.result.summary['version']}" if step.result is not None else None,
             runs=runs(records.events(), spec.name),
         )
@@ -81,15 +83,18 @@ def _conditions(workspace: Workspace, loaded: Loaded, champion: str) -> tuple[Co
     watched = (monitor_folder(workspace, loaded.spec.name) / "last_pass").exists()
     kept = [w for w in status(workspace, loaded).windows if w["version"] == champion] if watched else []
     found = {a.rule.name: a for a in judge(stored_windows(kept), wanted)[0]}
-    return tuple(
-        Condition(
-            rule.name,
-            str(rule.rule),
-            found[rule.name].firing if rule.name in found and found[rule.name].observed else None,
-            found[rule.name].observed if rule.name in found else "",
-            ".".join(rule.where),
-        )
-        for rule in wanted
+    return tuple(_condition(rule, found.get(rule.name), len(kept)) for rule in wanted)
+
+
+def _condition(rule: Rule, alert: Alert | None, windows: int) -> Condition:
+    said = alert is not None and bool(alert.observed)
+    silent = f"in none of {windows} windows" if windows else "no window is measured yet"
+    return Condition(
+        rule.name,
+        str(rule.rule),
+        alert.firing if alert is not None and said else None,
+        alert.observed if alert is not None and said else silent,
+        ".".join(rule.where),
     )
 
 

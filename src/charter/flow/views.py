@@ -14,6 +14,7 @@ from charter.core.digest import Digest, short
 from charter.core.errors import UsageError
 from charter.flow.observe import current_plan, judge_approvals
 from charter.flow.plan import Stage
+from charter.flow.retrain_review import under_review
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded, Source
 
@@ -83,12 +84,18 @@ def status(workspace: Workspace, loaded: Loaded) -> Status:
     with workspace.records(loaded.spec.name, readonly=True) as records:
         plan = current_plan(workspace, loaded, records)
         deployment = records.deployment()
+        waits = under_review(records, loaded.spec.name)
     told = explain(plan, loaded.spec, [], loaded.source.where)
     remarks = []
     if plan.next is not None:
         remarks.append(f"{plan.next.stage} is out of date: `charter plan` says why, `charter apply` does it")
     if plan.refused is not None and plan.refused.decision is not None:
         remarks += [f"{c.name}: {c.observed}, required {c.required}" for c in plan.refused.decision.reasons]
+    if waits is not None:
+        remarks.append(
+            f"{waits.candidate} waits for a person since run {waits.number} of retraining: "
+            f"`charter compare {waits.champion} {waits.candidate}`"
+        )
     return Status(
         loaded.spec.name,
         f"v{deployment.version}" if deployment else None,

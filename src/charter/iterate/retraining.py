@@ -12,7 +12,7 @@ from charter.iterate.retrain_runs import Run
 from charter.spec.types import RetrainSpec, RunBudget
 
 _WHERE = "retrain"
-RESTRAINTS = ("cool-down", "something new", "budget")
+RESTRAINTS = ("cool-down", "something new", "nothing tried", "budget")
 """Names of the checks that hold a trigger back, as `should_retrain` gives them."""
 PERIOD = {
     "day": timedelta(days=1),
@@ -32,6 +32,8 @@ class Condition:
     ----------
     holds
         None where no window says anything.
+    observed
+        The measures that decided, or why there are none.
     where
         Path of the rule in the specification, dotted.
     """
@@ -56,6 +58,8 @@ class Signals:
     again
         The version that training would give once more, because neither the rows nor what the specification says of
         them have changed since it was made; None where it would give a new one.
+    tried
+        Version that a rollout or an experiment tries beside the champion; None where none does.
     runs
         In order.
     """
@@ -66,6 +70,7 @@ class Signals:
     conditions: tuple[Condition, ...] = ()
     new_rows: int | None = None
     again: str | None = None
+    tried: str | None = None
     runs: tuple[Run, ...] = ()
 
 
@@ -75,7 +80,7 @@ def should_retrain(signals: Signals, policy: RetrainSpec, *, asked: bool = False
     Parameters
     ----------
     asked
-        A person asks: that is a trigger, neither the cool-down nor unchanged data hold it back, the budget does.
+        A person asks: that is a trigger, and nothing but the budget holds it back.
 
     Returns
     -------
@@ -119,9 +124,7 @@ def _triggers(signals: Signals, policy: RetrainSpec) -> Iterator[Check]:
         yield _older("schedule", signals.now - (last or signals.made_at), policy.every, "every", what)
     for condition in signals.conditions:
         verdict = {True: Verdict.PASS, False: Verdict.FAIL, None: Verdict.UNKNOWN}[condition.holds]
-        note = "" if condition.holds is not None else "no window says anything of it: `charter monitor run`"
-        observed = condition.observed or "not measured"
-        yield Check(condition.name, observed, condition.rule, verdict, where=condition.where, note=note)
+        yield Check(condition.name, condition.observed, condition.rule, verdict, where=condition.where)
     if policy.max_age is not None:
         yield _older("age", signals.now - signals.made_at, policy.max_age, "max_age", "")
     if policy.new_rows is not None:
@@ -139,6 +142,10 @@ def _restraints(signals: Signals, policy: RetrainSpec, *, asked: bool) -> Iterat
         seen = f"training would give {signals.again} again" if signals.again is not None else "yes"
         note = "neither rows nor specification have changed since" if signals.again is not None else ""
         yield _check("something new", seen, "rows or specification", _holds(signals.again is None), note=note)
+        if signals.tried is not None:
+            note = "decide about it first: `charter rollout status`"
+            yield _check("nothing tried", f"{signals.tried} beside {signals.champion}", "no other version",
+                         Verdict.FAIL, note=note)  # fmt: skip
     if policy.budget is not None:
         yield _budget(signals.runs, policy.budget, signals.now)
 

@@ -11,6 +11,7 @@ from charter.spec.checks.judging import check_judging, check_serving, check_trai
 from charter.spec.checks.lags import check_lags
 from charter.spec.checks.observations import check_label, check_observations, check_split
 from charter.spec.checks.oversight import check_oversight
+from charter.spec.checks.retraining import check_retrain
 from charter.spec.checks.rollout import check_rollout
 from charter.spec.checks.series import check_series
 from charter.spec.checks.sources import check_sources
@@ -44,6 +45,7 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     check_experiment(look)
     check_rollout(look)
     check_oversight(look)
+    check_retrain(look)
     return look.faults
 
 

@@ -1,0 +1,50 @@
+"""What earlier runs of retraining mean for a version: it waits for a person, or it was rejected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charter.core.errors import Refusal
+from charter.iterate.retrain_runs import Run, runs
+
+if TYPE_CHECKING:
+    from charter.registry.io.records import Records
+
+
+def under_review(records: Records, model: str) -> Run | None:
+    """The run whose candidate waits for a person; None where the last run left nothing to decide.
+
+    It waits no more once it serves, is being tried, or was rejected by a signature; or when a newer run has ended.
+    """
+    ended = [run for run in runs(records.events(), model) if run.ended_at is not None]
+    last = ended[-1] if ended else None
+    if last is None or last.ending != "manual" or last.candidate is None:
+        return None
+    tried = {f"v{d.version}" for d in records.deployments() if d.at >= last.started_at} | {
+        str(d.traffic.get("candidate")) for d in records.deployments() if d.at >= last.started_at
+    }
+    said_no = any(a.verdict == "reject" for a in records.approvals(int(last.candidate[1:])))
+    return None if last.candidate in tried or said_no else last
+
+
+def refuse_rejected(records: Records, model: str, version: int) -> None:
+    """Refuse a version that the redeployment rules rejected as a successor of what serves now.
+
+    Raises
+    ------
+    Refusal
+        When the last run that judged it came to that.
+    """
+    serving = records.deployment()
+    judged = [
+        r for r in runs(records.events(), model) if r.candidate == f"v{version}" and r.ending is not None
+    ]
+    if not judged or serving is None:
+        return
+    last = judged[-1]
+    if last.ending == "rejected" and last.champion == f"v{serving.version}":
+        raise Refusal(
+            f"v{version} was rejected as a successor of {last.champion} by run {last.number} of retraining",
+            remedy=f"See why: `charter compare {last.champion} v{version}`. Change the model, or `release.redeploy`, "
+            "and run again: `charter retrain`.",
+        )
