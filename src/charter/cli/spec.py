@@ -33,7 +33,7 @@ def init(
         None, "--name", help="The model's name; by default the reference system's."
     ),
 ) -> None:
-    """Start a model of your own from a reference system: model.yaml, README, data note."""
+    """Start a model of your own from a reference system: model.yaml, README, data note, a workflow for CI."""
     from charter.flow.init import create
 
     written = create(folder, blueprint, name=name)

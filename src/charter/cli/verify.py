@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    version: str = typer.Argument(..., help="A packaged version, for example v3."),
+    version: str | None = typer.Argument(
+        None, help="A packaged version, for example v3; default: what the specification last gave."
+    ),
     profile: str = typer.Option("light", "--profile", help="light (under a minute) or robust (minutes)."),
     junit: Path | None = typer.Option(None, "--junit", help="Write JUnit XML, for continuous integration."),
     markdown: Path | None = typer.Option(None, "--markdown", help="Write the report for people."),

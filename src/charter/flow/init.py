@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from charter import __version__
 from charter.core import plugins
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 
+WORKFLOW = ".github/workflows/charter.yml"
 _SLUG = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
 
@@ -26,7 +29,7 @@ def blueprint(name: str) -> Traversable:
 
 
 def create(folder: Path, start_from: str, *, name: str | None = None) -> tuple[str, ...]:
-    """Write a blueprint's files into a new folder and return their names.
+    """Write a blueprint's files and a workflow for continuous integration into a new folder; return their names.
 
     ``name`` becomes the model's name; without one it keeps the blueprint's.
 
@@ -42,7 +45,7 @@ def create(folder: Path, start_from: str, *, name: str | None = None) -> tuple[s
     source = [
         item for item in blueprint(start_from).iterdir() if item.is_file() and not item.name.endswith(".py")
     ]
-    taken = [item.name for item in source if (folder / item.name).exists()]
+    taken = [name for name in (*(item.name for item in source), WORKFLOW) if (folder / name).exists()]
     if taken:
         raise UsageError(f"{folder} already holds {', '.join(sorted(taken))}", remedy="Name another folder.")
     if folder.exists() and not folder.is_dir():
@@ -52,4 +55,11 @@ def create(folder: Path, start_from: str, *, name: str | None = None) -> tuple[s
         if name is not None and item.name == "model.yaml":
             content = re.sub(rb"^name: .*$", f"name: {name}".encode(), content, count=1, flags=re.MULTILINE)
         write_atomic(folder / item.name, content)
-    return tuple(sorted(item.name for item in source))
+    write_atomic(folder / WORKFLOW, workflow().encode())
+    return tuple(sorted((WORKFLOW, *(item.name for item in source))))
+
+
+def workflow() -> str:
+    """Return a GitHub Actions workflow that checks the specification, plans, builds and verifies with this Charter."""
+    text = (resources.files("charter.flow") / "templates" / "charter.yml").read_text(encoding="utf-8")
+    return text.replace("@VERSION@", __version__)

@@ -60,7 +60,7 @@ class Profile:
 
 
 PROFILES: Mapping[str, Profile] = {
-    "light": Profile("light", 2_000, 100, 50.0, 5.0, 250, rebuild=False),
+    "light": Profile("light", 2_000, 100, 50.0, 5.0, 1_000, rebuild=False),
     "robust": Profile("robust", None, 1_000, 50.0, 60.0, 5_000, rebuild=True),
 }
 
@@ -79,13 +79,23 @@ def profile_of(name: str) -> Profile:
 
 
 def verify(
-    workspace: Workspace, loaded: Loaded, version: str, profile: Profile, *, progress: Progress | None = None
+    workspace: Workspace,
+    loaded: Loaded,
+    version: str | None,
+    profile: Profile,
+    *,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check a packaged version and record what was found.
 
     The server runs in a process of its own, with an environment of its own, from the package laid out anew; records,
     deployment file and log are copies. What serves is not touched. The report becomes a blob, and its digest an entry
     of the audit trail.
+
+    Parameters
+    ----------
+    version
+        For example ``v3``; None is the one that was packaged last.
 
     Raises
     ------
@@ -94,7 +104,7 @@ def verify(
     """
     progress, seconds = progress or NoProgress(), dict.fromkeys(CHECKS, 0.0)
     began = iso(workspace.clock.now())
-    with subject(workspace, loaded, version) as under_test:
+    with subject(workspace, loaded, version or _newest(workspace, loaded)) as under_test:
         found = _check(workspace, under_test, profile, seconds, progress)
         report = Verification(
             loaded.spec.name,
@@ -108,6 +118,17 @@ def verify(
         )
     _record(workspace, loaded, report)
     return report
+
+
+def _newest(workspace: Workspace, loaded: Loaded) -> str:
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        result = records.latest("package")
+    if result is None:
+        raise Refusal(
+            f"nothing of {loaded.spec.name} is packaged: there is nothing to verify",
+            remedy="It is packaged when it meets its requirements: `charter apply`, `charter status`.",
+        )
+    return f"v{result.summary['version']}"
 
 
 def _record(workspace: Workspace, loaded: Loaded, report: Verification) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -369,7 +370,9 @@ def _warned(answers: Answers) -> Iterator[Check]:
         yield Check("rows outside what training saw", "not measured", f"<= {OUTSIDE:.0%}", Verdict.UNKNOWN)
         return
     texts = Counter(
-        text.split(" is ")[0] for answer in answers.found.values() for text in set(answer["warnings"])
+        re.split(r" = | is ", text, maxsplit=1)[0]
+        for answer in answers.found.values()
+        for text in set(answer["warnings"])
     )
     share = sum(bool(a["warnings"]) for a in answers.found.values()) / len(answers.found)
     most = ", ".join(f"{name} ({count})" for name, count in texts.most_common(3))

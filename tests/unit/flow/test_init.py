@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from charter import __version__
 from charter.core.errors import UsageError
-from charter.flow.init import create
+from charter.flow.init import WORKFLOW, create
 from charter.spec.loader import load
 
 
@@ -26,3 +28,11 @@ def test_what_cannot_be_a_name_is_refused_before_anything_is_written(tmp_path: P
     with pytest.raises(UsageError, match="--name"):
         create(tmp_path / "mine", "customer-churn", name=name)
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_workflow_for_continuous_integration_checks_plans_builds_and_verifies(tmp_path: Path) -> None:
+    assert WORKFLOW in create(tmp_path / "mine", "customer-churn")
+    steps = yaml.safe_load((tmp_path / "mine" / WORKFLOW).read_text())["jobs"]["model"]["steps"]
+    ran = [step["run"].split() for step in steps if step.get("run", "").startswith("charter")]
+    assert [words[1] for words in ran] == ["check", "plan", "apply", "verify"]
+    assert f"=={__version__}" in (tmp_path / "mine" / WORKFLOW).read_text()
