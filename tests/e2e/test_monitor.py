@@ -18,6 +18,7 @@ from charter.flow.released import released_model
 from charter.flow.workspace import Workspace
 from charter.serve.io.loading import load_model
 from charter.serve.io.recorder import Recorder
+from charter.serve.log_reader import scan
 from charter.serve.observe import Ticket
 
 
@@ -107,6 +108,9 @@ def test_outcomes_against_the_promise_fire_the_requirement_as_an_alert_once(loan
     assert first.code == 1
     assert {e["name"] for e in first.json["told"]} == {"requires_roc_auc"}
     assert "roc_auc" in first.json["windows"][0]["quality"]["surprise"]
+    slope = first.json["windows"][0]["quality"]["realised"]["calibration_slope"]
+    assert slope["high"] < 0  # upside down
+    assert [c["detector"] for c in first.json["windows"][0]["concept"]] == ["adwin", "page_hinkley"]
     assert any("retrain" in line for line in first.json["recommendations"])
     again = charter("monitor", "run", "--in", loans, "--json")
     assert again.json["told"] == []
@@ -273,6 +277,7 @@ def test_a_replay_finds_the_faults_that_are_put_in(clients, tmp_path):
         "simulate", "--to", tmp_path / "turned", "--from", "2025-07-01", "--fault", "concept::1@2025-08-01",
         "--in", clients, "--json",
     ).json["final"]["windows"]  # fmt: skip
+    assert not any(c["at"] for w in windows for c in w["concept"])
     auc = [w["quality"]["realised"]["roc_auc"]["value"] for w in windows]
     spoilt = [w["quality"]["realised"]["roc_auc"]["value"] for w in turned]
     assert spoilt == pytest.approx([auc[0], 1 - auc[1], 1 - auc[2]])
@@ -280,8 +285,42 @@ def test_a_replay_finds_the_faults_that_are_put_in(clients, tmp_path):
     assert (refused.code, "is there already" in refused.err) == (2, True)
 
 
+def test_a_replay_through_the_server_says_the_same_and_shows_what_only_a_server_can(clients, tmp_path):
+    edit(clients, "approve: none", "approve: none\nmonitor: {every: month}")
+
+    def replay(to: str, *more: str) -> dict:
+        asked = ("simulate", "--to", tmp_path / to, "--from", "2025-07-01", *more, "--in", clients, "--json")
+        return done(*asked).json
+
+    plain = replay("plain")
+    faults = ("schema:client:0.2@2025-08-01", "outage::20@2025-09-01", "delay::40@2025-08-01")
+    spoilt = replay("spoilt", "--server", *(word for f in faults for word in ("--fault", f)))
+    before, after = plain["final"]["windows"], spoilt["final"]["windows"]
+    same = ("rows", "labelled", "positives", "realised", "estimated")
+    assert [before[0]["quality"][k] for k in same] == [after[0]["quality"][k] for k in same]
+    assert [w["start"] for w in after] == [w["start"] for w in before][: len(after)]
+    asked = {w["start"][:7]: w["quality"]["rows"] for w in before}
+    answered = {w["start"][:7]: w["quality"]["rows"] for w in after}
+    assert set(spoilt["refused"]) == {"422"}
+    assert answered["2025-08"] == asked["2025-08"] - spoilt["refused"]["422"]
+    assert 0.1 < spoilt["refused"]["422"] / asked["2025-08"] < 0.3
+    assert spoilt["lost"] == asked["2025-09"] - answered.get("2025-09", 0) > 0
+    assert spoilt["answered"] == sum(answered.values())
+    times = scan(tmp_path / "spoilt" / ".charter" / "log").select("time").collect()["time"]
+    assert times.dt.year().unique().to_list() == [2025]
+
+
 @pytest.mark.parametrize(
-    "fault", ["shift:AGE", "melt:AGE:1@2025-01-01", "shift:x:1@2025-07-01", "missing:client:7@2025-07-01"]
+    "fault",
+    [
+        "shift:AGE",
+        "melt:AGE:1@2025-01-01",
+        "shift:x:1@2025-07-01",
+        "missing:client:7@2025-07-01",
+        "outage:client:3@2025-07-01",
+        "delay::0@2025-07-01",
+        "schema::1@2025-07-01",
+    ],
 )
 def test_what_is_no_fault_is_refused(clients, tmp_path, fault):
     refused = charter("simulate", "--to", tmp_path / "replay", "--fault", fault, "--in", clients)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.io.files import write_atomic
 from charter.core.progress import Progress
+from charter.flow.kept import follow_concept
 from charter.flow.outcomes import outcomes_folder
 from charter.flow.views import version_number
 from charter.flow.windows import answers, due, end_of, known_by, measure, reference, year_before
@@ -77,6 +78,7 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
             write_atomic(one.path, canonical_json(plain(found.to_json())))
             progress.advance()
     progress.finish()
+    follow_concept(folder)
     return len(new)
 
 

@@ -7,7 +7,6 @@ are then judged over all of them anew. So it does not matter when a pass is kill
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,8 +19,8 @@ from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.core.quantity import span
 from charter.flow.alerts import as_said, stopped_after, tell
+from charter.flow.kept import kept_windows
 from charter.flow.lock import hold
-from charter.flow.views import version_number
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -99,8 +98,8 @@ def run(workspace: Workspace, loaded: Loaded, progress: Progress | None = None) 
     doing, actor = "charter monitor run", workspace.settings.actor
     with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
         measured = measure_new(workspace, loaded, folder, progress)
-        found = _judge(workspace, loaded, measured=measured)
         alerts, events = judged(workspace, loaded)
+        found = _judge(workspace, loaded, alerts, measured=measured)
         told, left = tell(workspace, loaded, folder, alerts, events, serving=found.serving)
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
     return replace(found, told=told, undelivered=left)
@@ -116,7 +115,7 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     """
     if last_pass(workspace, loaded.spec.name) is None:
         raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
-    return _judge(workspace, loaded, measured=0)
+    return _judge(workspace, loaded, judged(workspace, loaded)[0], measured=0)
 
 
 def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:
@@ -142,7 +141,7 @@ def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ..
     }
     kept, passed = monitor_folder(workspace, name), last_pass(workspace, name)
     if passed is not None:
-        files[f"{name}.prom"] = textfile(name, _kept(kept / "windows"), last_pass=passed)
+        files[f"{name}.prom"] = textfile(name, kept_windows(kept), last_pass=passed)
     for file, text in files.items():
         write_atomic(folder / file, text.encode())
     return tuple(folder / file for file in files)
@@ -164,20 +163,20 @@ def judged(workspace: Workspace, loaded: Loaded) -> tuple[Sequence[Alert], Seque
     from charter.monitor.alerts import judge, rules
     from charter.monitor.report import stored_windows
 
-    kept = _kept(monitor_folder(workspace, loaded.spec.name) / "windows")
+    kept = kept_windows(monitor_folder(workspace, loaded.spec.name))
     return judge(stored_windows(kept), rules(loaded.spec))
 
 
-def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorReport:
+def _judge(workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert], *, measured: int) -> MonitorReport:
     """Where the model stands, with no turn told yet."""
     from charter.monitor.report import recommendations
 
     spec = loaded.spec
-    kept = _kept(monitor_folder(workspace, spec.name) / "windows")
+    kept = kept_windows(monitor_folder(workspace, spec.name))
     with workspace.records(spec.name, readonly=True) as records:
         deployment = records.deployment()
     serving = f"v{deployment.version}" if deployment is not None else None
-    alerts = as_said(workspace, loaded, judged(workspace, loaded)[0])
+    alerts = as_said(workspace, loaded, alerts)
     primary = spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
     own = [w for w in kept if w["version"] == serving]
     on = [a.rule.name for a in alerts if a.firing and a.version == serving]
@@ -192,9 +191,3 @@ def _judge(workspace: Workspace, loaded: Loaded, *, measured: int) -> MonitorRep
     return MonitorReport(
         spec.name, iso(workspace.clock.now()), serving, tuple(kept), alerts, (), measured, advice
     )
-
-
-def _kept(folder: Path) -> list[dict[str, Any]]:
-    """Windows that were measured, by version and start."""
-    found = [json.loads(path.read_bytes()) for path in folder.glob("*/*.json")]
-    return sorted(found, key=lambda one: (version_number(one["version"]), one["start"]))

@@ -136,6 +136,7 @@ def measure(
     import polars as pl
 
     from charter.data.profile import Profile, profile
+    from charter.monitor.concept import Losses, excess
     from charter.monitor.feedback import feedback
     from charter.monitor.quality import quality, worth
     from charter.monitor.report import Measurement
@@ -165,6 +166,9 @@ def measure(
             checks.append(second.importance.check(spec.monitor.drift.importance_ndcg))
             figures["importance_ndcg"] = second.importance.ndcg
     seen = Seen(known, profile(rows.select("score"), reference.score))
+    mature = rows.filter(pl.col("due") & pl.col("outcome").is_not_null() & pl.col("score").is_finite()).sort(
+        "moment", "id", "row"
+    )
     return Measurement(
         key=key,
         version=version,
@@ -176,6 +180,7 @@ def measure(
         operations=_operations(rows),
         drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),
         feedback=feedback(rows) if spec.train.task == "binary" else None,
+        losses=Losses.of(excess(mature, spec.train.task)),
         profile=seen.to_json(),
         checks=tuple(checks),
         figures=figures,

@@ -16,6 +16,7 @@ from charter.evaluate.intervals import estimate
 from charter.evaluate.resample import Draws, Part, replicate
 from charter.evaluate.types import Estimate
 from charter.framing.value import assess_value
+from charter.monitor.calibration import calibration_line
 from charter.monitor.estimate import ESTIMABLE, Estimated, cbpe
 from charter.spec.types import ModelSpec, Value
 from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
@@ -205,7 +206,8 @@ def _realised(
     names = watched(spec)
     draws = Draws.of(sample.n, resamples=RESAMPLES, seed=spec.train.seed)
     (replicates,) = replicate([Part(sample, names)], draws)
-    return estimate(names, sample, replicates, draws, confidence=confidence)
+    found = dict(estimate(names, sample, replicates, draws, confidence=confidence))
+    return found | calibration_line(score, sample.y, confidence=confidence) if task == "binary" else found
 
 
 @dataclass(frozen=True, slots=True)

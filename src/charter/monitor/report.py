@@ -9,6 +9,7 @@ from typing import Any
 
 from charter.core.decision import Check
 from charter.monitor.alerts import Window
+from charter.monitor.concept import Losses
 from charter.monitor.drift_types import Finding
 from charter.monitor.feedback import Feedback
 from charter.monitor.quality import Quality, Worth
@@ -42,6 +43,8 @@ class Measurement:
         Findings of each column, by what the window is compared with: ``training``, and what the specification adds.
     feedback
         How far its decisions made the data that it is judged by; None where nothing is decided.
+    losses
+        Of mature rows beyond what their scores promised, by which concept drift is followed from window to window.
     profile
         Of inputs and scores, for comparing windows with each other.
     checks
@@ -62,6 +65,7 @@ class Measurement:
     operations: Operations
     drift: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     feedback: Feedback | None = None
+    losses: Losses | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -111,6 +115,7 @@ class Measurement:
             else asdict(w) | {"net": w.net, "benefit": w.benefit, "return_on_cost": w.return_on_cost},
             "operations": asdict(self.operations),
             "feedback": self.feedback.to_json() if self.feedback is not None else None,
+            "losses": asdict(self.losses) if self.losses is not None else None,
             "measures": self.measures(),
             "drift": [f.to_json() for f in self.drift.get(TRAINING, ())],
             "drift_against": {
@@ -186,6 +191,13 @@ def recommendations(
     shifted = [one for one in mature if one["quality"]["base_rate_moved"]]
     if shifted:
         said.append(_base_rate(shifted[-1], primary))
+    grown = [one for one in kept if any(change["at"] is not None for change in one["concept"])]
+    if grown:
+        detectors = [c["detector"] for c in grown[-1]["concept"] if c["at"] is not None]
+        said.append(
+            f"In the window of {grown[-1]['start'][:10]} errors grew beyond what the scores promise "
+            f"({' and '.join(detectors)}): the concept drifts. Look at the outcomes first, then retrain."
+        )
     surprised = [one for one in mature if one["quality"]["surprise"]]
     if surprised:
         when = surprised[-1]["start"][:10]
