@@ -18,6 +18,7 @@ import typer
 from charter import __version__
 from charter.cli import (
     access,
+    alerts,
     build,
     compare,
     experiment,
@@ -28,6 +29,7 @@ from charter.cli import (
     log,
     monitor,
     retrain,
+    review,
     rollout,
     run,
     score,
@@ -59,7 +61,9 @@ for module in (
     forecast,
     log,
     monitor,
+    alerts,
     incident,
+    review,
     retrain,
     rollout,
     compare,

@@ -69,10 +69,7 @@ def import_outcomes(
     DataError
         When the source cannot be read, or its rows cannot be outcomes of this model.
     """
-    from charter.core.digest import digest_bytes
-    from charter.govern.io.trail import Trail
-    from charter.monitor.io import outcomes as store
-    from charter.monitor.outcomes import OutcomeColumns, fresh, latest, normalise, unknown
+    from charter.monitor.outcomes import OutcomeColumns, normalise, unknown
 
     if (file is None) == (sql is None) or (sql is None) != (url is None):
         raise UsageError("outcomes come from a FILE, or from --sql with --url")
@@ -82,24 +79,50 @@ def import_outcomes(
     names = OutcomeColumns(_outcome_column(loaded, frame, column), entity=entity)
     frame = _as_logged(workspace, loaded, frame, entity)
     rows = normalise(frame, names, spec, now=clock.now().astimezone(UTC).replace(tzinfo=None))
-    folder = outcomes_folder(workspace, spec.name)
-    doing, actor = "charter outcomes import", workspace.settings.actor
+    new, known = keep_outcomes(
+        workspace,
+        spec.name,
+        rows,
+        dated=names.known_at in frame.columns,
+        doing="charter outcomes import",
+        actor=workspace.settings.actor,
+    )
+    nobodys = unknown(known, predictions(workspace, spec.name))
+    return OutcomeImport(rows.height, new, known.height, nobodys.height)
+
+
+def keep_outcomes(
+    workspace: Workspace, model: str, rows: pl.DataFrame, *, dated: bool, doing: str, actor: str
+) -> tuple[int, pl.DataFrame]:
+    """Keep what is new of some outcomes, on record; return how many those are, and all that hold now.
+
+    Parameters
+    ----------
+    rows
+        From `charter.monitor.outcomes.normalise`.
+    dated
+        Whether they say themselves when they became known.
+    """
+    from charter.core.digest import digest_bytes
+    from charter.govern.io.trail import Trail
+    from charter.monitor.io import outcomes as store
+    from charter.monitor.outcomes import fresh, latest
+
+    folder, clock = outcomes_folder(workspace, model), workspace.clock
     with hold(workspace.lock_file, doing=doing, actor=actor, clock=clock, wait_seconds=60):
         before = store.read(folder)
-        new = fresh(rows, before, dated=names.known_at in frame.columns)
+        new = fresh(rows, before, dated=dated)
         if new.height:
             path = store.add(folder, new)
-            with workspace.records(spec.name) as records:
+            with workspace.records(model) as records:
                 Trail(records, workspace.anchor_file).append(
                     at=clock.now(),
                     actor=actor,
                     action="outcomes.imported",
-                    subject=spec.name,
+                    subject=model,
                     detail={"rows": new.height, "file": path.name, "digest": digest_bytes(path.read_bytes())},
                 )
-    known = latest([*before, new])
-    nobodys = unknown(known, predictions(workspace, spec.name))
-    return OutcomeImport(rows.height, new.height, known.height, nobodys.height)
+    return new.height, latest([*before, new])
 
 
 def outcomes_folder(workspace: Workspace, model: str) -> Path:
