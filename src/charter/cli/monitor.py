@@ -150,8 +150,12 @@ def simulate(
         None, "--until", help="Last day; by default the last with a known outcome."
     ),
     fault: list[str] | None = typer.Option(
-        None, "--fault", help="KIND:COLUMN:SIZE@DAY; kinds: shift, scale, missing, new_category, concept."
+        None,
+        "--fault",
+        help="KIND:COLUMN:SIZE@DAY; kinds: shift, scale, missing, new_category, schema, and without a column concept, "
+        "delay, outage.",
     ),
+    server: bool = typer.Option(False, "--server", help="Ask a real server over HTTP."),
     spec: Path = SPEC,
     as_json: bool = JSON,
 ) -> None:
@@ -169,12 +173,17 @@ def simulate(
         start=_day(start, "--from"),
         until=_day(until, "--until"),
         faults=[Fault.parse(text) for text in fault or ()],
+        server=server,
         progress=progress(quiet=as_json),
     )
     if as_json:
         emit(found.to_json())
         return
     say(f"{found.answered:,} rows answered over {len(found.final.windows)} windows, in {found.folder}")
+    for status_code, count in sorted(found.refused.items()):
+        say(f"  {count:,} requests were refused with {status_code}")
+    if found.lost:
+        say(f"  {found.lost:,} were asked while nobody answered")
     for name, day in found.first_told().items():
         say(f"  {day}  {name} was told")
     _quality(found.final)

@@ -1,30 +1,29 @@
 """A replay: rows that the released model has not been trained on are answered again, day by day, in accelerated time.
 
-The requests go through the code that serves (decoding, checks, scoring, the prediction log) without the network;
-outcomes come as late as in life; the monitor makes a pass after each window. All of it happens in a copy of the
-workspace, so that what is simulated is never mistaken for what was.
+The requests go through the code that serves (decoding, checks, scoring, the prediction log) without the network, or
+over HTTP to a real server whose clock is the replay's; outcomes come as late as in life; the monitor makes a pass after
+each window. All of it happens in a copy of the workspace, so that what is simulated is never mistaken for what was.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import ManualClock
 from charter.core.errors import UsageError
 from charter.core.progress import NoProgress, Progress
+from charter.flow.ask import Asker, InProcess, OverHttp, Request
 from charter.flow.context import read_frame
-from charter.flow.logs import log_folder
 from charter.flow.monitor import MonitorReport
 from charter.flow.monitor import run as monitor_pass
 from charter.flow.outcomes import outcomes_folder
 from charter.flow.plan import Stage
-from charter.flow.released import released_model
 from charter.flow.views import trained_result
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     from charter.monitor.faults import Fault
     from charter.serve.served import Served
-
-_REQUEST_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,18 @@ class Simulation:
         Copy of the workspace, with log, outcomes and everything that the monitor kept.
     answered
         Rows answered.
+    refused
+        HTTP status to the requests that got it instead of an answer.
+    lost
+        Rows that were asked while nobody answered.
     passes
         The monitor's report after each window, the last one after all outcomes are known.
     """
 
     folder: Path
     answered: int
+    refused: Mapping[str, int]
+    lost: int
     faults: tuple[str, ...]
     passes: tuple[tuple[datetime, MonitorReport], ...]
 
@@ -76,6 +79,8 @@ class Simulation:
         return {
             "folder": str(self.folder),
             "answered": self.answered,
+            "refused": dict(self.refused),
+            "lost": self.lost,
             "faults": list(self.faults),
             "first_told": self.first_told(),
             "final": self.final.to_json(),
@@ -90,6 +95,7 @@ def simulate(
     start: date | None = None,
     until: date | None = None,
     faults: Sequence[Fault] = (),
+    server: bool = False,
     progress: Progress | None = None,
 ) -> Simulation:
     """Replay the rows of the snapshot that the released model was not trained on.
@@ -100,6 +106,8 @@ def simulate(
         New folder for the copy of the workspace.
     start, until
         First and last day; by default from the first row after training to the last whose outcome is known.
+    server
+        Ask a real server over HTTP.
 
     Raises
     ------
@@ -108,10 +116,6 @@ def simulate(
     Refusal
         When nothing is released.
     """
-    from charter.serve.io.loading import load_model
-    from charter.serve.io.recorder import Recorder
-    from charter.serve.metrics import Metrics
-
     progress = progress if progress is not None else NoProgress()
     rows = _rows(workspace, loaded, start, until)
     if to.exists():
@@ -123,22 +127,37 @@ def simulate(
     clock = ManualClock(datetime.combine(first, time(), UTC))
     copy = Workspace.at(to, workspace.settings, clock)
     replayed = copy.load()
-    served = load_model(released_model(copy, replayed))
     every, wait = LENGTH[replayed.spec.monitor.every], replayed.spec.data.label.wait
     passes: list[tuple[datetime, MonitorReport]] = []
+    refused: Counter[str] = Counter()
+    lost = 0
+    asker: Asker = OverHttp(copy, replayed) if server else InProcess(copy, replayed)
     progress.start("replaying", len(moments))
-    for place, moment in enumerate(moments):
-        day = rows.filter(rows["as_of"] == moment)
-        recorder = Recorder(log_folder(copy), Metrics(), now_us=partial(_us, moment))
-        _answer(served, recorder, day, [f for f in faults if f.first <= moment.date()], seed=place)
-        recorder.close()
-        following = moments[place + 1] if place + 1 < len(moments) else moment + every
-        if following - moment >= every or _window(following, every, first) != _window(moment, every, first):
-            passes.append(_pass(copy, replayed, clock, following, rows, faults, wait))
-        progress.advance()
-    passes.append(_pass(copy, replayed, clock, last + every + wait, rows, faults, wait))
+    try:
+        for place, moment in enumerate(moments):
+            day = rows.filter(rows["as_of"] == moment)
+            if any(f.down(moment.date()) for f in faults):
+                asker.down()
+                lost += day.height
+            else:
+                acting = [f for f in faults if f.first <= moment.date()]
+                requests = _requests(asker.served, day, acting, seed=place)
+                refused.update(asker.ask(moment, day["__id"].to_list(), requests))
+            following = moments[place + 1] if place + 1 < len(moments) else moment + every
+            if following - moment >= every or _window(following, every, first) != _window(
+                moment, every, first
+            ):
+                asker.settle()
+                passes.append(_pass(copy, replayed, clock, following, rows, faults, wait))
+            progress.advance()
+        asker.settle()
+    finally:
+        asker.close()
+    latest = max([wait, *(wait + timedelta(days=f.size) for f in faults if f.kind == "delay")])
+    passes.append(_pass(copy, replayed, clock, last + every + latest, rows, faults, wait))
     progress.finish()
-    return Simulation(to, rows.height, tuple(map(str, faults)), tuple(passes))
+    answered = rows.height - refused.total() - lost
+    return Simulation(to, answered, refused, lost, tuple(map(str, faults)), tuple(passes))
 
 
 def _window(moment: datetime, every: timedelta, first: datetime) -> int:
@@ -162,17 +181,21 @@ def _pass(
     from charter.monitor.outcomes import fresh
 
     clock.advance(now.replace(tzinfo=UTC) - clock.now())
-    known = rows.filter(pl.col("as_of") + wait <= now)
-    outcome = known["__outcome"]
+    comes, outcome = pl.col("as_of") + wait, rows["__outcome"]
     for place, fault in enumerate(faults):
-        if fault.kind == "concept":
-            touched = known["as_of"].dt.date() >= fault.first
-            outcome = turn_around(outcome, fault, seed=place).zip_with(touched, outcome)
+        touched = pl.col("as_of").dt.date() >= fault.first
+        if fault.kind == "delay":
+            comes = comes + pl.when(touched).then(timedelta(days=fault.size)).otherwise(timedelta())
+        elif fault.kind == "concept":
+            turned = turn_around(outcome, fault, seed=place)
+            outcome = turned.zip_with(rows.select(touched).to_series(), outcome)
+    known = rows.with_columns(outcome.alias("__outcome"), comes.cast(pl.Datetime("us")).alias("__comes"))
+    known = known.filter(pl.col("__comes") <= now)
     frame = known.select(
         pl.lit("id").alias("by"),
         (pl.col("__id") + "/0").alias("key"),
-        outcome.cast(pl.String).alias("outcome"),
-        (pl.col("as_of") + wait).cast(pl.Datetime("us")).alias("known_at"),
+        pl.col("__outcome").cast(pl.String).alias("outcome"),
+        pl.col("__comes").alias("known_at"),
     )
     folder = outcomes_folder(workspace, loaded.spec.name)
     new = fresh(frame, store.read(folder), dated=True)
@@ -181,13 +204,9 @@ def _pass(
     return now, monitor_pass(workspace, loaded)
 
 
-def _answer(served: Served, recorder: Any, rows: pl.DataFrame, faults: Sequence[Fault], *, seed: int) -> None:
-    """Answer rows as requests of a row each, and log them."""
-    import msgspec
-    import numpy as np
-
-    from charter.monitor.faults import inject
-    from charter.serve.observe import Ticket
+def _requests(served: Served, rows: pl.DataFrame, faults: Sequence[Fault], *, seed: int) -> list[Request]:
+    """Make requests of rows, spoilt by the faults that act."""
+    from charter.monitor.faults import inject, rename_field
 
     names = [i.name for i in served.scorer.signature.inputs if i.name in rows.columns]
     inputs = rows.select(names)
@@ -196,13 +215,11 @@ def _answer(served: Served, recorder: Any, rows: pl.DataFrame, faults: Sequence[
         column = reference.features.columns.get(fault.column) if reference is not None else None
         deviation = column.standard_deviation if column is not None else None
         inputs = inject(inputs, fault, deviation=deviation, seed=1000 * seed + place)
-    for start in range(0, rows.height, _REQUEST_ROWS):
-        part = inputs[start : start + _REQUEST_ROWS]
-        body = msgspec.json.encode(part.to_dicts())
-        decoded = served.decoder.decode(body)
-        scored = served.run(decoded.rows, np.zeros(part.height, dtype=bool))
-        tickets = [Ticket.now(i, 1) for i in rows["__id"][start : start + _REQUEST_ROWS].to_list()]
-        recorder.observe(served, tickets, scored)
+    requests = inputs.to_dicts()
+    for place, fault in enumerate(faults):
+        if fault.kind == "schema":
+            rename_field(requests, fault, seed=1000 * seed + place)
+    return requests
 
 
 def _rows(workspace: Workspace, loaded: Loaded, start: date | None, until: date | None) -> pl.DataFrame:
@@ -235,7 +252,3 @@ def _rows(workspace: Workspace, loaded: Loaded, start: date | None, until: date 
         raise UsageError("no row with a known outcome lies in the period", remedy="Give --from and --until.")
     ids = pl.format("s{}", pl.int_range(pl.len())).alias("__id")
     return rows.sort("as_of", maintain_order=True).with_columns(pl.col(label).alias("__outcome"), ids)
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import polars as pl
 import pytest
 
 from charter.core.errors import UsageError
-from charter.monitor.faults import Fault, inject, turn_around
+from charter.monitor.faults import Fault, inject, rename_field, turn_around
 
 ROWS = pl.DataFrame(
     {"age": [float(i) for i in range(1000)], "visits": list(range(1000)), "region": ["north"] * 1000}
@@ -48,3 +50,20 @@ def test_what_does_not_suit_the_column_is_refused(text: str) -> None:
 def test_what_is_no_fault_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--fault"):
         Fault.parse(text)
+
+
+def test_a_changed_schema_brings_the_field_under_another_name_as_text() -> None:
+    fault = Fault.parse("schema:age:0.4@2026-01-01")
+    assert inject(ROWS, fault, deviation=None, seed=1).equals(ROWS)
+    requests = ROWS.to_dicts()
+    rename_field(requests, fault, seed=1)
+    changed = [r for r in requests if "age_new" in r]
+    assert 350 < len(changed) < 450
+    assert all(isinstance(r["age_new"], str) and "age" not in r for r in changed)
+
+
+def test_an_outage_lasts_as_many_days_as_it_says() -> None:
+    fault = Fault.parse("outage::2@2026-01-31")
+    days = [date(2026, 1, 30), date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 2)]
+    assert [fault.down(day) for day in days] == [False, True, True, False]
+    assert not Fault.parse("delay::2@2026-01-31").down(days[1])

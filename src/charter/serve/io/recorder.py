@@ -25,6 +25,11 @@ GATHER_SECONDS = 0.05
 """Batches are collected for this long, and put into columns together."""
 
 
+def wall_us() -> int:
+    """Microseconds since 1970, by the clock on the wall."""
+    return time.time_ns() // 1000
+
+
 class Meter(LogMeter, CountMeter, Protocol):
     """Told what is written and counted."""
 
@@ -43,9 +48,7 @@ class Recorder:
         Tells the time, in microseconds since 1970; a replay has a time of its own.
     """
 
-    def __init__(
-        self, folder: Path, meter: Meter, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000
-    ) -> None:
+    def __init__(self, folder: Path, meter: Meter, *, now_us: Callable[[], int] = wall_us) -> None:
         self._folder, self._now_us = folder, now_us
         self._secret = load_secret(folder)
         self._writer = LogWriter(folder, meter)
@@ -126,11 +129,15 @@ class Recorders:
     ----------
     folders
         Name of a model to the folder of its log; models that are not in it are neither logged nor counted. It may grow.
+    now_us
+        As of `Recorder`.
     """
 
-    def __init__(self, folders: Mapping[str, Path], meter: Meter) -> None:
-        self._folders, self._meter = folders, meter
-        self._recorders = {folder: Recorder(folder, meter) for folder in set(folders.values())}
+    def __init__(
+        self, folders: Mapping[str, Path], meter: Meter, *, now_us: Callable[[], int] = wall_us
+    ) -> None:
+        self._folders, self._meter, self._now_us = folders, meter, now_us
+        self._recorders = {folder: Recorder(folder, meter, now_us=now_us) for folder in set(folders.values())}
 
     def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
         """Hand a batch to the recorder of its model's folder."""
@@ -153,5 +160,5 @@ class Recorders:
         if folder is None:
             return None
         if folder not in self._recorders:
-            self._recorders[folder] = Recorder(folder, self._meter)
+            self._recorders[folder] = Recorder(folder, self._meter, now_us=self._now_us)
         return self._recorders[folder]

@@ -23,6 +23,7 @@ from urllib.request import urlopen
 from charter.core.errors import CharterError, UsageError
 from charter.serve.io.access import AccessPolicy, read_keys, read_tokens
 from charter.serve.io.chores import Chores
+from charter.serve.io.replay_clock import ReplayClock
 from charter.serve.io.worker import DEPLOYMENTS, FAILED, OPTIONS, STATE, WorkerOptions
 
 DRAIN_SECONDS = 30
@@ -54,6 +55,7 @@ def run(
     insecure: bool = False,
     deadline_ms: float | None = None,
     chores: Chores | None = None,
+    replay_clock: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
@@ -71,6 +73,9 @@ def run(
         A model that has not answered after so long is answered for by the fallback; None leaves it to each model's own.
     chores
         Run beside the workers.
+    replay_clock
+        File that tells the time of a replay (see `charter.serve.io.replay_clock`): the log then holds that time. For
+        replays alone.
 
     Raises
     ------
@@ -92,11 +97,14 @@ def run(
             raise UsageError(
                 f"{file}: there is no such file", remedy="Give --tls-cert and --tls-key as PEM files."
             )
+    if replay_clock is not None:
+        ReplayClock(replay_clock)  # told now if it is none
+        print(f"warning: the log gets the time of {replay_clock}", file=sys.stderr, flush=True)  # noqa: T201 - as below
     port = free_port(host, port)
     for difference in verify_all(read_deployments(deployments)):
         print(f"warning: {difference}", file=sys.stderr, flush=True)  # noqa: T201 - as the address
     os.environ[DEPLOYMENTS] = json.dumps([str(path.absolute()) for path in deployments])
-    os.environ[OPTIONS] = json.dumps(WorkerOptions(workers, deadline_ms, access).to_json())
+    os.environ[OPTIONS] = json.dumps(WorkerOptions(workers, deadline_ms, access, replay_clock).to_json())
     # Workers share the processors; a pool per worker as large as the machine only gets in its own way.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     with tempfile.TemporaryDirectory(prefix="charter-server-") as state:
@@ -309,6 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--deadline-ms", type=float)
     parser.add_argument("--insecure", action="store_true")
     parser.add_argument("--compact-every-s", type=float, default=0.0)
+    parser.add_argument("--replay-clock", type=Path)
     given = parser.parse_args(argv)
     try:
         run(
@@ -321,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             insecure=given.insecure,
             deadline_ms=given.deadline_ms,
             chores=_compaction(given.deployment, given.compact_every_s),
+            replay_clock=given.replay_clock,
         )
     except CharterError as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is a command

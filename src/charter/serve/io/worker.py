@@ -43,11 +43,14 @@ class WorkerOptions:
         A model that has not answered after so long is answered for by the fallback; None leaves it five seconds.
     access
         Who may ask; None lets in everybody.
+    replay_clock
+        File that tells the time of a replay; None: it is now.
     """
 
     workers: int = 1
     deadline_ms: float | None = None
     access: AccessPolicy | None = None
+    replay_clock: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -55,13 +58,15 @@ class WorkerOptions:
             "workers": self.workers,
             "deadline_ms": self.deadline_ms,
             "access": self.access.to_json() if self.access is not None else None,
+            "replay_clock": str(self.replay_clock) if self.replay_clock is not None else None,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorkerOptions:
         """Inverse of `to_json`."""
         access = AccessPolicy.from_json(data["access"]) if data["access"] is not None else None
-        return cls(int(data["workers"]), data["deadline_ms"], access)
+        clock = Path(data["replay_clock"]) if data["replay_clock"] is not None else None
+        return cls(int(data["workers"]), data["deadline_ms"], access, clock)
 
 
 def application() -> Application:
@@ -92,7 +97,8 @@ def _application(options: WorkerOptions) -> Application:
     from charter.serve.io.access import Porter
     from charter.serve.io.follow import Follower
     from charter.serve.io.loading import load_model
-    from charter.serve.io.recorder import Recorders
+    from charter.serve.io.recorder import Recorders, wall_us
+    from charter.serve.io.replay_clock import ReplayClock
     from charter.serve.metrics import Metrics
 
     # A model that is loaded beside the traffic hands the interpreter back sooner.
@@ -102,7 +108,8 @@ def _application(options: WorkerOptions) -> Application:
     porter = Porter(options.access, share=1 / options.workers) if options.access is not None else None
     paths = [Path(path) for path in json.loads(os.environ[DEPLOYMENTS])]
     follower = Follower(paths, partial(load_model, max_rows=limits.rows))
-    observer = Recorders(follower.logs, metrics) if follower.logs else None
+    now_us = ReplayClock(options.replay_clock).now_us if options.replay_clock is not None else wall_us
+    observer = Recorders(follower.logs, metrics, now_us=now_us) if follower.logs else None
 
     async def follow(application: Application) -> None:
         async with asyncio.TaskGroup() as group:
