@@ -148,7 +148,8 @@ def _window(ctx: Context, frames: Mapping[str, pl.DataFrame]) -> tuple[ModelSpec
         When the newest row lies in the future, or the days leave nothing to train on or to test.
     """
     from charter.features.observations import newest_day
-    from charter.spec.check import cross_check
+    from charter.spec.checks.examiner import Examiner
+    from charter.spec.checks.observations import check_observations, check_split
     from charter.spec.moments import moving, resolve
 
     paths = moving(ctx.spec)
@@ -163,11 +164,14 @@ def _window(ctx: Context, frames: Mapping[str, pl.DataFrame]) -> tuple[ModelSpec
             remedy="Bound the time in data.sources by `max`, with `on_violation: quarantine`, or by `where`.",
         )
     found = resolve(ctx.spec, latest)
-    faults = cross_check(found)
-    if faults:
+    look = Examiner(found)
+    check_observations(look)
+    check_split(look)
+    if look.faults:
+        fault = look.faults[0]
         raise DataError(
-            f"with a newest row of {latest}, {dotted(faults[0].path)} {faults[0].message}",
-            remedy=f"{faults[0].hint or 'Count back further in the specification'}.",
+            f"with a newest row of {latest}, {dotted(fault.path)} {fault.message}",
+            remedy=f"{fault.hint or 'Count back further in the specification'}.",
         )
     now = dict(flatten(found))
     return found, {"latest": str(latest), "dates": {dotted(path): now[path] for path in paths}}

@@ -136,6 +136,7 @@ def stage(ctx: Context, done: Done) -> None:
 
     version, digest = done.summary(Stage.PACKAGE)["version"], done.output(Stage.PACKAGE)
     refuse_unverified(ctx.workspace, ctx.loaded, ctx.records, digest)
+    refuse_rejected(ctx.records, ctx.spec.name, version)
     detail = {**evidence(ctx.spec, ctx.records, digest), "signed": _signed(ctx, digest)}
     with Trail(ctx.records, ctx.workspace.anchor_file).recording(
         at=ctx.workspace.clock.now(),

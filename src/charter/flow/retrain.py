@@ -73,7 +73,7 @@ class RetrainReport:
         """Whether nothing is left to a person."""
         if self.run is None:
             return self.decision is None or all(c.name != "budget" for c in held_back(self.decision))
-        return self.ending in ("unchanged", "automatic") and not self.next
+        return self.ending == "unchanged" or (self.ending == "automatic" and not self.next)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for machines."""
@@ -267,9 +267,10 @@ class _Work:
             return f"{candidate} may replace {champion} once it is signed (`charter show {candidate}`): then `{then}`."
         try:
             self._verify(candidate)
-            if rollout is None:
-                self._apply(releases=True)
-            elif _tried(self.workspace, self.loaded) != candidate:
+            stopped = self._apply(releases=True).stopped
+            if stopped is not None:
+                return f"{candidate} may replace {champion}, but {stopped.stage} stopped it: `charter plan` says why."
+            if rollout is not None and _tried(self.workspace, self.loaded) != candidate:
                 start(
                     self.workspace,
                     self.loaded,
