@@ -11,7 +11,8 @@ import pytest
 from e2e_models import apply, charter, done, edit
 
 from charter.core.errors import Refusal
-from charter.flow.rollback import LEFT, earlier
+from charter.flow.rollback import earlier
+from charter.flow.rolling import LEFT
 from charter.registry.types import Deployment
 from charter.serve.io.server import Running, start
 

@@ -201,12 +201,24 @@ def show(
         print_version(view, only=only)
 
 
-def history(spec: Path = SPEC, as_json: bool = JSON) -> None:
+def history(
+    spec: Path = SPEC,
+    at: str | None = typer.Option(
+        None, "--at", help="What served then, to whom, and why: a day, 2026-03-01T12:00Z, or 2h ago."
+    ),
+    as_json: bool = JSON,
+) -> None:
     """List the versions and what served when."""
     from charter.flow.views import history as view
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
+    if at is not None:
+        from charter.cli.rollout import show_past
+        from charter.flow.replay import at as replay
+
+        show_past(replay(workspace, workspace.load(), at), as_json=as_json)
+        return
     found = view(workspace, workspace.load())
     if as_json:
         emit(found.to_json())
@@ -215,7 +227,7 @@ def history(spec: Path = SPEC, as_json: bool = JSON) -> None:
     table(found.versions, head=("version", "made", "learner", "quality", "bundle", "status"))
     if found.deployments:
         say("releases")
-        table(found.deployments, head=("version", "since", "by", "package"))
+        table(found.deployments, head=("version", "since", "by", "package", "tried"))
 
 
 def lineage(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from charter.iterate.types import ArmEffect, ExperimentPlan, ExperimentReport
 
 _SPEC = typer.Option(None, "--in", help="A model's folder: as its release.experiment declares it.")
+FOLDER = typer.Option(Path(), "--in", help="The model's folder.")
+NAME = typer.Option(None, "--as", help="The identity that acts.")
+REASON = typer.Option("", "--reason", help="Why; kept in the audit trail.")
 _WEEKS = (1, 2, 4, 8)
 
 
@@ -26,6 +29,10 @@ def register(app: typer.Typer) -> None:
     )
     experiment.command("design")(design)
     experiment.command("analyse")(analyse)
+    experiment.command("start")(start)
+    experiment.command("results")(results)
+    experiment.command("status")(status)
+    experiment.command("stop")(stop)
     app.add_typer(experiment, name="experiment")
 
 
@@ -215,6 +222,67 @@ def analyse(
     else:
         _print_report(report)
     raise typer.Exit(0 if report.outcome is Outcome.SHIP else 1)
+
+
+def start(
+    version: str = typer.Argument(..., help="An approved version, for example v4."),
+    name: str | None = NAME,
+    reason: str = REASON,
+    spec: Path = FOLDER,
+    as_json: bool = JSON,
+) -> None:
+    """Deal units out between the version that serves and another, as release.experiment declares."""
+    from charter.cli.rollout import show
+    from charter.flow.experiment_run import start as begin
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    show(begin(workspace, workspace.load(), version, name=name, reason=reason), as_json=as_json)
+
+
+def results(
+    file: Path = typer.Argument(
+        ..., help="Units and metrics: CSV, Parquet, JSON lines. Arms are not taken from it."
+    ),
+    spec: Path = FOLDER,
+    as_json: bool = JSON,
+) -> None:
+    """Bring in what came of the units of the experiment that runs, where the log and the outcomes do not tell."""
+    from charter.flow.trial import bring
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    found = bring(workspace, workspace.load(), file)
+    if as_json:
+        emit(found)
+        return
+    say(f"{found['rows']:,} rows are kept for {found['experiment']}: `charter experiment status` reads them.")
+
+
+def status(spec: Path = FOLDER, as_json: bool = JSON) -> None:
+    """Read the experiment that runs, as far as it has come; changes nothing."""
+    from charter.cli.rollout import show
+    from charter.flow.experiment_run import status as look
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    found, report = look(workspace, workspace.load())
+    if as_json:
+        emit({**found.to_json(), "report": report.to_json() if report is not None else None})
+    elif report is not None:
+        _print_report(report)
+    else:
+        show(found, as_json=False)
+
+
+def stop(name: str | None = NAME, reason: str = REASON, spec: Path = FOLDER, as_json: bool = JSON) -> None:
+    """End the experiment that runs: the champion answers everything, and the verdict is kept."""
+    from charter.cli.rollout import show
+    from charter.flow.experiment_run import stop as end
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    show(end(workspace, workspace.load(), name=name, reason=reason), as_json=as_json)
 
 
 def _print_report(report: ExperimentReport) -> None:

@@ -1,16 +1,21 @@
-"""Commands that move a version to full traffic, and back: rollout, kill."""
+"""Commands that move a version to full traffic, and back: rollout, kill; and the pass that does it by the clock."""
 
 from __future__ import annotations
 
+import shutil
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from charter.cli.output import JSON, emit, say, show_decision
+from charter.cli.output import JSON, emit, say, show_decision, table
+from charter.core.decision import Decision
+from charter.core.errors import UsageError
 
 if TYPE_CHECKING:
     from charter.flow.moves import Stand
+    from charter.flow.replay import Past
 
 SPEC = typer.Option(Path(), "--in", help="The model's folder.")
 NAME = typer.Option(None, "--as", help="The identity that acts, where the specification asks for a role.")
@@ -42,6 +47,7 @@ def register(app: typer.Typer) -> None:
     rollout.command("resume")(resume)
     app.add_typer(rollout, name="rollout")
     app.command()(kill)
+    app.command()(schedule)
 
 
 def start(
@@ -107,6 +113,44 @@ def kill(
     show(end(workspace, workspace.load(), everything=everything, name=name, reason=reason), as_json=as_json)
 
 
+def schedule(
+    every: str = typer.Option("5m", "--every", help="Time between two passes."),
+    once: bool = typer.Option(False, "--once", help="One pass, for cron or systemd."),
+    print_: Literal["systemd", "cron"] | None = typer.Option(
+        None, "--print", help="Print the lines that make cron or systemd do it, and do nothing."
+    ),
+    name: str | None = NAME,
+    spec: Path = SPEC,
+    as_json: bool = JSON,
+) -> None:
+    """Watch the model, step its rollout and train it anew where that is due: every so often, until Ctrl-C."""
+    from charter.core.quantity import parse_duration
+    from charter.flow.schedule import cron_line, run_pass, unit_files
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    try:
+        seconds = parse_duration(every).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--every: {error}") from error
+    if seconds < 1:
+        raise UsageError(f"--every is {every}", remedy="Passes are at least a second apart.")
+    if print_ is not None:
+        program = shutil.which("charter") or "charter"
+        written = unit_files if print_ == "systemd" else cron_line
+        say(written(workspace.root, program, int(seconds)))
+        return
+    while True:
+        tasks = run_pass(workspace, name=name)
+        if as_json:
+            emit([t.to_json() for t in tasks])
+        else:
+            table([(workspace.clock.now().strftime("%H:%M:%S"), t.name, t.said) for t in tasks])
+        if once:
+            raise typer.Exit(1 if any(t.failed for t in tasks) else 0)
+        time.sleep(seconds)
+
+
 def show(found: Stand, *, as_json: bool) -> None:
     """Print where a model stands."""
     if as_json:
@@ -134,3 +178,22 @@ def show(found: Stand, *, as_json: bool) -> None:
         show_decision(found.decision, indent=2)
     if found.incident:
         say(f"  incident {found.incident} is open: `charter incident show {found.incident}`")
+
+
+def show_past(found: Past, *, as_json: bool) -> None:
+    """Print who answered at a moment."""
+    if as_json:
+        emit(found.to_json())
+        return
+    traffic = found.traffic
+    tried = f", {traffic.candidate} is tried ({traffic.stage})" if traffic.candidate is not None else ""
+    stopped = "was stopped" if traffic.stage == "stopped" else f"package {found.package[:8]} serves"
+    say(f"{found.model} at {found.at[:19]}Z: {traffic.champion} {stopped}{tried}")
+    say(f"  since {found.since[:19]}Z by entry {found.sequence}: {found.action} of {found.actor}")
+    if traffic.assignment is not None:
+        shares = ", ".join(f"{arm} {share:.4g}" for arm, share in traffic.assignment.arms.shares.items())
+        say(f"  shares of {traffic.unit or 'requests'}: {shares}")
+    if found.reason:
+        say(f"  reason: {found.reason}")
+    if found.decision is not None:
+        show_decision(Decision.from_json(found.decision), indent=2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from charter.core.decision import Decision
 from charter.core.errors import Refusal
 from charter.flow.lock import hold
+from charter.flow.moves import refusing
 from charter.flow.observe import evidence, judge_approvals
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
@@ -44,10 +45,14 @@ def sign(
     UsageError
         When the stage, the version or the key is not known.
     Refusal
-        When the version is not packaged, or the identity does not hold the role that the stage asks for.
+        When the version is not packaged, or the identity does not hold the role that the stage asks for. That is an
+        entry of the audit trail, too.
     """
     signer = keys.load(name, workspace.settings.home)
-    with _holding(workspace, f"charter {verdict}", name, loaded.spec.name) as (records, trail):
+    with (
+        refusing(workspace, loaded, version, f"{verdict} at stage {stage}", name, action="approval.refused"),
+        _holding(workspace, f"charter {verdict}", name, loaded.spec.name) as (records, trail),
+    ):
         found = records.version(version_number(version))
         if found.package is None:
             raise Refusal(

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 STARTED, MOVED, HELD = "rollout.started", "rollout.moved", "rollout.held"
 FINISHED, WENT_BACK, KILLED = "rollout.finished", "rollout.went_back", "rollout.killed"
 STOPPED, RESUMED, REFUSED = "model.stopped", "model.resumed", "rollout.refused"
-_MOVES = ("rollout.", "model.", "experiment.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,20 @@ class Stand:
 
 
 @contextmanager
-def refusing(workspace: Workspace, loaded: Loaded, subject: str, to: str, name: str | None) -> Iterator[None]:
-    """Leave an entry in the audit trail of what is refused; the same refusal again leaves no second one."""
+def refusing(
+    workspace: Workspace, loaded: Loaded, subject: str, to: str, name: str | None, *, action: str = REFUSED
+) -> Iterator[None]:
+    """Leave an entry in the audit trail of what is refused; the same again, with nothing between, leaves no second one.
+
+    Parameters
+    ----------
+    subject
+        What it is about, such as ``v4``.
+    to
+        What somebody wanted to do.
+    name
+        Who; None is whoever is logged in.
+    """
     from charter.govern.io.trail import Trail
 
     try:
@@ -74,13 +85,13 @@ def refusing(workspace: Workspace, loaded: Loaded, subject: str, to: str, name: 
         detail = {"model": loaded.spec.name, "to": to, "message": refusal.message, "decision": decision}
 
         def once(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]] | None:
-            last = next((e for e in reversed(events) if e.action.startswith(_MOVES)), None)
-            known = last is not None and (last.action, last.actor, last.detail) == (REFUSED, actor, detail)
+            last = next((e for e in reversed(events) if e.actor == actor), None)
+            known = last is not None and (last.action, last.subject, last.detail) == (action, subject, detail)
             return None if known else (subject, detail)
 
         with workspace.records(loaded.spec.name) as records:
             Trail(records, workspace.anchor_file).append_if(
-                at=workspace.clock.now(), actor=actor, action=REFUSED, judge=once
+                at=workspace.clock.now(), actor=actor, action=action, judge=once
             )
         raise
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 from charter.core.digest import Digest
 from charter.core.errors import Refusal
 from charter.flow.lock import hold
+from charter.flow.moves import refusing
+from charter.flow.rolling import LEFT, alone, traffic_of
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.registry.types import Deployment
-
-LEFT = "rolled_back_from"
-"""Name under which the record of a way back says which package it left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +46,17 @@ def rollback(workspace: Workspace, loaded: Loaded, *, to: str | None = None, rea
     Raises
     ------
     Refusal
-        When nothing else was ever released, or ``to`` was not.
+        When nothing else was ever released, or ``to`` was not; or without ``to`` while another version is tried.
     PackageError
         When the earlier package is damaged or nobody trusted has signed it; then what serves stays.
     """
     from charter.flow.serving import deployment_file
 
     actor = workspace.settings.actor
-    with hold(
-        workspace.lock_file, doing="charter rollback", actor=actor, clock=workspace.clock, wait_seconds=30
+    lock, clock = workspace.lock_file, workspace.clock
+    with (
+        refusing(workspace, loaded, to or loaded.spec.name, "roll back", None, action="rollback.refused"),
+        hold(lock, doing="charter rollback", actor=actor, clock=clock, wait_seconds=30),
     ):
         chosen = _record(workspace, loaded, to, reason)
         deployment_file(workspace, loaded)
@@ -72,9 +73,15 @@ def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -
         deployments = records.deployments()
         target = earlier(deployments, name, to)
         serving = deployments[-1]
+        tried = traffic_of(serving)
+        if to is None and tried is not None and tried.candidate is not None:
+            raise Refusal(
+                f"{tried.candidate} is being tried: to what do you want to go back?",
+                remedy=f"To {tried.champion} alone: `charter kill`. Further: `charter rollback --to VERSION`.",
+            )
         prove(workspace, records, name, target.package)
         now, actor = workspace.clock.now(), workspace.settings.actor
-        proof = {**{k: v for k, v in target.evidence.items() if k != LEFT}, LEFT: serving.package}
+        proof = {**alone(target.evidence), LEFT: serving.package}
         detail = {**proof, "left": f"v{serving.version}", "reason": reason}
         with Trail(records, workspace.anchor_file).recording(
             at=now, actor=actor, action="version.rolled_back", subject=f"v{target.version}", detail=detail
@@ -83,6 +90,8 @@ def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -
             change.update_version(target.version, status="released")
             if serving.version != target.version:
                 change.update_version(serving.version, status="retired")
+            if tried is not None and tried.candidate not in (None, f"v{target.version}"):
+                change.update_version(version_number(tried.candidate or ""), status="retired")
     return Rollback(serving.version, target.version, target.package)
 
 

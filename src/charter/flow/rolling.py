@@ -29,7 +29,9 @@ CANDIDATE = "candidate."
 SPEC, LEG = "began_under", "leg"
 ALONE = "experiment alone"
 """Instead of a leg's number, where an experiment was begun by itself."""
-_OWN = (SPEC, LEG, "rolled_back_from")
+LEFT = "rolled_back_from"
+"""Name under which the record of a way back says which package it left."""
+_OWN = (SPEC, LEG, LEFT)
 
 
 @dataclass(frozen=True, slots=True)

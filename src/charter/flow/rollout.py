@@ -146,6 +146,8 @@ def begin(
         When something stands against it.
     """
     from charter.flow.release import lay_out, package_folder, trusted_keys
+    from charter.flow.retrain_review import refuse_rejected
+    from charter.flow.verify import refuse_unverified
     from charter.iterate.rollout import traffic_of as dealt
     from charter.registry.io.packages import verify
 
@@ -175,6 +177,8 @@ def begin(
             decision=approvals,
             remedy=f"See `charter show {found.name}`, and sign.",
         )
+    refuse_unverified(workspace, loaded, records, found.package)
+    refuse_rejected(records, model, found.number)
     built = package_result(records, found.package)
     assert built is not None
     folder = package_folder(workspace, model, found.package)

@@ -16,6 +16,7 @@ from charter.flow.observe import current_plan, judge_approvals
 from charter.flow.plan import Stage
 from charter.flow.retrain_review import under_review
 from charter.flow.workspace import Workspace
+from charter.registry.traffic import Traffic
 from charter.spec.loader import Loaded, Source
 
 if TYPE_CHECKING:
@@ -224,7 +225,8 @@ class History:
         return {
             "versions": [dict(zip(names, row, strict=True)) for row in self.versions],
             "releases": [
-                dict(zip(("version", "since", "by", "package"), row, strict=True)) for row in self.deployments
+                dict(zip(("version", "since", "by", "package", "tried"), row, strict=True))
+                for row in self.deployments
             ],
         }
 
@@ -247,9 +249,20 @@ def history(workspace: Workspace, loaded: Loaded) -> History:
                 )
             )
         releases = [
-            (f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package)) for d in records.deployments()
+            (f"v{d.version}", iso(d.at)[:19], d.actor, short(d.package), _tried(d.traffic))
+            for d in records.deployments()
         ]
     return History(tuple(versions), tuple(releases))
+
+
+def _tried(traffic: Mapping[str, Any]) -> str:
+    """Say what a deployment tries beside the version that serves."""
+    if not traffic:
+        return ""
+    dealt = Traffic.from_json(traffic)
+    shares = dealt.assignment.arms.shares if dealt.assignment is not None else {}
+    share = next((f" {s * 100:.4g}%" for arm, s in shares.items() if dealt.arms[arm] == dealt.candidate), "")
+    return f"{dealt.candidate} {dealt.stage}{share}" if dealt.candidate is not None else dealt.stage
 
 
 @dataclass(frozen=True, slots=True)

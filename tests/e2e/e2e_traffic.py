@@ -1,0 +1,78 @@
+"""Requests answered as a server would, logged by version and arm, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import polars as pl
+from e2e_models import accounts, edit
+
+from charter.flow.serving import released
+from charter.flow.workspace import Workspace
+from charter.registry.traffic import SHADOW
+from charter.serve.io.loading import load_models
+from charter.serve.io.recorder import Recorder
+from charter.serve.observe import Dealt, Ticket
+
+ROLLOUT = """approve: none
+release:
+  rollout:
+    shadow: {at_least: 0s, min_rows: 60, guards: {other: "disagreement > 0.5"}}
+    canary: {steps: [0.2, 0.5], at_least: 0s, min_rows: 60}
+    guards: {errors: "error_share > 0.2", slow: "p95_latency_ms > 200"}
+"""
+
+
+class Silent:
+    """Hears what the log counts and forgets it."""
+
+    def __getattr__(self, name: str):
+        return lambda *_, **__: None
+
+
+def declare(folder: Path, rollout: str = ROLLOUT) -> Path:
+    """Ask for a rollout, and change the model so that the next apply makes another version."""
+    edit(folder, "approve: none\n", rollout)
+    edit(folder, "seed: 11", "seed: 12")
+    return folder
+
+
+def ask(folder: Path, rows: int = 300, *, begin: int = 0, slow: str = "", failing: str = "") -> None:
+    """Answer requests ``r0``, ``r1``, ... by whoever the traffic says.
+
+    Parameters
+    ----------
+    slow, failing
+        Version whose answers take a third of a second, or that cannot answer.
+    """
+    workspace = Workspace.at(folder)
+    deployment = released(workspace, workspace.load())
+    served = {s.version: s for s in load_models(deployment)}
+    traffic = deployment.traffic.get(deployment.models[0].name)
+    recorder = Recorder(workspace.state / "log", Silent())
+    given: dict[tuple[str, str | None], list[int]] = {}
+    for i in range(rows):
+        champion = deployment.models[0].version
+        given.setdefault(traffic.version_for(f"r{begin + i}") if traffic else (champion, None), []).append(i)
+        if traffic is not None and traffic.stage == "shadow":
+            given.setdefault((traffic.candidate or "", SHADOW), []).append(i)
+    asked = accounts(rows, seed=21)
+    for (version, arm), places in given.items():
+        one = served[version]
+        own = asked[places].select(f.name for f in one.scorer.signature.inputs if f.name in asked.columns)
+        scored = one.scorer.run(own)
+        if version == failing:
+            scored = replace(scored, fallback=[True] * len(places))
+        began = perf_counter() - (0.35 if version == slow else 0.004)
+        dealt = Dealt(traffic.stage, arm) if traffic is not None else None
+        tickets = [Ticket(f"r{begin + i}", 1, "predict", began, dealt) for i in places]
+        recorder.observe(one, tickets, scored)
+    recorder.close()
+
+
+def log(folder: Path) -> pl.DataFrame:
+    from charter.serve.log_reader import scan
+
+    return scan(folder / ".charter" / "log", shadow=True).collect()
