@@ -91,6 +91,20 @@ class Metrics:
         self._log_lost = Counter(
             "charter_log_lost_rows", "Answered rows that are not in the log for good", ["model"], registry=r
         )
+        shadow = ["model", "version"]
+        self._shadowed = Counter(
+            "charter_shadow_rows", "Answered rows that a candidate scored, too", shadow, registry=r
+        )
+        self._shadow_failed = Counter(
+            "charter_shadow_failed", "Answered rows that a candidate failed on", shadow, registry=r
+        )
+        self._shadow_dropped = Counter(
+            "charter_shadow_dropped", "Answered rows that a candidate did not see", shadow, registry=r
+        )
+        self._shadow_seconds = _Seconds(
+            "charter_shadow_seconds", "A candidate's scoring of a batch, without waiting for a processor", shadow,
+            buckets=_SECONDS, registry=r,
+        )  # fmt: skip
         self._counted = Counter(
             "charter_profiled_rows", "Rows in the profile counters", ["model", "version"], registry=r
         )
@@ -159,6 +173,17 @@ class Metrics:
         self._child(self._log_failures, model).inc()
         if lost_rows:
             self._child(self._log_lost, model).inc(lost_rows)
+
+    def shadowed(self, model: str, version: str, rows: int, failed: int, seconds: Sequence[float]) -> None:
+        """Count rows that a candidate has scored unseen, and how long each of its batches took."""
+        self._child(self._shadowed, model, version).inc(rows)
+        if failed:
+            self._child(self._shadow_failed, model, version).inc(failed)
+        self._child(self._shadow_seconds, model, version).observe_all(seconds)
+
+    def shadow_dropped(self, model: str, version: str, rows: int) -> None:
+        """Count rows that a candidate will not see."""
+        self._child(self._shadow_dropped, model, version).inc(rows)
 
     def profiled(self, model: str, version: str, found: Counters) -> None:
         """Count what is unusual by feature; features beyond the first `MAX_FEATURES` are counted as ``other``."""

@@ -1,14 +1,20 @@
-"""What sees requests after they were answered."""
+"""A candidate that sees requests after they were answered: what is handed to it, and by whom."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from charter.serve.observe import Ticket
     from charter.serve.scored import Scored
     from charter.serve.served import Served
+
+LENGTH = struct.Struct(">I")
+"""Stands before each message between a worker and the candidate's process."""
 
 
 class Shadow(Protocol):
@@ -34,3 +40,67 @@ class Shadows(Protocol):
 
     def __call__(self, champion: Served, candidate: str) -> Shadow:
         """Shadow of requests to a champion."""
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True):
+    """Who a worker is, and which fields its rows have, in order."""
+
+    pid: int
+    names: tuple[str, ...]
+
+
+class Share(msgspec.Struct, array_like=True, frozen=True):
+    """What of a request is in a slice: its identifier, the number of its first row here, rows, protocol."""
+
+    id: str
+    first: int
+    rows: int
+    route: str
+
+
+class Slice(msgspec.Struct, array_like=True, frozen=True):
+    """Rows that the champion scored together, so that the candidate does the same.
+
+    Attributes
+    ----------
+    at_us
+        When they were answered, microseconds since 1970.
+    """
+
+    at_us: int
+    shares: list[Share]
+    rows: list[tuple[Any, ...]]
+
+
+class Parcel(msgspec.Struct, array_like=True, frozen=True):
+    """What a worker sends at a time; numbers ascend."""
+
+    number: int
+    slices: list[Slice]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all slices."""
+        return sum(len(s.rows) for s in self.slices)
+
+
+class Receipt(msgspec.Struct, array_like=True, frozen=True):
+    """What became of a parcel.
+
+    Attributes
+    ----------
+    failed
+        Rows that the candidate could not score.
+    seconds
+        Of scoring, slice by slice.
+    """
+
+    number: int
+    failed: int
+    seconds: list[float]
+
+
+def packed(message: Hello | Parcel | Receipt) -> bytes:
+    """Write a message with its length before it."""
+    body = msgspec.msgpack.encode(message)
+    return LENGTH.pack(len(body)) + body

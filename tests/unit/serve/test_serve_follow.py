@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from serve_models import GOOD, call
 
 from charter.core.errors import PackageError, UsageError
+from charter.registry.allocation import Allocation
+from charter.registry.assignment import Assignment
 from charter.registry.io.packages import build, sign
 from charter.registry.signing import Signer
 from charter.registry.traffic import Traffic
@@ -166,7 +168,7 @@ def test_swaps_under_load_fail_no_request(package, tmp_path):
     try:
         for thread in clients:
             thread.start()
-        for version in ("v2", "v3"):
+        for version in ("v1", "v2", "v3"):
             deploy(path, replace(package, version=version))
             limit = time.monotonic() + 20
             while {v for _, v in seen[-40:]} != {version} and time.monotonic() < limit:
@@ -195,3 +197,40 @@ def test_a_deployment_that_cannot_load_ends_the_server(package, churn, tmp_path,
     deploy(tmp_path / "d.json", DeployedModel("churn-test", "v1", folder, {}, {"ann": signer.public_key}))
     assert main([str(tmp_path / "d.json"), "--port", "0"]) == 2
     assert "events of source 'orders' are missing" in capsys.readouterr().err
+
+
+def test_a_change_of_traffic_goes_before_a_candidate_that_cannot_be_loaded(credit, package, tmp_path):
+    """Whoever sends all traffic back to the champion does not wait for a loading that hangs."""
+    path, begun, let_go = tmp_path / "d.json", threading.Event(), threading.Event()
+    served = Served("credit-test", "v1", credit.scorer())
+
+    def load(model: DeployedModel) -> Served:
+        if model.version == "v2":
+            begun.set()
+            let_go.wait(60)
+            raise PackageError("too late")
+        return served
+
+    deploy(path, package)
+    follower = Follower([path], load, every_seconds=0.01)
+    application = Application(follower.models(follower.deployments))
+    candidate = replace(package, version="v2")
+    arms = {"champion": "v1", "candidate": "v2"}
+    half = Assignment("try", Allocation.of({"champion": 0.5, "candidate": 0.5}))
+    stopped = Deployment((package,), None, {"credit-test": Traffic("stopped", "v1")})
+
+    async def story() -> None:
+        following = asyncio.create_task(follower.follow(application))
+        canary = Traffic("canary", "v1", "v2", "late", half, arms)
+        write_deployment(path, Deployment((package, candidate), None, {"credit-test": canary}))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        write_deployment(path, stopped)
+        while not application.traffic:
+            await asyncio.sleep(0.01)
+        assert application.traffic == stopped.traffic
+        let_go.set()
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+    assert application.traffic == stopped.traffic

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.core.errors import CharterError
+from charter.registry.traffic import Traffic
 from charter.serve.deployment import DeployedModel, Deployment
 from charter.serve.io.loading import read_deployments
-from charter.serve.io.watch import EVERY_SECONDS, mark
+from charter.serve.io.watch import EVERY_SECONDS, Mark, mark
 from charter.serve.served import Served
 
 if TYPE_CHECKING:
@@ -62,35 +63,62 @@ class Follower:
 
     def models(self, deployments: Sequence[Deployment]) -> list[Served]:
         """Load what is not loaded yet; what a deployment keeps is the same object as before."""
+        self._loaded = self._load_all(deployments)
+        return [served for _, served in self._loaded]
+
+    def _load_all(self, deployments: Sequence[Deployment]) -> list[tuple[DeployedModel, Served]]:
         loaded = []
-        for model in (model for deployment in deployments for model in deployment.models):
-            served = next((s for m, s in self._loaded if m == model), None)
+        for model in needed(deployments):
+            served = self._known(model)
             if served is None:
                 served = self._load(model)
                 served.warm_up()
             loaded.append((model, served))
-        self._loaded = loaded
-        return [served for _, served in loaded]
+        return loaded
+
+    def _known(self, model: DeployedModel) -> Served | None:
+        return next((served for known, served in self._loaded if known == model), None)
 
     async def follow(self, application: Application) -> None:
-        """Watch the files until cancelled."""
-        while True:
-            await asyncio.sleep(self._every)
-            await self.look(application)
+        """Watch the files until cancelled.
+
+        A change that comes while another is being loaded goes before it: who sends all traffic back to the champion
+        does not wait for a candidate that cannot be loaded.
+        """
+        looking: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await asyncio.sleep(self._every)
+                if looking is not None and not looking.done():
+                    if self._marked() == self._marks:
+                        continue
+                    looking.cancel()
+                looking = asyncio.create_task(self.look(application))
+        finally:
+            if looking is not None:
+                looking.cancel()
+
+    def _marked(self) -> list[Mark]:
+        return [mark(path) for path in self._paths]
 
     async def look(self, application: Application) -> None:
         """Swap when a file has changed, or when it is time to try again."""
-        found = [mark(path) for path in self._paths]
+        found = self._marked()
         due = self._retry_at is not None and time.monotonic() >= self._retry_at
         if found == self._marks and not due:
             return
         self._marks = found
         try:
-            deployments = await asyncio.to_thread(read_deployments, self._paths)
-            models = await asyncio.to_thread(self.models, deployments)
+            # On this thread, and so is the rest where all is loaded: nothing then stands in the way of a change.
+            deployments = read_deployments(self._paths)
+            if all(self._known(model) is not None for model in needed(deployments)):
+                loaded = self._load_all(deployments)
+            else:
+                loaded = await asyncio.to_thread(self._load_all, deployments)
             self.logs.update(folders(deployments))  # kept for requests under way to models that go
             known = set(application.models)
-            application.replace(models)
+            models = [served for _, served in loaded]
+            application.replace(models, traffic(deployments))
         except Exception as error:  # whatever a package or a file does, what serves must go on serving
             said = error.message if isinstance(error, CharterError) else f"{type(error).__name__}: {error}"
             if said != application.trouble:
@@ -98,12 +126,37 @@ class Follower:
             application.trouble = said
             self._retry_at = time.monotonic() + RETRY_SECONDS
         else:
+            self._loaded = loaded
             self.deployments, self._retry_at, application.trouble = deployments, None, None
-            names = ", ".join(f"{m.name} {m.version}" for m in models)
-            _log.warning("serving %s from now on", names)
+            names = [f"{m.name} {m.version}" for m in models]
+            tried = [
+                f"{name}: {t.stage} {t.candidate or ''}".rstrip() for name, t in application.traffic.items()
+            ]
+            _log.warning("serving %s from now on", "; ".join((", ".join(names), *tried)))
             for model in models:
                 for difference in () if model in known else model.differences:
                     _log.warning("%s %s: %s", model.name, model.version, difference)
+
+
+def needed(deployments: Iterable[Deployment]) -> list[DeployedModel]:
+    """Models that a worker loads: not the candidate of a shadow, which must not be able to break it."""
+    return [
+        model
+        for deployment in deployments
+        for model in deployment.models
+        if shadowed(deployment, model.name) != model.version
+    ]
+
+
+def shadowed(deployment: Deployment, name: str) -> str | None:
+    """Version of a model that sees requests only after they were answered."""
+    tried = deployment.traffic.get(name)
+    return tried.candidate if tried is not None and tried.stage == "shadow" else None
+
+
+def traffic(deployments: Iterable[Deployment]) -> dict[str, Traffic]:
+    """What is tried, by name of a model."""
+    return {name: tried for deployment in deployments for name, tried in deployment.traffic.items()}
 
 
 def folders(deployments: Iterable[Deployment]) -> dict[str, Path]:

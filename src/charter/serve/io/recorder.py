@@ -108,18 +108,18 @@ class Recorder:
         key = (served.name, served.version, served.package)
         table = self._tables.get(key)
         if table is None or table.policy != served.log:
-            scorer = served.scorer
-            table = LogTable(
-                served.name,
-                served.version,
-                served.package,
-                scorer.signature,
-                scorer.bundle.task == "multiclass",
-                served.log,
-                self._secret,
-            )
+            table = table_of(served, self._secret)
             self._tables[key] = table
         return table
+
+
+def table_of(served: Served, secret: bytes) -> LogTable:
+    """How the answers of a model are logged."""
+    scorer = served.scorer
+    multiclass = scorer.bundle.task == "multiclass"
+    return LogTable(
+        served.name, served.version, served.package, scorer.signature, multiclass, served.log, secret
+    )
 
 
 class Recorders:

@@ -86,6 +86,7 @@ def run(
         When a package does not prove itself.
     """
     from charter.serve.io.loading import read_deployments, verify_all
+    from charter.serve.io.shadow_keeper import Keeper
 
     if workers < 1:
         raise UsageError(f"--workers is {workers}; at least one is needed")
@@ -112,7 +113,7 @@ def run(
         if workers > 1:
             (Path(state) / "metrics").mkdir()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(state) / "metrics")
-        with chores or nullcontext():
+        with chores or nullcontext(), Keeper(deployments, Path(state)):
             _serve(host, port, workers, tls)
         failed = Path(state) / FAILED
         if failed.exists():

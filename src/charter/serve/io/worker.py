@@ -18,6 +18,7 @@ from charter.serve.io.access import AccessPolicy
 
 if TYPE_CHECKING:
     from charter.serve.app import Application
+    from charter.serve.served import Served
 
 DEPLOYMENTS = "CHARTER_DEPLOYMENTS"
 """Environment variable that tells workers which deployment files to load: a JSON list."""
@@ -95,10 +96,11 @@ def _application(options: WorkerOptions) -> Application:
     from charter.serve.app import Application, ServerLimits
     from charter.serve.batcher import Limits
     from charter.serve.io.access import Porter
-    from charter.serve.io.follow import Follower
+    from charter.serve.io.follow import Follower, traffic
     from charter.serve.io.loading import load_model
     from charter.serve.io.recorder import Recorders, wall_us
     from charter.serve.io.replay_clock import ReplayClock
+    from charter.serve.io.shadow import Link, address
     from charter.serve.metrics import Metrics
 
     # A model that is loaded beside the traffic hands the interpreter back sooner.
@@ -117,6 +119,10 @@ def _application(options: WorkerOptions) -> Application:
             if porter is not None:
                 group.create_task(porter.follow())
 
+    def shadow(champion: Served, candidate: str) -> Link:
+        state = Path(os.environ[STATE])
+        return Link(address(state, champion.name, candidate), champion, candidate, metrics)
+
     return Application(
         follower.models(follower.deployments),
         limits=limits,
@@ -124,4 +130,6 @@ def _application(options: WorkerOptions) -> Application:
         observer=observer,
         background=follow,
         gate=porter.gate if porter is not None else None,
+        traffic=traffic(follower.deployments),
+        shadows=shadow,
     )
