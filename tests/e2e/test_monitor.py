@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from e2e_models import accounts, charter, done, edit
+from e2e_models import LOANS, accounts, charter, done, edit
 
 from charter.core.clock import ManualClock
 from charter.flow.monitor import status
@@ -328,3 +328,68 @@ def test_a_replay_through_the_server_says_the_same_and_shows_what_only_a_server_
 def test_what_is_no_fault_is_refused(clients, tmp_path, fault):
     refused = charter("simulate", "--to", tmp_path / "replay", "--fault", fault, "--in", clients)
     assert (refused.code, "--fault" in refused.err) == (2, True)
+
+
+RENTS = (
+    LOANS[: LOANS.index("  today:")].replace("small-loans", "small-rents")
+    + """\
+  today: {process: By feel}
+data:
+  sources:
+    homes:
+      uri: homes.csv
+      key: [home]
+      columns:
+        home: {type: integer, unique: true}
+        area: {type: float}
+        age: {type: float}
+        rent: {type: float}
+  observations: {source: homes, key: [home]}
+  label: {name: paid, column: rent}
+train:
+  task: regression
+  split: {kind: random, test: 0.3, folds: 3}
+  learners: [lightgbm]
+  search: {trials: 1}
+  seed: 3
+evaluate: {resamples: 200}
+approve: none
+monitor: {drift: {persistence: 1}}
+"""
+)
+
+
+def homes(rows: int, seed: int, *, old: float = 0.0) -> pl.DataFrame:
+    """Rents of old homes are hard to tell."""
+    rng = np.random.default_rng(seed)
+    area, age = rng.uniform(20, 120, rows).round(), rng.uniform(old, 1, rows).round(2)
+    rent = (10 * area + rng.normal(0, 20 + 200 * age)).round()
+    return pl.DataFrame({"home": np.arange(rows), "area": area, "age": age, "rent": rent})
+
+
+def test_losses_of_a_regression_are_expected_before_they_are_known(tmp_path):
+    (tmp_path / "model.yaml").write_text(RENTS)
+    homes(1500, 0).write_csv(tmp_path / "homes.csv")
+    done("apply", tmp_path)
+    rows = homes(600, 1, old=0.7)
+    answer(tmp_path, rows)
+    estimated = report(tmp_path)["windows"][0]["quality"]["estimated"]
+    assert set(estimated) == {
+        "mean_absolute_error", "root_mean_squared_error", "mean_absolute_percentage_error"
+    }  # fmt: skip
+    ids = pl.DataFrame({"id": [f"r{i}" for i in range(600)], "paid": rows["rent"]})
+    outcomes(tmp_path, ids)
+    found = report(tmp_path)["windows"][0]
+    real = found["quality"]["realised"]["mean_absolute_error"]["value"]
+    hoped = estimated["mean_absolute_error"]
+    assert hoped["low"] < real < hoped["high"]
+    trained = json.loads(next((tmp_path / ".charter/monitor/small-rents/losses").iterdir()).read_bytes())
+    assert (
+        hoped["value"] > 1.3 * trained["mean_absolute_error"]["mean"]
+    )  # the rows are harder than those of training
+    off = found["quality"]["estimation_error"]["mean_absolute_error"]
+    assert found["measures"]["estimation_error(mean_absolute_error)"] == pytest.approx(off)
+    assert off == pytest.approx(real - hoped["value"])
+    outcomes(tmp_path, ids, paid=pl.col("paid") + 500)
+    turned = report(tmp_path)
+    assert "mean_absolute_error" in turned["windows"][0]["quality"]["surprise"]

@@ -50,7 +50,7 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
     )
     new = _changed(asked, spec, folder)
     progress.start("measuring windows", len(new))
-    references = {one.version: reference(workspace, spec, one.version) for one in new}
+    references = {one.version: reference(workspace, spec, one.version, folder) for one in new}
     for together in _together(new):
         # One look at the log for all of them, and only at the days on which they were answered.
         wanted = pl.DataFrame(

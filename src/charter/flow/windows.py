@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.core.errors import CharterError
@@ -67,8 +68,14 @@ class Reference:
     """Or why its answers cannot be computed again."""
 
 
-def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
-    """Read what a version saw and said in training out of its bundle."""
+def reference(workspace: Workspace, spec: ModelSpec, version: str, folder: Path) -> Reference:
+    """Read what a version saw and said in training out of its bundle.
+
+    Parameters
+    ----------
+    folder
+        Of the monitor, where what is learned about a version is kept.
+    """
     from charter.flow.again import again
     from charter.monitor.seen import Seen
 
@@ -78,7 +85,7 @@ def reference(workspace: Workspace, spec: ModelSpec, version: str) -> Reference:
     kept = read_json(blobs, bundle, "profile.json")
     classes = tuple(read_json(blobs, bundle, "scoring.json")["classes"])
     try:
-        second = again(workspace, spec, version)
+        second = again(workspace, spec, version, folder)
     except CharterError as error:  # a second look is worth less than the first
         second = error.message
     return Reference(Seen.from_json(kept), classes, second)
@@ -166,6 +173,7 @@ def measure(
             checks.append(second.importance.check(spec.monitor.drift.importance_ndcg))
             figures["importance_ndcg"] = second.importance.ndcg
     seen = Seen(known, profile(rows.select("score"), reference.score))
+    confidence = spec.monitor.confidence
     mature = rows.filter(pl.col("due") & pl.col("outcome").is_not_null() & pl.col("score").is_finite()).sort(
         "moment", "id", "row"
     )
@@ -175,7 +183,14 @@ def measure(
         start=start,
         end=end,
         months=months,
-        quality=quality(rows, spec, classes=trained.classes, past=past, confidence=spec.monitor.confidence),
+        quality=quality(
+            rows,
+            spec,
+            classes=trained.classes,
+            past=past,
+            losses=None if isinstance(trained.again, str) else trained.again.losses(rows, confidence),
+            confidence=confidence,
+        ),
         worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
         operations=_operations(rows),
         drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),

@@ -46,7 +46,8 @@ class Quality:
     realised
         Metric to estimate, from the labelled rows.
     estimated
-        Metric to what was to be expected of all rows that were scored, from the scores alone; binary models.
+        Metric to what was to be expected of all rows that were scored: of binary models from the scores alone, of
+        regressions from what their out-of-fold errors depended on.
     expected
         The same for the labelled rows alone: what the realised metric is held against.
     recalibrated_on
@@ -81,6 +82,17 @@ class Quality:
         return self.labelled / self.rows if self.rows else 0.0
 
     @property
+    def estimation_error(self) -> dict[str, float]:
+        """Realised less expected, of the same rows: how far the estimates themselves are off."""
+        return {
+            name: real.value - hoped.value
+            for name, real in self.realised.items()
+            if (hoped := self.expected.get(name)) is not None
+            and real.value is not None
+            and hoped.value is not None
+        }
+
+    @property
     def surprise(self) -> tuple[str, ...]:
         """Metrics whose realised interval and expected interval do not touch: more than the inputs has changed.
 
@@ -108,6 +120,7 @@ def quality(
     *,
     classes: tuple[str, ...] = (),
     past: pl.DataFrame | None = None,
+    losses: tuple[Mapping[str, Estimated], Mapping[str, Estimated]] | None = None,
     confidence: float = 0.95,
 ) -> Quality:
     """Measure a window.
@@ -122,6 +135,10 @@ def quality(
         scores are calibrated by them once more (Platt, on the log odds) before quality is estimated: calibration made
         on out-of-fold rows of the past need not hold for the model that was trained on all of them.
 
+    losses
+        Of a regression, the losses that its inputs let expect: of all answers, and of the labelled ones; see
+        `charter.monitor.loss`.
+
     Notes
     -----
     An outcome that is known before its time counts for nothing: what becomes known early is not a fair sample of a
@@ -134,6 +151,8 @@ def quality(
     positives = int((labelled["outcome"] == "1").sum()) if task == "binary" else None
     estimated: Mapping[str, Estimated] = {}
     expected: Mapping[str, Estimated] = {}
+    if losses is not None:
+        estimated, expected = losses
     again, known = _recalibration(past) if task == "binary" else (Calibration(), 0)
     if task == "binary" and scored.height:
         estimated = _expected(scored, spec, again, confidence)

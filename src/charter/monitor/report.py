@@ -85,6 +85,7 @@ class Measurement:
             "surprises": float(len(q.surprise)),
         }
         found |= {name: one.value for name, one in q.realised.items()}
+        found |= {f"estimation_error({name})": off for name, off in q.estimation_error.items()}
         found |= {f"estimated({name})": one.value for name, one in q.estimated.items()}
         if self.worth is not None and self.months > 0:
             found["net_value_per_month"] = self.worth.net / self.months
@@ -109,6 +110,7 @@ class Measurement:
                 "maturity": q.maturity,
                 "base_rate_moved": q.base_rate_moved,
                 "surprise": list(q.surprise),
+                "estimation_error": q.estimation_error,
             },
             "worth": None
             if w is None
