@@ -133,6 +133,12 @@ class Traffic:
         arm, _ = self.assignment.assign(unit, stratum)
         return (self.champion, None) if arm is None else (self.arms[arm], arm)
 
+    def summary(self) -> dict[str, Any]:
+        """What people want to know: stage, versions, and the share of units of each arm."""
+        shares = {"shares": self.assignment.arms.shares} if self.assignment is not None else {}
+        candidate = {"candidate": self.candidate} if self.candidate is not None else {}
+        return {"stage": self.stage, "champion": self.champion, **candidate, **shares}
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, with a schema version."""
         return {

@@ -49,6 +49,8 @@ def rest(application: Application) -> Starlette:
         body: dict[str, Any] = {"ready": ready, "models": _versions(application.models)}
         if application.trouble is not None:
             body["trouble"] = application.trouble
+        if application.traffic:
+            body["traffic"] = {name: t.summary() for name, t in sorted(application.traffic.items())}
         # A store that is down or stale is told, and no reason to take the server away: it answers with defaults.
         if stores := await asyncio.to_thread(_stores, application):
             body["features"] = stores

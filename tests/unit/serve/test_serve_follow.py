@@ -4,7 +4,9 @@ import asyncio
 import json
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -23,7 +25,8 @@ from charter.serve.deployment import DeployedModel, Deployment
 from charter.serve.io.follow import Follower
 from charter.serve.io.loading import read_deployment, write_deployment
 from charter.serve.io.server import main, start
-from charter.serve.io.watch import mark
+from charter.serve.io.watch import EVERY_SECONDS, mark
+from charter.serve.log_reader import scan
 from charter.serve.served import Served
 
 
@@ -103,6 +106,10 @@ def test_a_model_that_does_not_prove_itself_changes_nothing(followed, package, m
     deploy(path, replace(package, version="v2"))
     asyncio.run(follower.look(application))
     assert (versions(application), application.trouble) == (["v2"], None)
+
+
+def test_a_change_is_seen_within_a_quarter_of_a_second():
+    assert EVERY_SECONDS <= 0.25
 
 
 def test_a_missing_file_is_a_change(followed):
@@ -234,3 +241,56 @@ def test_a_change_of_traffic_goes_before_a_candidate_that_cannot_be_loaded(credi
 
     asyncio.run(asyncio.wait_for(story(), 60))
     assert application.traffic == stopped.traffic
+
+
+def test_a_change_of_traffic_reaches_every_worker_and_back(package, tmp_path):
+    path, log = tmp_path / "deployment.json", tmp_path / "log"
+    models = (package, replace(package, version="v2"))
+    arms = {"champion": "v1", "candidate": "v2"}
+    everybody = Assignment("try", Allocation.of({"candidate": 1.0}))
+
+    def change(traffic: Traffic) -> None:
+        write_deployment(path, Deployment(models, log, {"credit-test": traffic}))
+
+    def ask() -> str:
+        # A connection of its own each time, so that each worker is asked sooner or later.
+        connection = HTTPConnection(running.url.removeprefix("http://"), timeout=30)
+        with closing(connection):
+            headers = {"content-type": "application/json"}
+            connection.request("POST", "/api/v1/predict/credit-test", json.dumps(GOOD), headers)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            told = json.loads(answer.read())
+        return "fallback" if told["score"] is None else told["version"]
+
+    def until(expected: str) -> None:
+        limit = time.monotonic() + 30
+        while {ask() for _ in range(24)} != {expected}:
+            assert time.monotonic() < limit
+
+    def seen() -> float:
+        text = httpx.get(f"{running.url}/metrics", timeout=30).text
+        found = [line for line in text.splitlines() if line.startswith("charter_shadow_rows_total{")]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+    change(Traffic("canary", "v1", "v2", "late", everybody, arms))
+    running = start(path, workers=2, log=tmp_path / "server.log")
+    try:
+        until("v2")
+        change(Traffic("full", "v1"))
+        until("v1")
+        change(Traffic("stopped", "v1"))
+        until("fallback")
+        assert httpx.get(f"{running.url}/readyz").json()["traffic"]["credit-test"]["stage"] == "stopped"
+        change(Traffic("shadow", "v1", "v2"))
+        limit = time.monotonic() + 60
+        while seen() < 1:
+            until("v1")
+            assert time.monotonic() < limit
+    finally:
+        assert running.stop() == 0
+    rows = scan(log, shadow=True).select("version", "stage", "arm", "fallback").unique().collect().rows()
+    assert set(rows) == {
+        ("v2", "canary", "candidate", False), ("v1", None, None, False), ("v1", "stopped", None, True),
+        ("v1", "shadow", None, False), ("v2", "shadow", "shadow", False),
+    }  # fmt: skip
