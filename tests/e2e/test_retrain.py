@@ -167,3 +167,33 @@ def test_cut_offs_and_split_follow_the_newest_row(clients):
         "train.split.train_until": "2025-07-01",
         "train.split.test_from": "2025-09-01",
     }
+
+
+def test_after_a_rollout_is_declared_it_is_the_only_way(watched):
+    """Automatic: the rollout begins. Manual: the new version challenges in shadow until a person starts its rollout."""
+    easy = EASY.replace("{redeploy", "{rollout: {shadow: {}, guards: {errors: error_share > 0.05}}, redeploy")
+    edit(watched, EASY, easy.replace("suspicious_gain: 1", "suspicious_gain: 0.01"))
+    edit(watched, "max_age: 30d,", "max_age: 30d, challenger: shadow,")
+    moved().write_csv(watched / "accounts.csv")
+    said = charter("retrain", watched, "--if-needed", "--json")
+    assert said.code == 1
+    assert (said.json["ending"], said.json["serving"], said.json["tried"]) == ("manual", "v1", "shadow")
+    assert "`charter rollout start v2`" in said.json["next"]
+    assert any("v2 waits for a person" in r for r in done("status", watched, "--json").json["remarks"])
+    stand = done("rollout", "step", "--in", watched, "--json").json
+    assert (stand["did"], stand["stage"], stand["leg"]) == ("", "shadow", "shadow")
+    accounts(1300, seed=5).write_csv(watched / "accounts.csv")
+    held = needed(watched, later=timedelta(days=40))
+    assert "nothing tried" in [c.name for c in held.decision.reasons]
+    moved().write_csv(watched / "accounts.csv")
+    started = done("rollout", "start", "v2", "--in", watched, "--json").json
+    assert (started["did"], started["champion"], started["candidate"]) == ("rollout.started", "v1", "v2")
+    assert not [r for r in done("status", watched, "--json").json["remarks"] if "person" in r]
+
+    done("kill", "--in", watched)
+    edit(watched, "suspicious_gain: 0.01", "suspicious_gain: 1")
+    said = charter("retrain", watched, "--reason", "the gain is understood", "--json")
+    assert (said.json["ending"], said.json["tried"], said.json["next"]) == ("automatic", "shadow", "")
+    assert said.code == 0
+    assert serving(watched) == "v1"
+    assert len(events(watched, "rollout.started")) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
 from charter.core.decision import Decision
-from charter.core.errors import Refusal
+from charter.core.errors import PackageError, Refusal
 from charter.flow.acting import Acting
 from charter.flow.rolling import Rolling, rolling, traffic_of
 from charter.flow.workspace import Workspace
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STARTED, MOVED, HELD = "rollout.started", "rollout.moved", "rollout.held"
 FINISHED, WENT_BACK, KILLED = "rollout.finished", "rollout.went_back", "rollout.killed"
+CHALLENGED = "rollout.challenged"
 STOPPED, RESUMED, REFUSED = "model.stopped", "model.resumed", "rollout.refused"
 
 
@@ -79,9 +80,10 @@ def refusing(
 
     try:
         yield
-    except Refusal as refusal:
+    except (Refusal, PackageError) as refusal:
         actor = name or workspace.settings.actor
-        decision = refusal.decision.to_json() if refusal.decision is not None else None
+        judged = refusal.decision if isinstance(refusal, Refusal) else None
+        decision = judged.to_json() if judged is not None else None
         detail = {"model": loaded.spec.name, "to": to, "message": refusal.message, "decision": decision}
 
         def once(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]] | None:
@@ -152,7 +154,7 @@ def full(serving: Deployment) -> Traffic:
 
 def leg_name(now: Rolling) -> str:
     """How the present leg is called."""
-    return now.way[now.leg].name if now.leg is not None else "experiment"
+    return now.way[now.leg].name if now.leg is not None else now.traffic.stage
 
 
 def serving_now(loaded: Loaded, act: Acting) -> Deployment:
@@ -169,3 +171,11 @@ def nothing(loaded: Loaded) -> Refusal:
         f"nothing of {loaded.spec.name} is released, so there is nothing to go over from",
         remedy="The first version is released by `charter apply`.",
     )
+
+
+def tried_now(workspace: Workspace, loaded: Loaded) -> str:
+    """Version that is tried by the last deployment, or the model's name."""
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        deployment = records.deployment()
+    candidate = deployment.traffic.get("candidate") if deployment is not None else None
+    return str(candidate or loaded.spec.name)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charter.registry.types import AuditEvent
 
 RELEASES = frozenset({"version.released", "rollout.finished"})
-TRIALS = frozenset({"rollout.started", "experiment.started"})
+TRIALS = frozenset({"rollout.started", "rollout.challenged", "experiment.started"})
 REMEDY = "See `charter history` and `charter audit list`; approve the version and `charter apply`."
 
 

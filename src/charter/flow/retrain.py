@@ -8,6 +8,7 @@ it, and since every stage is kept by its inputs, comes to the same end.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import DataError, Refusal, UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.flow.apply import Listener, Outcome, apply
+from charter.flow.challenger import challenge
 from charter.flow.compare import compare_versions
 from charter.flow.lock import hold
 from charter.flow.plan import Stage
@@ -261,10 +263,10 @@ class _Work:
     def _automatic(self, made: Plan, verdict: Decision) -> str:
         """Go on as any release does: signatures, verification, and the rollout where one is declared."""
         candidate, champion = verdict.evidence["candidate"], verdict.evidence["champion"]
-        rollout, approved = self.loaded.spec.release.rollout, made.step(Stage.APPROVE).decision
-        if approved is None or not approved.allows:
-            then = f"charter rollout start {candidate}" if rollout is not None else "charter apply"
-            return f"{candidate} may replace {champion} once it is signed (`charter show {candidate}`): then `{then}`."
+        rollout = self.loaded.spec.release.rollout
+        if not _approved(made):
+            then = _by_person(self.loaded, candidate, approved=False)
+            return f"{candidate} may replace {champion}, and waits for signatures: {then}."
         try:
             self._verify(candidate)
             stopped = self._apply(releases=True).stopped
@@ -293,6 +295,7 @@ class _Work:
             verify(self.workspace, self.loaded, candidate, profile_of(required), progress=self.progress)
 
     def _manual(self, made: Plan, verdict: Decision) -> str:
+        """Ask a person, once; meanwhile the candidate may challenge in shadow."""
         candidate, champion = verdict.evidence["candidate"], verdict.evidence["champion"]
         if not self.run.review:
             reasons = [f"{c.name}: {c.observed}, required {c.required}" for c in verdict.reasons]
@@ -303,7 +306,19 @@ class _Work:
                 "reasons": reasons,
             }
             _tell(self.workspace, self.loaded, REVIEW, detail)
-        return f"A person decides: `charter compare {champion} {candidate}`, then sign, or leave it."
+        release, approved = self.loaded.spec.release, _approved(made)
+        if release.rollout is not None and approved and self.loaded.spec.retrain.challenger == "shadow":
+            self._challenge(candidate)
+        then = _by_person(self.loaded, candidate, approved=approved)
+        return f"A person decides: `charter compare {champion} {candidate}`, {then}, or leave it."
+
+    def _challenge(self, candidate: str) -> None:
+        if _tried(self.workspace, self.loaded) == candidate:
+            return
+        with suppress(Refusal):  # what stands against it is on record; the person is asked all the same
+            self._verify(candidate)
+            reason = f"run {self.run.number}"
+            challenge(self.workspace, self.loaded, candidate, name=self.identity, reason=reason)
 
     def _end(self, ending: Ending, champion: str, candidate: str | None, detail: Mapping[str, Any]) -> None:
         told = {"run": self.run.number, "triggers": list(self.run.triggers), "ending": ending, "champion": champion,
@@ -316,6 +331,21 @@ def _tried(workspace: Workspace, loaded: Loaded) -> str | None:
     with workspace.records(loaded.spec.name, readonly=True) as records:
         traffic = traffic_of(records.deployment())
     return traffic.candidate if traffic is not None else None
+
+
+def _approved(made: Plan) -> bool:
+    decision = made.step(Stage.APPROVE).decision
+    return decision is not None and decision.allows
+
+
+def _by_person(loaded: Loaded, candidate: str, *, approved: bool) -> str:
+    """Commands by which a person lets a version go on."""
+    go = (
+        f"`charter rollout start {candidate}`"
+        if loaded.spec.release.rollout is not None
+        else "`charter apply`"
+    )
+    return go if approved else f"sign (`charter show {candidate}` says who is missing), then {go}"
 
 
 def _candidate(made: Plan) -> str:

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 def under_review(records: Records, model: str) -> Run | None:
     """The run whose candidate waits for a person; None where the last run left nothing to decide.
 
-    It waits no more once it serves, is being tried, or was rejected by a signature; or when a newer run has ended.
+    It waits no more once it serves, is in a rollout, or was rejected by a signature; or when a newer run has ended.
     """
+    from charter.flow.rolling import challenges  # which imports the views, and they this module
+
     ended = [run for run in runs(records.events(), model) if run.ended_at is not None]
     last = ended[-1] if ended else None
     if last is None or last.ending != "manual" or last.candidate is None:
         return None
-    tried = {f"v{d.version}" for d in records.deployments() if d.at >= last.started_at} | {
-        str(d.traffic.get("candidate")) for d in records.deployments() if d.at >= last.started_at
-    }
+    since = [d for d in records.deployments() if d.at >= last.started_at and challenges(d) is None]
+    tried = {f"v{d.version}" for d in since} | {str(d.traffic.get("candidate")) for d in since}
     said_no = any(a.verdict == "reject" for a in records.approvals(int(last.candidate[1:])))
     return None if last.candidate in tried or said_no else last
 

@@ -28,7 +28,7 @@ CANDIDATE = "candidate."
 """Before the names of the candidate's evidence, in the evidence of a deployment that tries it."""
 SPEC, LEG = "began_under", "leg"
 ALONE = "experiment alone"
-"""Instead of a leg's number, where an experiment was begun by itself."""
+"""Instead of a leg's number, where an experiment was begun by itself, or a version challenges in shadow."""
 LEFT = "rolled_back_from"
 """Name under which the record of a way back says which package it left."""
 _OWN = (SPEC, LEG, LEFT)
@@ -98,6 +98,14 @@ def rolling(workspace: Workspace, loaded: Loaded, records: Records) -> Rolling |
     spec = ModelSpec.model_validate(json.loads(blobs.get(digest)))
     leg = deployment.evidence.get(LEG, "")
     return Rolling(deployment, traffic, replace(loaded, spec=spec), None if leg == ALONE else int(leg))
+
+
+def challenges(deployment: Deployment) -> str | None:
+    """The version that is in shadow without a rollout, while a person decides; None where none is."""
+    traffic = traffic_of(deployment)
+    if traffic is None or traffic.stage != "shadow" or deployment.evidence.get(LEG) != ALONE:
+        return None
+    return traffic.candidate
 
 
 def keep_spec(workspace: Workspace, loaded: Loaded) -> Digest:

@@ -30,9 +30,20 @@ from charter.flow.moves import (
     refusing,
     serving_now,
     stand,
+    tried_now,
 )
 from charter.flow.observe import evidence, judge_approvals, package_result
-from charter.flow.rolling import LEG, Rolling, alone, keep_spec, rolling, traffic_of, tried, trying
+from charter.flow.rolling import (
+    LEG,
+    Rolling,
+    alone,
+    challenges,
+    keep_spec,
+    rolling,
+    traffic_of,
+    tried,
+    trying,
+)
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
@@ -92,14 +103,10 @@ def step(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reaso
     Refusal
         When it would go on and the approvals have lapsed meanwhile, or whoever asks does not hold the role.
     """
-    now = _under_way(workspace, loaded)
-    rollout = now.loaded.spec.release.rollout if now is not None else None
-    role = rollout.roles.step if rollout is not None else None
-    subject = now.traffic.candidate or "" if now is not None else loaded.spec.name
-    to = "step the rollout"
+    subject, to = tried_now(workspace, loaded), "step the rollout"
     with (
         refusing(workspace, loaded, subject, to, name),
-        acting(workspace, loaded.spec.name, name, role, to=to) as act,
+        acting(workspace, loaded.spec.name, name, _stepper(workspace, loaded), to=to) as act,
     ):
         now = rolling(workspace, loaded, act.records)
         if now is None or now.leg is None:
@@ -155,7 +162,7 @@ def begin(
     serving = serving_now(loaded, act)
     found = records.version(version_number(version))
     before, champion = traffic_of(serving) or Traffic("full", f"v{serving.version}"), f"v{serving.version}"
-    if before.stage != "full":
+    if before.stage != "full" and challenges(serving) != found.name:
         what = (
             "the model is stopped"
             if before.candidate is None
@@ -343,6 +350,9 @@ def _signers(approvals: Decision) -> list[str]:
     return [f"{c.name}: {c.observed}" for c in approvals.checks]
 
 
-def _under_way(workspace: Workspace, loaded: Loaded) -> Rolling | None:
+def _stepper(workspace: Workspace, loaded: Loaded) -> str | None:
+    """Role that it takes, by the specification under which the rollout began."""
     with workspace.records(loaded.spec.name, readonly=True) as records:
-        return rolling(workspace, loaded, records)
+        now = rolling(workspace, loaded, records)
+    rollout = now.loaded.spec.release.rollout if now is not None else None
+    return rollout.roles.step if rollout is not None else None
