@@ -144,7 +144,7 @@ def _body(text: str) -> bytes:
 
 def card(
     version: str = typer.Argument(..., help="A version, for example v3."),
-    form: str = typer.Option("html", "--format", help="html, markdown or json."),
+    form: str = typer.Option("html", "--format", help="html, markdown, json or cyclonedx."),
     to: Path | None = typer.Option(
         None, "--to", help="File to write; default MODEL-VERSION-card in the folder."
     ),

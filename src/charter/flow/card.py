@@ -6,14 +6,14 @@ from pathlib import Path
 
 from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
+from charter.flow.context import read_json
 from charter.flow.plan import Stage
 from charter.flow.views import result_of, trained_result, version_view
 from charter.flow.workspace import Workspace
-from charter.govern.card import card
+from charter.govern.card import document
+from charter.govern.card_text import ENDINGS, render
 from charter.govern.incident import incidents
 from charter.spec.loader import Loaded
-
-ENDINGS = {"html": "html", "markdown": "md", "json": "json"}
 
 
 def write_card(
@@ -46,22 +46,25 @@ def write_card(
         features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
         snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
         signed = records.approvals(view.version.number)
-        known = incidents(records.events(), loaded.spec.name)
+        events = records.events()
         evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)
     if view.evaluation is None or view.gate is None or evaluated is None:
         raise Refusal(f"{version} was not evaluated", remedy="`charter apply` evaluates it.")
-    text = card(
+    content = document(
         loaded.spec,
         view.evaluation,
         view.gate,
         view.approvals or view.gate,
         version=view.version,
         signed=signed,
-        incidents=known,
+        incidents=incidents(events, loaded.spec.name),
+        events=events,
         measurement=view.measurement,
         facts={"snapshot": snapshot.summary, "features": features.summary, "train": trained.summary},
-        form=form,
     )
+    made = read_json(workspace.blobs(), trained.output, "environment.json")
+    content["environment"] = made["environment"]
+    text = render(content, form)
     if to is not None and to.is_dir():
         raise UsageError(f"{to} is a folder", remedy="Name a file.")
     target = to or workspace.root / f"{loaded.spec.name}-{version}-card.{ENDINGS[form]}"

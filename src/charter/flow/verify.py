@@ -140,7 +140,7 @@ def _record(workspace: Workspace, loaded: Loaded, report: Verification) -> None:
             at=workspace.clock.now(),
             actor=workspace.settings.actor,
             action=ACTION,
-            subject=f"{report.model} {report.version}",
+            subject=report.version,
             detail=report.told(),
         )
 

@@ -1,4 +1,4 @@
-"""The model card: one document from specification, evaluation, decisions and signatures; as HTML, Markdown or JSON.
+"""The model card: one document from specification, evaluation, decisions, signatures and the audit trail.
 
 Pure. Every number on a card was measured or recorded; nothing is typed in. What a person should have stated and did not
 is printed as missing, with the place in the specification where it belongs.
@@ -6,34 +6,29 @@ is printed as missing, with the place in the specification where it belongs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
 from charter.core.decision import Decision
 from charter.core.digest import plain
-from charter.core.errors import UsageError
-from charter.core.nearest import did_you_mean
+from charter.govern.card_history import history, verification
+from charter.govern.card_sections import OF_PURPOSE, missing, place, statements, unwritten, written
 from charter.govern.chart import calibration_points, roc_points
-from charter.govern.gates import FAIRNESS_LIMITS, number
+from charter.govern.gates import FAIRNESS_LIMITS
 from charter.govern.horizon import horizon_rows, horizon_words
 from charter.govern.incident import Incident
-from charter.registry.types import Approval, ModelVersion
+from charter.registry.types import Approval, AuditEvent, ModelVersion
 from charter.spec.vocabulary import METRICS
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from charter.spec.types import ModelSpec, SourceSpec
 
-Form = Literal["html", "markdown", "json"]
-FORMS: Mapping[str, str] = {"html": "card.html.j2", "markdown": "card.md.j2", "json": ""}
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-def card(
+def document(
     spec: ModelSpec,
     evaluation: Mapping[str, Any],
     decision: Decision,
@@ -42,11 +37,11 @@ def card(
     version: ModelVersion,
     signed: Sequence[Approval] = (),
     incidents: Sequence[Incident] = (),
+    events: Sequence[AuditEvent] = (),
     measurement: Mapping[str, Any] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
-    form: str = "html",
-) -> str:
-    """Write the model card. The same arguments give the same text.
+) -> dict[str, Any]:
+    """Put the card together as plain data. The same arguments give the same card.
 
     Parameters
     ----------
@@ -60,49 +55,13 @@ def card(
         The signatures of this version, oldest first.
     incidents
         Of the model, oldest first.
+    events
+        The audit trail by sequence: what was done with the version, and what its last verification found.
     measurement
         Latency, memory and size of the packaged model.
     facts
         Stage name to its recorded summary: ``snapshot``, ``features``, ``train``.
-    form
-        ``html`` (self-contained, light and dark, printable), ``markdown`` or ``json``.
-
-    Raises
-    ------
-    UsageError
-        For another form.
     """
-    if form not in FORMS:
-        raise UsageError(f"a model card cannot be written as {form!r}", remedy=did_you_mean(form, FORMS))
-    content = document(
-        spec,
-        evaluation,
-        decision,
-        approvals,
-        version=version,
-        signed=signed,
-        incidents=incidents,
-        measurement=measurement,
-        facts=facts,
-    )
-    if form == "json":
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return templates(form).get_template(FORMS[form]).render(card=content)
-
-
-def document(
-    spec: ModelSpec,
-    evaluation: Mapping[str, Any],
-    decision: Decision,
-    approvals: Decision,
-    *,
-    version: ModelVersion,
-    signed: Sequence[Approval] = (),
-    incidents: Sequence[Incident] = (),
-    measurement: Mapping[str, Any] | None = None,
-    facts: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Return the card as plain JSON; see `card` for the arguments."""
     facts = facts or {}
     found: dict[str, Any] = plain(
         {
@@ -121,7 +80,12 @@ def document(
             "incidents": [_incident(one) for one in incidents],
             "serving": _serving(spec, evaluation, measurement or {}),
             "compliance": _compliance(spec),
-            "update_schedule": _stated((), "update schedule: the specification does not state one yet"),
+            "statements": statements(spec),
+            "ethics": [one.model_dump() for one in spec.card.ethics],
+            "groups": [one.model_dump() for one in spec.card.groups],
+            "unwritten": [".".join(place(section)) for section in unwritten(spec)],
+            "verification": verification(events, version.package),
+            "history": history(events, spec.name, version.name),
         }
     )
     return found
@@ -153,10 +117,7 @@ def _purpose(spec: ModelSpec) -> dict[str, Any]:
         "users": list(purpose.users),
         "process_today": purpose.today.process,
         "rule_today": purpose.today.rule,
-        "limits": _stated(purpose.limits, "purpose.limits: where the model must not be used"),
-        "harms": _stated(purpose.harms, "purpose.harms: what a wrong answer does to whom"),
-        "risks": _stated(purpose.risks, "purpose.risks"),
-        "assumptions": _stated(purpose.assumptions, "purpose.assumptions"),
+        **{section: list(written(spec, section)) or [missing(section)] for section in OF_PURPOSE},
         "stakeholders": dict(spec.stakeholders) or {"missing": "stakeholders"},
     }
 
@@ -342,63 +303,7 @@ def _incident(one: Incident) -> dict[str, Any]:
     }
 
 
-def _stated(words: Sequence[str], place: str) -> list[str]:
-    return list(words) or [f"missing: {place}"]
-
-
 def _estimate(found: Any) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         found = {"value": found}
     return {key: found.get(key) for key in ("value", "low", "high")}
-
-
-def templates(form: str) -> Environment:
-    """Templates of this package, for ``html`` or ``markdown``, with the filters that write values for people."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    found = Environment(
-        loader=PackageLoader("charter.govern", "templates"),
-        autoescape=form == "html",  # noqa: S701  # Markdown has its own escaping: the filter `cell`
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    found.filters.update(number=_number, interval=_interval, cell=_cell, words=_words, percent=_percent)
-    return found
-
-
-def _number(value: Any) -> str:
-    """Write a recorded fact: a number as people read it, a list or mapping with its items side by side."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_words(name)} {_number(item)}" for name, item in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_number, value)) or "none"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else number(value)
-
-
-def _percent(share: Any) -> str:
-    return f"{share * 100:g} %" if isinstance(share, int | float) else "unknown"
-
-
-def _interval(found: Mapping[str, Any]) -> str:
-    low, high = found.get("low"), found.get("high")
-    if low is None or high is None:
-        return _number(found.get("value"))
-    return f"{_number(found.get('value'))} [{_number(low)}, {_number(high)}]"
-
-
-def _cell(text: Any) -> str:
-    """Make text safe inside a Markdown table or paragraph."""
-    flat = " ".join(str(text).split())
-    for special in ("\\", "|", "`", "*", "_", "<", ">", "[", "]"):
-        flat = flat.replace(special, f"\\{special}")
-    return flat
-
-
-def _words(name: Any) -> str:
-    return str(name).replace("_", " ")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.quantity import Requirement
+from charter.govern.card_sections import sections
 from charter.spec.vocabulary import METRICS
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def judge(
         *_worth(evaluation, spec, where),
         *_budget(measurement or {}, spec, where),
         _parity(parity or {}),
+        *sections(spec, where),
     ]
     return Decision.of("gate", checks, evidence)
 

@@ -53,7 +53,7 @@ def postmortem(
         from charter.data.page import render
 
         return render(FORMS[form], "charter.govern", content)
-    from charter.govern.card import templates
+    from charter.govern.card_text import templates
 
     return templates(form).get_template(FORMS[form]).render(page=content)
 

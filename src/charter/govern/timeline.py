@@ -15,6 +15,7 @@ _SAID: Mapping[str, str] = {
     "apply.started": "began to apply the specification",
     "version.released": "released {subject}",
     "version.rolled_back": "went back to {subject}",
+    "version.verified": "verified {subject}, profile {profile}: {verdict}",
     "version.approve": "approved {subject} at stage {stage}",
     "version.reject": "rejected {subject} at stage {stage}",
     "outcomes.imported": "imported {rows} outcomes",

@@ -106,6 +106,7 @@ class Verification:
     def told(self) -> dict[str, Any]:
         """Detail of the audit event."""
         return {
+            "model": self.model,
             "package": self.package,
             "profile": self.profile,
             "verdict": self.decision.verdict.value,

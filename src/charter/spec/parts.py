@@ -71,6 +71,13 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("kpis", "gate"),
     ("kpis.*.description", "words"),
     ("budget", "gate"),
+    # what a person must have written, where the card requires it
+    ("card", "gate"),
+    ("purpose.limits", "gate"),
+    ("purpose.harms", "gate"),
+    ("purpose.risks", "gate"),
+    ("purpose.assumptions", "gate"),
+    ("stakeholders", "gate"),
     # serve: how answers look
     ("name", "serve"),
     ("serve", "serve"),
@@ -82,7 +89,6 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("purpose", "words"),
     ("suitability", "words"),
     ("feasibility", "words"),
-    ("stakeholders", "words"),
     ("value", "words"),
     ("value.costs.build", "words"),
     # what is watched after release: the next pass of the monitor takes it up

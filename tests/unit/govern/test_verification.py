@@ -41,7 +41,7 @@ def trail(*told: dict[str, Any]) -> list[AuditEvent]:
                 at=NOW + timedelta(minutes=minutes),
                 actor="ann",
                 action=ACTION,
-                subject="loans v3",
+                subject="v3",
                 detail={"package": PACKAGE, "profile": "light", "verdict": "pass", "report": "00", **detail},
             )
         )

@@ -4,6 +4,7 @@ Every type refuses unknown keys. Numbers appear once. What a field means is its 
 JSON Schema shows in an editor. ``parts.py`` says which stage each field invalidates.
 """
 
+from charter.spec.types.card import CardSpec, Concern, GroupAtRisk, Section
 from charter.spec.types.data import (
     ColumnSpec,
     ColumnType,
@@ -93,10 +94,12 @@ __all__ = [
     "Budget",
     "CalendarSpec",
     "CanaryStage",
+    "CardSpec",
     "Category",
     "Column",
     "ColumnSpec",
     "ColumnType",
+    "Concern",
     "Costs",
     "Cutoffs",
     "DataSpec",
@@ -115,6 +118,7 @@ __all__ = [
     "FeatureSpec",
     "FeatureStoreSpec",
     "ForeignKey",
+    "GroupAtRisk",
     "GuardText",
     "HierarchySpec",
     "HoldOut",
@@ -147,6 +151,7 @@ __all__ = [
     "RolloutSpec",
     "RunBudget",
     "Search",
+    "Section",
     "SelectSpec",
     "Sensitivity",
     "Sentence",

@@ -114,4 +114,4 @@ class ReleaseSpec(Part):
     experiment: ExperimentSpec | None = None
     redeploy: RedeploySpec = RedeploySpec()
     verify: Literal["none", "light", "robust"] = "none"
-    """Release only what passed ``charter verify`` with at least this profile: exactly these bytes, and the last time."""
+    """Release only what passed ``charter verify`` with at least this profile, on exactly these bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from charter.spec.types.card import CardSpec
 from charter.spec.types.data import DataSpec
 from charter.spec.types.evaluation import Budget, EvaluateSpec
 from charter.spec.types.features import FeatureSpec
@@ -42,5 +43,6 @@ class ModelSpec(Part):
     serve: ServeSpec = ServeSpec()
     release: ReleaseSpec = ReleaseSpec()
     monitor: MonitorSpec = MonitorSpec()
+    card: CardSpec = CardSpec()
     retrain: RetrainSpec = RetrainSpec()
     review: ReviewSpec | None = None
