@@ -32,7 +32,7 @@ def main() -> int:
         charter("init", "churn", "--from", "customer-churn", cwd=root)
         document = root / "churn" / "model.yaml"
         text = document.read_text()
-        document.write_text(text.replace("approve: six-stage", "approve: none\nmonitor: {every: month}"))
+        document.write_text(text.replace("approve: six-stage", "approve: none"))
         charter("apply", cwd=root / "churn")
         found = json.loads(charter("simulate", "--to", "../replay", "--json", cwd=root / "churn"))
     inside = 0

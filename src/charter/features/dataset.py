@@ -11,12 +11,13 @@ from charter.data.grid import AS_OF, STEP, on_grid, series_plan
 from charter.data.split import ROW, SPLIT, assign_split
 from charter.features.featureset import FeatureSet, complete, feature_set
 from charter.features.forecasts import forecast_rows
-from charter.features.observations import observe
+from charter.features.observations import newest_day, observe
+from charter.spec.moments import moving, resolve
 from charter.spec.types import ModelSpec
 
 
 def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple[pl.DataFrame, FeatureSet]:
-    """Build the data set of a specification from its prepared sources.
+    """Build the data set of a specification from its prepared sources; dates that follow the data count from theirs.
 
     Returns
     -------
@@ -29,6 +30,8 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
     DataError
         When sources lack what the specification names, ids repeat, or a side of the split is empty.
     """
+    if moving(spec):
+        spec = resolve(spec, newest_day(sources, spec.data))
     features = feature_set(spec)
     data, train = spec.data, spec.train
     plan = series_plan(data)
@@ -43,8 +46,8 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
             dict.fromkeys(narrow, pl.Float32)
         ), features
     frame = complete(observe(sources, data, train.task), features, sources)
-    moving = data.observations.entity is not None
-    key = [data.observations.entity or "", AS_OF] if moving else list(data.observations.key)
+    by_entity = data.observations.entity is not None
+    key = [data.observations.entity or "", AS_OF] if by_entity else list(data.observations.key)
     frame = frame.with_columns(row_ids(frame, key))
     repeated = frame.height - frame[ROW].n_unique()
     if repeated:
