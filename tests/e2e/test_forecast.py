@@ -14,6 +14,13 @@ import polars as pl
 import pytest
 from e2e_models import charter, done
 
+from charter.flow.released import released_model
+from charter.flow.workspace import Workspace
+from charter.serve.io.loading import load_model
+from charter.serve.io.recorder import Recorder
+from charter.serve.metrics import Metrics
+from charter.serve.observe import Ticket
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -156,3 +163,45 @@ def test_the_reference_system_is_built_and_judged_on_real_data(tmp_path: Path) -
     best = [min(a["other"] for a in block["added"]) for block in report["blocks"]]  # type: ignore[index]
     own = [block["metrics"]["wmape"]["value"] for block in report["blocks"]]  # type: ignore[index]
     assert all(mine < other for mine, other in zip(own, best, strict=True))
+
+
+def test_the_monitor_holds_forecasts_of_files_and_of_the_server_against_what_came(model: Path) -> None:
+    e2e_models.edit(model, "approve: none", "approve: none\nmonitor: {forecasts: ['forecasts/*.parquet']}")
+    future = model / "future.parquet"
+    ahead().write_parquet(future)
+    (model / "forecasts").mkdir()
+    done("score", future, "--to", model / "forecasts" / "week90.parquet", "--in", model)
+    written = pl.read_parquet(model / "forecasts" / "week90.parquet")
+
+    workspace = Workspace.at(model)
+    served = load_model(released_model(workspace, workspace.load()))
+    asked = ahead().select(i.name for i in served.scorer.signature.inputs if i.name != "as_of")
+    recorder = Recorder(workspace.state / "log", Metrics())
+    for request in ("early", "late"):
+        recorder.observe(served, [Ticket.now(request, asked.height)], served.scorer.run(asked))
+    recorder.close()
+    log = done("log", "export", "--to", model / "log.parquet", "--in", model)
+    assert pl.read_parquet(model / "log.parquet")["lower"].null_count() == 0, log
+
+    first = done("monitor", "run", "--in", model, "--json").json
+    (window,) = first["windows"]
+    assert window["forecast"] is None
+    assert window["quality"]["maturity"] == 0
+
+    weeks = written["week"].unique().sort()[:2]  # two weeks later
+    truth = written.filter(pl.col("week").is_in(weeks.implode())).with_columns(units=pl.col("forecast") * 1.1)
+    before = pl.read_parquet(model / "sales.parquet")
+    came = ahead().join(truth.select("shop", "item", "week", "units"), on=["shop", "item", "week"])
+    pl.concat([before, came.select(before.columns)]).write_parquet(model / "sales.parquet")
+    (window,) = done("monitor", "run", "--in", model, "--json").json["windows"]
+    assert window["quality"]["rows"] == 20 * 4  # given three times, counted once
+    assert window["quality"]["maturity"] == 0.5
+    assert window["quality"]["realised"]["wmape"]["value"] == pytest.approx(0.1 / 1.1)
+    assert window["measures"]["bias_at(2)"] == pytest.approx(-0.1 / 1.1)
+    inside = truth.select(pl.col("units").is_between("lower", "upper").mean()).item()
+    assert window["measures"]["interval_coverage"] == pytest.approx(inside)
+    assert [p["value"] for p in window["forecast"]["parts"]] == ["all", "1", "2"]
+    assert window["measures"]["value_added(moving_average)"] > 0
+    assert {"wmape_at(1)", "interval_coverage_at(2)"} <= window["measures"].keys()
+    shown = done("monitor", "report", "--in", model).out
+    assert "wmape" in shown

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.io.files import write_atomic
 from charter.core.progress import Progress
+from charter.flow.followed import Followed, follow, forecasts_in_files
 from charter.flow.kept import follow_concept
 from charter.flow.outcomes import outcomes_folder
 from charter.flow.views import version_number
@@ -40,14 +41,23 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
     from charter.monitor.outcomes import join, latest
 
     spec = loaded.spec
-    rows = answers(workspace, spec)
-    there = rows.collect_schema().names()
-    light = ("id", "row", "time", "entity", "as_of", "version", "moment", "window", "score")
     now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
     outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))
-    asked = join(rows.select([c for c in light if c in there]).collect(), outcomes).with_columns(
-        due(spec, now)
-    )
+    followed, beside = _followed(workspace, loaded)
+
+    def know(rows: pl.DataFrame) -> pl.DataFrame:
+        """Add ``outcome``, ``known_at`` and ``due``."""
+        if followed is not None:
+            return followed.attach(rows, now)
+        return join(rows, outcomes).with_columns(due(spec, now))
+
+    light = ["id", "row", "time", "entity", "as_of", "version", "moment", "window", "score"]
+    if followed is not None:
+        light += ["series", "target", "lower", "upper", "input_as_of"]
+        light += [f"input_{name}" for name in (*followed.plan.keys, followed.plan.time)]
+    rows = answers(workspace, spec, beside=beside)
+    there = rows.collect_schema().names()
+    asked = know(rows.select([c for c in light if c in there]).collect())
     new = _changed(asked, spec, folder)
     progress.start("measuring windows", len(new))
     references = {one.version: reference(workspace, spec, one.version, folder) for one in new}
@@ -60,9 +70,9 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
         )
         theirs = asked.join(wanted, on=["version", "window"], how="semi")
         first, last = theirs.select(pl.col("time").min(), pl.col("time").max().alias("last")).row(0)
-        read = answers(workspace, spec, since=first, until=last + timedelta(microseconds=1))
-        own = join(read.join(wanted.lazy(), on=["version", "window"], how="semi").collect(), outcomes)
-        parts = own.with_columns(due(spec, now)).partition_by("version", "window", as_dict=True)
+        read = answers(workspace, spec, beside=beside, since=first, until=last + timedelta(microseconds=1))
+        own = know(read.join(wanted.lazy(), on=["version", "window"], how="semi").collect())
+        parts = own.partition_by("version", "window", as_dict=True)
         for one in together:
             found = measure(
                 parts[one.version, one.start],
@@ -71,6 +81,7 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
                 past=one.past,
                 before=[_seen(folder, earlier) for earlier in one.before],
                 year_ago=_seen(folder, one.year_ago) if one.year_ago is not None else None,
+                followed=followed,
                 key=one.key,
                 version=one.version,
                 start=one.start,
@@ -80,6 +91,17 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
     progress.finish()
     follow_concept(folder)
     return len(new)
+
+
+def _followed(workspace: Workspace, loaded: Loaded) -> tuple[Followed | None, pl.DataFrame | None]:
+    """Of forecasts, what they are held against, and those that stand in files."""
+    if loaded.spec.train.task != "forecast":
+        return None, None
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        if records.deployment() is None:
+            return None, None
+    followed = follow(workspace, loaded)
+    return followed, forecasts_in_files(workspace, loaded.spec, followed.plan)
 
 
 def _changed(asked: pl.DataFrame, spec: ModelSpec, folder: Path) -> list[_New]:

@@ -33,12 +33,7 @@ def tracked(outlook: Outlook, written: Sequence[Path], actual: Path | None) -> T
     from charter.monitor.forecasts import track
 
     plan = outlook.plan
-    parts = []
-    for file in written:
-        frame = read_table(file)
-        if "level" in frame.columns:
-            frame = frame.filter(pl.col("level") == "series")
-        parts.append(_written(frame, plan, file))
+    parts = [read_written(file, plan) for file in written]
     if not parts:
         raise UsageError("no forecast to look at", remedy="Name the files that earlier runs wrote.")
     came = outlook.history if actual is None else read_table(actual).with_columns(name_series(plan.keys))
@@ -53,12 +48,15 @@ def tracked(outlook: Outlook, written: Sequence[Path], actual: Path | None) -> T
     return track(pl.concat(parts), came, share=outlook.spec.train.interval)
 
 
-def _written(frame: pl.DataFrame, plan: SeriesPlan, file: Path) -> pl.DataFrame:
-    """Read what `--out` or `charter score` wrote, with the columns that tracking reads."""
+def read_written(file: Path, plan: SeriesPlan) -> pl.DataFrame:
+    """Read what `charter forecast --out` or `charter score` wrote, with the columns that tracking reads."""
     import polars as pl
 
     from charter.data.grid import AS_OF, STEP, name_series
 
+    frame = read_table(file)
+    if "level" in frame.columns:
+        frame = frame.filter(pl.col("level") == "series")
     frame = frame.rename(
         {"score": "forecast"} if "forecast" not in frame.columns and "score" in frame.columns else {}
     )

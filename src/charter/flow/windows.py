@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import CharterError
 from charter.flow.context import read_json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from charter.core.decision import Check
     from charter.flow.again import Again
+    from charter.flow.followed import Followed
     from charter.monitor.report import Measurement, Operations
     from charter.monitor.seen import Seen
 
@@ -31,12 +32,19 @@ LENGTH = {"day": timedelta(days=1), "week": timedelta(weeks=1), "month": timedel
 
 
 def answers(
-    workspace: Workspace, spec: ModelSpec, *, since: datetime | None = None, until: datetime | None = None
+    workspace: Workspace,
+    spec: ModelSpec,
+    *,
+    beside: pl.DataFrame | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> pl.LazyFrame:
     """Logged answers with the moment that they are for and the window that it lies in.
 
     Parameters
     ----------
+    beside
+        Answers that stand in no log.
     since, until
         Only what was answered between them (naive UTC): no other day is read.
     """
@@ -45,8 +53,11 @@ def answers(
     from charter.serve.log_reader import scan
 
     found = scan(log_folder(workspace), model=spec.name, since=since, until=until)
+    if beside is not None:
+        found = pl.concat([found, beside.lazy()], how="diagonal_relaxed")
     there = found.collect_schema().names()
-    moment = pl.coalesce("as_of", "time") if "as_of" in there else pl.col("time")
+    origin = "input_as_of" if spec.train.task == "forecast" else "as_of"
+    moment = pl.coalesce(origin, "time") if origin in there else pl.col("time")
     window = moment.dt.truncate(_WINDOW[spec.monitor.every])
     return found.with_columns(moment.alias("moment"), window.alias("window"))
 
@@ -123,6 +134,7 @@ def measure(
     past: pl.DataFrame,
     before: Sequence[Seen],
     year_ago: Seen | None,
+    followed: Followed | None,
     key: str,
     version: str,
     start: datetime,
@@ -137,12 +149,15 @@ def measure(
         Earlier answers whose outcome was known by the end of the window.
     before, year_ago
         What was seen and said in the windows before it, oldest first, and a year ago.
+    followed
+        What forecasts are held against; None for other tasks.
     key
         Digest of what it is made from.
     """
     import polars as pl
 
     from charter.data.profile import Profile, profile
+    from charter.flow.followed import measures_of, report_json
     from charter.monitor.concept import Losses, excess
     from charter.monitor.feedback import feedback
     from charter.monitor.quality import quality, worth
@@ -174,6 +189,14 @@ def measure(
             figures["importance_ndcg"] = second.importance.ndcg
     seen = Seen(known, profile(rows.select("score"), reference.score))
     confidence = spec.monitor.confidence
+    held = followed.report(rows, spec) if followed is not None else None
+    forecast: dict[str, Any] = {}
+    if followed is not None and held is not None:
+        figures |= measures_of(held)
+        forecast = report_json(held) | {
+            "exceptions": followed.exceptions(pl.concat([past, rows], how="diagonal_relaxed"), spec)
+        }
+        figures["exceptions"] = float(len(forecast["exceptions"]))
     mature = rows.filter(pl.col("due") & pl.col("outcome").is_not_null() & pl.col("score").is_finite()).sort(
         "moment", "id", "row"
     )
@@ -190,11 +213,13 @@ def measure(
             past=past,
             losses=None if isinstance(trained.again, str) else trained.again.losses(rows, confidence),
             confidence=confidence,
+            realised=held.overall.metrics if held is not None else None,
         ),
         worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
         operations=_operations(rows),
         drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),
         feedback=feedback(rows) if spec.train.task == "binary" else None,
+        forecast=forecast or None,
         losses=Losses.of(excess(mature, spec.train.task)),
         profile=seen.to_json(),
         checks=tuple(checks),

@@ -121,6 +121,7 @@ def quality(
     classes: tuple[str, ...] = (),
     past: pl.DataFrame | None = None,
     losses: tuple[Mapping[str, Estimated], Mapping[str, Estimated]] | None = None,
+    realised: Mapping[str, Estimate] | None = None,
     confidence: float = 0.95,
 ) -> Quality:
     """Measure a window.
@@ -138,6 +139,8 @@ def quality(
     losses
         Of a regression, the losses that its inputs let expect: of all answers, and of the labelled ones; see
         `charter.monitor.loss`.
+    realised
+        Of a forecast, what `charter.evaluate.forecast` measured: there, whole series are drawn.
 
     Notes
     -----
@@ -147,7 +150,8 @@ def quality(
     task = spec.train.task
     scored = rows.filter(pl.col("score").is_finite())
     labelled = scored.filter(pl.col("outcome").is_not_null() & pl.col("due"))
-    realised = _realised(labelled, spec, classes, confidence) if labelled.height else {}
+    if realised is None:
+        realised = _realised(labelled, spec, classes, confidence) if labelled.height else {}
     positives = int((labelled["outcome"] == "1").sum()) if task == "binary" else None
     estimated: Mapping[str, Estimated] = {}
     expected: Mapping[str, Estimated] = {}

@@ -43,6 +43,8 @@ class Measurement:
         Findings of each column, by what the window is compared with: ``training``, and what the specification adds.
     feedback
         How far its decisions made the data that it is judged by; None where nothing is decided.
+    forecast
+        Errors by block of the horizon, value added over simple methods, series to look at; of forecasts.
     losses
         Of mature rows beyond what their scores promised, by which concept drift is followed from window to window.
     profile
@@ -65,6 +67,7 @@ class Measurement:
     operations: Operations
     drift: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     feedback: Feedback | None = None
+    forecast: Mapping[str, Any] | None = None
     losses: Losses | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
@@ -117,6 +120,7 @@ class Measurement:
             else asdict(w) | {"net": w.net, "benefit": w.benefit, "return_on_cost": w.return_on_cost},
             "operations": asdict(self.operations),
             "feedback": self.feedback.to_json() if self.feedback is not None else None,
+            "forecast": dict(self.forecast) if self.forecast is not None else None,
             "losses": asdict(self.losses) if self.losses is not None else None,
             "measures": self.measures(),
             "drift": [f.to_json() for f in self.drift.get(TRAINING, ())],
@@ -190,6 +194,7 @@ def recommendations(
         names = ", ".join(dict.fromkeys(f["column"] for f in new[:3]))
         said.append(f"The inputs moved in this window ({names}): the next will tell whether they stay there.")
     said += [_judged(check) for check in last["checks"] if check["verdict"] in ("warn", "fail")]
+    said += _of_forecasts(next((one["forecast"] for one in reversed(kept) if one["forecast"]), None))
     shifted = [one for one in mature if one["quality"]["base_rate_moved"]]
     if shifted:
         said.append(_base_rate(shifted[-1], primary))
@@ -213,6 +218,22 @@ def recommendations(
     if firing:
         said.append(f"On: {', '.join(firing)}.")
     return tuple(said or ["All is as it was at release: nothing to do."])
+
+
+def _of_forecasts(found: Mapping[str, Any] | None) -> list[str]:
+    """Simple methods that do better, and series to look at, by the newest window of which anything is known."""
+    if found is None:
+        return []
+    added = [a for a in found["parts"][0]["added"] if (a["difference"]["low"] or 0.0) > 0]
+    said = [
+        f"{a['baseline'].replace('_', ' ').capitalize()} forecasts better: {found['metric']} {a['other']:.3f} against "
+        f"{a['model']:.3f} of the model."
+        for a in added
+    ]
+    if found["exceptions"]:
+        shown = "; ".join(f"{one['series']}: {one['text']}" for one in found["exceptions"][:3])
+        said.append(f"Look at these series first. {shown}")
+    return said
 
 
 def _judged(check: Mapping[str, Any]) -> str:

@@ -71,13 +71,15 @@ class Batch:
 class LogTable:
     """The log of one version: what its rows hold.
 
-    Columns: ``id`` (of the request), ``row`` (within it), ``time`` (when scored, naive UTC), ``model``, ``version``,
-    ``package`` (digest), ``route``, ``latency_us`` (from the request's arrival until scored), ``score`` (null where a
-    rule answered without one), ``scores`` (by class, only where there are several), ``decision``, ``propensity``
-    (probability with which it was made; null where the model leaves none to chance), ``band``, ``fallback``,
-    ``warnings``, ``stage`` and ``arm`` (of what is tried, see `charter.registry.traffic.Traffic`; the arm is ``shadow``
-    where nobody was given the answer, both are null while nothing is tried), ``entity`` and ``as_of`` (only where the
-    model is about entities), and ``input_<name>`` for each input as served, typed.
+    Columns: ``id`` (of the request), ``row`` (within it), ``time`` (when scored, naive UTC), ``model``,
+    ``version``, ``package`` (digest), ``route``, ``latency_us`` (from the request's arrival until scored; of a
+    candidate that only sees requests, of scoring alone, null where that was not measured), ``score`` (null where a
+    rule answered without one), ``scores`` (by class, only where there are several), ``lower`` and ``upper`` (of the
+    interval, only of forecasts), ``decision``, ``propensity`` (probability with which it was made; null where the
+    model leaves none to chance), ``band``, ``fallback``, ``warnings``, ``stage`` and ``arm`` (of what is tried, see
+    `charter.registry.traffic.Traffic`; the arm is ``shadow`` where nobody was given the answer, both are null while
+    nothing is tried), ``entity`` and ``as_of`` (only where the model is about entities), and ``input_<name>`` for
+    each input as served, typed.
     """
 
     model: str
@@ -94,6 +96,8 @@ class LogTable:
         schema = dict(OWN)
         if self.multiclass:
             schema["scores"] = pl.List(pl.Float64())
+        if self.signature.series is not None:
+            schema["lower"] = schema["upper"] = pl.Float64()
         entity = self.signature.entity
         types = {i.name: DTYPES[i.type] for i in self.signature.inputs}
         personal = self._personal
@@ -130,7 +134,7 @@ class LogTable:
         starts = np.repeat(np.cumsum(counts) - counts, counts)
         ended = np.repeat([b.ended for b in batches], [len(b.tickets) for b in batches])
         began = np.fromiter((t.began for t in tickets), np.float64, len(tickets))
-        latency_us = ((ended - began) * 1e6).astype(np.int64)
+        latency_us = (ended - began) * 1e6
         one_each = len(of_ticket) == len(tickets)
         ids, routes = pl.Series([t.id for t in tickets]), pl.Series([t.route for t in tickets])
         scored = [b.scored for b in batches]
@@ -139,7 +143,7 @@ class LogTable:
             pl.Series("row", _numbers(tickets, np.arange(len(of_ticket)) - starts)),
             pl.Series("time", np.array([b.at_us for b in batches])[of_batch]).cast(pl.Datetime("us")),
             (routes if one_each else routes.gather(of_ticket)).alias("route"),
-            pl.Series("latency_us", latency_us[of_ticket]),
+            pl.Series("latency_us", latency_us[of_ticket], nan_to_null=True).cast(pl.Int64),
             pl.Series("score", np.concatenate([s.score for s in scored]), nan_to_null=True),
             pl.Series("decision", list(chain.from_iterable(s.decision for s in scored)), dtype=pl.String),
             _propensities(scored),
@@ -150,6 +154,8 @@ class LogTable:
         ]
         if self.multiclass:
             columns.append(_class_scores(scored))
+        if self.signature.series is not None:
+            columns += _bounds(scored)
         for name, value in (("model", self.model), ("version", self.version), ("package", self.package)):
             columns.append(pl.Series(name, [value]).new_from_index(0, len(of_ticket)))
         frames = [s.inputs for s in scored if s.inputs is not None]
@@ -247,6 +253,15 @@ def _dealt(
 
 
 _UNDEALT = Dealt("")
+
+
+def _bounds(scored: Sequence[Scored]) -> list[pl.Series]:
+    """Ends of the intervals of forecasts."""
+    ends = [(np.full(len(s), np.nan),) * 2 if s.bounds is None else s.bounds for s in scored]
+    return [
+        pl.Series(name, np.concatenate([pair[place] for pair in ends]), nan_to_null=True)
+        for place, name in enumerate(("lower", "upper"))
+    ]
 
 
 def _class_scores(scored: Sequence[Scored]) -> pl.Series:

@@ -14,6 +14,16 @@ def _rule(text: str) -> str:
     return str(AlertRule.parse(text))
 
 
+def _inside(text: str) -> str:
+    if text.startswith(("/", "~")) or ".." in text.split("/"):
+        raise ValueError(
+            "must be a pattern of files inside the model's folder, such as 'forecasts/*.parquet'"
+        )
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_inside)]
+"""Pattern of files inside the model's folder."""
 AlertText = Annotated[str, AfterValidator(_rule)]
 """``METRIC < NUMBER``, then ``when maturity > SHARE`` and ``for N windows`` (or a duration) where wanted."""
 
@@ -91,6 +101,9 @@ class MonitorSpec(Part):
     drift: DriftSpec = DriftSpec()
     alerts: dict[Name, AlertSpec] = {}
     """Beside those that follow from ``evaluate.require``, ``kpis`` and ``budget`` by themselves."""
+    forecasts: tuple[Pattern, ...] = ()
+    """Files that ``charter forecast --out`` or ``charter score`` write, such as ``forecasts/*.parquet``: they are held
+    against what comes like the forecasts of the log."""
     notify: tuple[str, ...] = ()
     """Addresses in Apprise's notation or ``https://`` of a webhook; ``${NAME}`` is taken from the environment."""
     repeat: DurationText | None = None
