@@ -46,6 +46,21 @@ def clients_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="package")
+def staged_built(loans_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The row model: v1 serves, v2 is approved and waits for its rollout; look, do not touch."""
+    folder = Path(shutil.copytree(loans_built, tmp_path_factory.mktemp("staged") / "loans"))
+    e2e_models.declare(folder)
+    e2e_models.done("apply", folder)
+    return folder
+
+
+@pytest.fixture
+def staged(staged_built: Path, tmp_path: Path) -> Path:
+    """A copy of the row model whose second version waits for its rollout."""
+    return Path(shutil.copytree(staged_built, tmp_path / "loans"))
+
+
 @pytest.fixture
 def loans(loans_built: Path, tmp_path: Path) -> Path:
     """A copy of the applied row model."""

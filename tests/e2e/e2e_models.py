@@ -296,3 +296,19 @@ def apply(folder: Path, *, code: int = 0) -> list[str]:
     assert said.code == code, f"{said.code}\n{said.out}\n{said.err}"
     ran: list[str] = said.json["ran"]
     return ran
+
+
+ROLLOUT = """approve: none
+release:
+  rollout:
+    shadow: {at_least: 0s, min_rows: 60, guards: {other: "disagreement > 0.5"}}
+    canary: {steps: [0.2, 0.5], at_least: 0s, min_rows: 60}
+    guards: {errors: "error_share > 0.2", slow: "p95_latency_ms > 200"}
+"""
+
+
+def declare(folder: Path, rollout: str = ROLLOUT) -> Path:
+    """Ask for a rollout, and change the model so that the next apply makes another version."""
+    edit(folder, "approve: none\n", rollout)
+    edit(folder, "seed: 11", "seed: 12")
+    return folder

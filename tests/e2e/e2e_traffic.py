@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 
 import polars as pl
-from e2e_models import accounts, edit
+from e2e_models import accounts
 
 from charter.flow.serving import released
 from charter.flow.workspace import Workspace
@@ -16,27 +16,12 @@ from charter.serve.io.loading import load_models
 from charter.serve.io.recorder import Recorder
 from charter.serve.observe import Dealt, Ticket
 
-ROLLOUT = """approve: none
-release:
-  rollout:
-    shadow: {at_least: 0s, min_rows: 60, guards: {other: "disagreement > 0.5"}}
-    canary: {steps: [0.2, 0.5], at_least: 0s, min_rows: 60}
-    guards: {errors: "error_share > 0.2", slow: "p95_latency_ms > 200"}
-"""
-
 
 class Silent:
     """Hears what the log counts and forgets it."""
 
     def __getattr__(self, name: str):
         return lambda *_, **__: None
-
-
-def declare(folder: Path, rollout: str = ROLLOUT) -> Path:
-    """Ask for a rollout, and change the model so that the next apply makes another version."""
-    edit(folder, "approve: none\n", rollout)
-    edit(folder, "seed: 11", "seed: 12")
-    return folder
 
 
 def ask(folder: Path, rows: int = 300, *, begin: int = 0, slow: str = "", failing: str = "") -> None:

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from e2e_models import apply, charter, done, edit
-from e2e_traffic import ask, declare
-
-
-@pytest.fixture(scope="package")
-def staged_built(loans_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """v1 serves, v2 is approved and waits for its rollout; look, do not touch."""
-    folder = Path(shutil.copytree(loans_built, tmp_path_factory.mktemp("staged") / "loans"))
-    declare(folder)
-    apply(folder)
-    return folder
-
-
-@pytest.fixture
-def staged(staged_built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(staged_built, tmp_path / "loans"))
+from e2e_traffic import ask
 
 
 def step(folder: Path, *, code: int = 0) -> dict:

@@ -9,9 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from charter.core.errors import Refusal, UsageError
-from charter.flow.acting import acting
 from charter.flow.experiment import declared
-from charter.flow.moves import Stand, record, refusing, serving_now, stand
+from charter.flow.moves import Stand, moving, record, serving_now, stand
 from charter.flow.rolling import ALONE, Rolling, alone, rolling
 from charter.flow.rollout import begin
 from charter.flow.trial import read
@@ -46,10 +45,7 @@ def start(
             remedy="Declare two arms, one of them the control.",
         )
     to = f"start the experiment with {version}"
-    with (
-        refusing(workspace, loaded, version, to, name),
-        acting(workspace, loaded.spec.name, name, None, to=to) as act,
-    ):
+    with moving(workspace, loaded, version, to, name, lambda _records: None) as act:
         if loaded.spec.release.rollout is not None:
             raise Refusal(
                 "the specification declares a rollout, and its stages are not skipped",
@@ -84,10 +80,9 @@ def stop(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reaso
     Refusal
         When none runs, or it is a stage of a rollout.
     """
-    with (
-        refusing(workspace, loaded, loaded.spec.name, "stop the experiment", name),
-        acting(workspace, loaded.spec.name, name, None, to="stop the experiment") as act,
-    ):
+    with moving(
+        workspace, loaded, loaded.spec.name, "stop the experiment", name, lambda _records: None
+    ) as act:
         now = _running(rolling(workspace, loaded, act.records))
         if now.leg is not None:
             raise Refusal(

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from charter.core.errors import Refusal
-from charter.flow.acting import acting
-from charter.flow.moves import KILLED, RESUMED, STOPPED, Stand, record, refusing, serving_now, stand
+from charter.flow.moves import (
+    KILLED,
+    RESUMED,
+    STOPPED,
+    Stand,
+    moving,
+    record,
+    serving_now,
+    stand,
+    tried_now,
+)
 from charter.flow.rolling import alone, rolling, traffic_of
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
 from charter.spec.loader import Loaded
+
+if TYPE_CHECKING:
+    from charter.registry.io.records import Records
 
 
 def kill(
@@ -32,12 +46,11 @@ def kill(
     Refusal
         When nothing is released, or there is nothing to end, or whoever asks does not hold the role.
     """
-    role, subject = _stopper(workspace, loaded), loaded.spec.name
+    subject = tried_now(workspace, loaded)
     to = "stop the model" if everything else "end the rollout"
-    with (
-        refusing(workspace, loaded, subject, to, name),
-        acting(workspace, loaded.spec.name, name, role, to=to) as act,
-    ):
+    with moving(
+        workspace, loaded, subject, to, name, lambda records: _stopper(workspace, loaded, records)
+    ) as act:
         serving = serving_now(loaded, act)
         before = traffic_of(serving)
         champion = f"v{serving.version}"
@@ -69,10 +82,7 @@ def resume(workspace: Workspace, loaded: Loaded, *, name: str | None = None, rea
     rollout = loaded.spec.release.rollout
     role = rollout.roles.start if rollout is not None else None
     to = "let the model answer again"
-    with (
-        refusing(workspace, loaded, loaded.spec.name, to, name),
-        acting(workspace, loaded.spec.name, name, role, to=to) as act,
-    ):
+    with moving(workspace, loaded, loaded.spec.name, to, name, lambda _records: role) as act:
         serving = serving_now(loaded, act)
         before = traffic_of(serving)
         if before is None or before.stage != "stopped":
@@ -84,12 +94,11 @@ def resume(workspace: Workspace, loaded: Loaded, *, name: str | None = None, rea
         return stand(workspace, loaded, act, did=RESUMED)
 
 
-def _stopper(workspace: Workspace, loaded: Loaded) -> str | None:
+def _stopper(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
     """Role that it takes: by the specification under which the rollout began, or, where it is lost, by the present."""
-    with workspace.records(loaded.spec.name, readonly=True) as records:
-        try:
-            now = rolling(workspace, loaded, records)
-        except Refusal:  # what cannot be judged any more can still be ended
-            now = None
+    try:
+        now = rolling(workspace, loaded, records)
+    except Refusal:  # what cannot be judged any more can still be ended
+        now = None
     rollout = (now.loaded if now is not None else loaded).spec.release.rollout
     return rollout.roles.stop if rollout is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from charter.core.clock import iso
 from charter.core.decision import Decision
 from charter.core.errors import PackageError, Refusal
-from charter.flow.acting import Acting
+from charter.flow.acting import Acting, acting
 from charter.flow.rolling import Rolling, rolling, traffic_of
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
+    from charter.registry.io.records import Records
     from charter.registry.types import AuditEvent, Deployment
 
 STARTED, MOVED, HELD = "rollout.started", "rollout.moved", "rollout.held"
@@ -59,6 +60,38 @@ class Stand:
             "incident": self.incident,
             "traffic": self.traffic.to_json(),
         }
+
+
+Role = Callable[["Records"], str | None]
+
+
+@contextmanager
+def moving(
+    workspace: Workspace, loaded: Loaded, subject: str, to: str, name: str | None, role: Role
+) -> Iterator[Acting]:
+    """Hold the workspace for a move, in the name of whoever may make it; what is refused stands in the audit trail.
+
+    Parameters
+    ----------
+    subject, to, name
+        As in `refusing`.
+    role
+        What it takes, by the records, which have proved themselves before.
+
+    Raises
+    ------
+    Refusal
+        When the records are not what the audit trail tells, or whoever asks does not hold the role.
+    """
+    from charter.flow.release import trusted_keys
+
+    model = loaded.spec.name
+    with refusing(workspace, loaded, subject, to, name):
+        with workspace.records(model, readonly=True) as records:
+            trusted_keys(workspace, records)
+            needed = role(records)
+        with acting(workspace, model, name, needed, to=to) as act:
+            yield act
 
 
 @contextmanager

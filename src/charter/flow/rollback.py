@@ -71,14 +71,13 @@ def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -
     name = loaded.spec.name
     with workspace.records(name) as records:
         deployments = records.deployments()
-        target = earlier(deployments, name, to)
-        serving = deployments[-1]
-        tried = traffic_of(serving)
+        tried = traffic_of(deployments[-1] if deployments else None)
         if to is None and tried is not None and tried.candidate is not None:
             raise Refusal(
                 f"{tried.candidate} is being tried: to what do you want to go back?",
                 remedy=f"To {tried.champion} alone: `charter kill`. Further: `charter rollback --to VERSION`.",
             )
+        target, serving = earlier(deployments, name, to), deployments[-1]
         prove(workspace, records, name, target.package)
         now, actor = workspace.clock.now(), workspace.settings.actor
         proof = {**alone(target.evidence), LEFT: serving.package}

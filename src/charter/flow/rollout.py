@@ -14,7 +14,7 @@ from charter.core.clock import iso
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import Digest
 from charter.core.errors import Refusal, UsageError
-from charter.flow.acting import Acting, acting
+from charter.flow.acting import Acting
 from charter.flow.moves import (
     FINISHED,
     HELD,
@@ -25,9 +25,9 @@ from charter.flow.moves import (
     Stand,
     full,
     leg_name,
+    moving,
     nothing,
     record,
-    refusing,
     serving_now,
     stand,
     tried_now,
@@ -51,6 +51,7 @@ from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.iterate.rollout import Leg, Move
+    from charter.registry.io.records import Records
     from charter.registry.types import AuditEvent
 
 
@@ -81,10 +82,7 @@ def start(
             remedy="Add release.rollout; see docs/rollout.md. Without one, `charter apply` releases what is approved.",
         )
     to = f"start the rollout of {version}"
-    with (
-        refusing(workspace, loaded, version, to, name),
-        acting(workspace, loaded.spec.name, name, rollout.roles.start, to=to) as act,
-    ):
+    with moving(workspace, loaded, version, to, name, lambda _records: rollout.roles.start) as act:
         from charter.iterate.rollout import legs
 
         way = legs(loaded.spec.release)
@@ -104,10 +102,9 @@ def step(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reaso
         When it would go on and the approvals have lapsed meanwhile, or whoever asks does not hold the role.
     """
     subject, to = tried_now(workspace, loaded), "step the rollout"
-    with (
-        refusing(workspace, loaded, subject, to, name),
-        acting(workspace, loaded.spec.name, name, _stepper(workspace, loaded), to=to) as act,
-    ):
+    with moving(
+        workspace, loaded, subject, to, name, lambda records: _stepper(workspace, loaded, records)
+    ) as act:
         now = rolling(workspace, loaded, act.records)
         if now is None or now.leg is None:
             return stand(workspace, loaded, act, incident=_catch_up(workspace, loaded, act))
@@ -350,9 +347,8 @@ def _signers(approvals: Decision) -> list[str]:
     return [f"{c.name}: {c.observed}" for c in approvals.checks]
 
 
-def _stepper(workspace: Workspace, loaded: Loaded) -> str | None:
+def _stepper(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
     """Role that it takes, by the specification under which the rollout began."""
-    with workspace.records(loaded.spec.name, readonly=True) as records:
-        now = rolling(workspace, loaded, records)
+    now = rolling(workspace, loaded, records)
     rollout = now.loaded.spec.release.rollout if now is not None else None
     return rollout.roles.step if rollout is not None else None
