@@ -211,8 +211,6 @@ class Application:
             scored, start = await route.batcher.submit(rows, explain=explain, ticket=ticket)
             content, fields = form.write(route.served, scored, start, asked, answer_id)
             await respond(send, 200, content, headers=[*fields, *echo])
-            if route.shadow is not None:
-                route.shadow.offer(ticket, rows, scored, start)
         except Refused as error:
             status = error.status
             self.metrics.error(label, error.faults[0].rule)

@@ -17,10 +17,10 @@ from charter.serve.observe import Dealt, Observer
 from charter.serve.problem import refuse
 from charter.serve.scored import Scored, unanswered
 from charter.serve.served import Served
-from charter.serve.shadow import Shadow, Shadows
+from charter.serve.shadow import Observe, Shadow, Shadows, watched
 
-_ALONE, _TRIED, _STOPPED = "alone", "tried", "stopped"
-"""How a version answers: as ever; as one that may fail; by its fallback."""
+_ALONE, _TRIED, _STOPPED, _SEEN = "alone", "tried", "stopped", "seen by "
+"""How a version answers: as ever; as one that may fail; by its fallback; as ever, and a candidate sees it."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Route:
     arms
         Deals requests out to several versions; None where one answers all.
     shadow
-        Sees requests after they were answered.
+        Sees what the queue was asked and has answered.
     dealt
         What the log says of requests while something is tried.
     """
@@ -70,7 +70,6 @@ class Routing:
         self.traffic: Mapping[str, Traffic] = {}
         self._routes: Mapping[str, Route] = {}
         self._desks: dict[tuple[int, str], Route] = {}
-        self._seen_by: dict[tuple[int, str], Shadow] = {}
 
     def replace(self, models: Sequence[Served], traffic: Mapping[str, Traffic]) -> None:
         """Serve these models from the next request on; requests under way keep the model they began with.
@@ -86,44 +85,48 @@ class Routing:
         """
         traffic = {name: t for name, t in traffic.items() if t.stage != "full"}
         desks: dict[tuple[int, str], Route] = {}
+        try:
+            routes = self._routed(models, traffic, desks)
+        except Exception:
+            _close(desks, self._desks)
+            raise
+        _close(self._desks, desks)
+        self.models = tuple(sorted(models, key=lambda m: m.name))
+        self._routes, self._desks, self.traffic = routes, desks, traffic
+
+    def _routed(
+        self, models: Sequence[Served], traffic: Mapping[str, Traffic], desks: dict[tuple[int, str], Route]
+    ) -> dict[str, Route]:
+        """Routes by path; ``desks`` takes those with a queue of their own, old ones as they are."""
         routes: dict[str, Route] = {}
         for model in models:
             path = f"{model.name}/versions/{model.version}"
             if path in routes:
                 raise ValueError(f"models: {model.name} {model.version} is there twice")
-            role = _role(traffic.get(model.name), model.version)
-            route = self._desks.get((id(model), role)) or Route(model, self._batcher(model, role))
-            if role == _STOPPED:
-                route.dealt = Dealt("stopped")
-            routes[path] = desks[id(model), role] = route
-            routes.setdefault(model.name, route)
-        seen_by: dict[tuple[int, str], Shadow] = {}
-        # Shadows last: an error before them leaves none behind.
-        for name, t in sorted(traffic.items(), key=lambda item: item[1].stage == "shadow"):
-            if name in routes and t.stage != "stopped":
-                routes[name] = self._tried(routes, name, t, seen_by)
-        for key, shadow in self._seen_by.items():
-            if key not in seen_by:
-                shadow.close()
-        self.models = tuple(sorted(models, key=lambda m: m.name))
-        self._routes, self._desks, self._seen_by, self.traffic = routes, desks, seen_by, traffic
+            role = self._role(traffic.get(model.name), model.version)
+            routes[path] = self._desks.get((id(model), role)) or self._desk(model, role)
+            desks[id(model), role] = routes[path]
+            routes.setdefault(model.name, routes[path])
+        for name in traffic.keys() & routes.keys():
+            routes[name] = _plain(name, traffic[name], routes)
+        return routes
 
-    def _tried(
-        self, routes: Mapping[str, Route], name: str, traffic: Traffic, seen_by: dict[tuple[int, str], Shadow]
-    ) -> Route:
-        """Plain route of a model of which a candidate is tried."""
-        plain = routes[name]
+    def _role(self, traffic: Traffic | None, version: str) -> str:
+        if traffic is None:
+            return _ALONE
+        if traffic.stage == "stopped":
+            return _STOPPED
         if traffic.stage == "shadow":
-            key = (id(plain.served), str(traffic.candidate))
-            shadow = self._seen_by.get(key)
-            if shadow is None and self._shadows is not None:
-                shadow = self._shadows(plain.served, key[1])
-            if shadow is not None:
-                seen_by[key] = shadow
-            return Route(plain.served, plain.batcher, shadow=shadow, dealt=Dealt("shadow"))
-        of_versions = {v: routes[f"{name}/versions/{v}"] for v in traffic.versions}
-        arms = Arms(traffic, {v: (route.served, route.batcher) for v, route in of_versions.items()})
-        return Route(plain.served, plain.batcher, arms)
+            seen = version == traffic.champion and self._shadows is not None
+            return f"{_SEEN}{traffic.candidate}" if seen else _ALONE
+        return _TRIED if version in traffic.arms.values() and version != traffic.champion else _ALONE
+
+    def _desk(self, served: Served, role: str) -> Route:
+        if role.startswith(_SEEN) and self._shadows is not None:
+            shadow = self._shadows(served, role.removeprefix(_SEEN))
+            return Route(served, self._batcher(served, role, shadow), shadow=shadow)
+        dealt = Dealt("stopped") if role == _STOPPED else None
+        return Route(served, self._batcher(served, role), dealt=dealt)
 
     def route(self, name: str) -> Route:
         """Find a model by its name, or by ``NAME/versions/VERSION``.
@@ -151,10 +154,9 @@ class Routing:
 
     def close(self) -> None:
         """Let go of every candidate that sees requests."""
-        for shadow in self._seen_by.values():
-            shadow.close()
+        _close(self._desks, {})
 
-    def _batcher(self, served: Served, role: str) -> Batcher:
+    def _batcher(self, served: Served, role: str, shadow: Shadow | None = None) -> Batcher:
         scores: Run = {_TRIED: tried, _STOPPED: _stopped}.get(role, _runs)(served)
         run, limits = self._counted(served, scores), self._limits
         if limits.score_s is None:  # what the server was started with goes before what the model declares
@@ -165,10 +167,14 @@ class Routing:
             seconds = min(limits.score_s or TRIED_SECONDS, TRIED_SECONDS)
             limits = replace(limits, score_s=seconds, deadline_s=seconds)
         fall_back = self._fall_back(served, role)
-        if self._observer is None:
-            return Batcher(run, limits, fall_back=fall_back)
-        observe = exploring(served, partial(self._observer.observe, served))
-        return Batcher(run, limits, observe, fall_back)
+        observe: Observe | None = None
+        if self._observer is not None:
+            observe = exploring(served, partial(self._observer.observe, served))
+        if shadow is not None:
+            observe = watched(observe, shadow)
+        return (
+            Batcher(run, limits, observe, fall_back) if observe else Batcher(run, limits, fall_back=fall_back)
+        )
 
     def _fall_back(self, served: Served, role: str) -> Callable[[Any], Scored] | None:
         why = "the model did not answer in time"
@@ -192,12 +198,23 @@ class Routing:
         return run
 
 
-def _role(traffic: Traffic | None, version: str) -> str:
-    if traffic is None or traffic.stage == "shadow":
-        return _ALONE
+def _plain(name: str, traffic: Traffic, routes: Mapping[str, Route]) -> Route:
+    """Route of a model without a version, while something is tried."""
+    champion = routes[name]
     if traffic.stage == "stopped":
-        return _STOPPED
-    return _TRIED if version in traffic.arms.values() and version != traffic.champion else _ALONE
+        return champion
+    if traffic.stage == "shadow":
+        return replace(champion, dealt=Dealt("shadow"))
+    desks = {version: routes[f"{name}/versions/{version}"] for version in traffic.versions}
+    arms = Arms(traffic, {version: (desk.served, desk.batcher) for version, desk in desks.items()})
+    return Route(champion.served, champion.batcher, arms)
+
+
+def _close(desks: Mapping[tuple[int, str], Route], kept: Mapping[tuple[int, str], Route]) -> None:
+    """Let go of candidates that see requests, but for those of desks that are kept."""
+    for key, desk in desks.items():
+        if desk.shadow is not None and key not in kept:
+            desk.shadow.close()
 
 
 def _runs(served: Served) -> Run:

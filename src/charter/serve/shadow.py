@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from charter.serve.scored import Scored
     from charter.serve.served import Served
 
+Observe = Callable[["Sequence[Ticket]", "Scored"], "Awaitable[None] | None"]
 LENGTH = struct.Struct(">I")
 """Stands before each message between a worker and the candidate's process."""
 
@@ -20,15 +21,10 @@ LENGTH = struct.Struct(">I")
 class Shadow(Protocol):
     """Takes what was answered to a candidate that is only tried."""
 
-    def offer(self, ticket: Ticket, rows: Sequence[tuple[Any, ...]], scored: Scored, start: int) -> None:
-        """Take a request over; called when its answer has gone out. Returns at once and raises nothing.
+    def offer(self, tickets: Sequence[Ticket], scored: Scored) -> None:
+        """Take a batch over; returns at once and raises nothing.
 
-        Parameters
-        ----------
-        rows
-            As the champion read them.
-        scored, start
-            What the champion answered: its batch, and where the rows' answers begin.
+        Only requests of the stage ``shadow`` are meant: others of the batch asked for the champion by its version.
         """
 
     def close(self) -> None:
@@ -59,7 +55,7 @@ class Share(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Slice(msgspec.Struct, array_like=True, frozen=True):
-    """Rows that the champion scored together, so that the candidate does the same.
+    """Rows that the champion scored together.
 
     Attributes
     ----------
@@ -92,12 +88,29 @@ class Receipt(msgspec.Struct, array_like=True, frozen=True):
     failed
         Rows that the candidate could not score.
     seconds
-        Of scoring, slice by slice.
+        How long it took for the slice that was scored as the champion had scored it.
     """
 
     number: int
     failed: int
     seconds: list[float]
+
+
+def watched(observe: Observe | None, shadow: Shadow) -> Observe:
+    """Let a candidate have what is observed, as soon as it may be answered."""
+
+    async def later(held: Awaitable[None], tickets: Sequence[Ticket], scored: Scored) -> None:
+        await held
+        shadow.offer(tickets, scored)
+
+    def both(tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
+        held = None if observe is None else observe(tickets, scored)
+        if held is not None:
+            return later(held, tickets, scored)
+        shadow.offer(tickets, scored)
+        return None
+
+    return both
 
 
 def packed(message: Hello | Parcel | Receipt) -> bytes:

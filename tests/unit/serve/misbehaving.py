@@ -17,7 +17,7 @@ hoard: list[bytearray] = []
 
 
 def misbehave(self, frame, **options):
-    if options.get("now") is not None:  # a request, not the warm-up
+    if "explain" not in options:  # a request, not the warm-up
         if how == "raise":
             raise RuntimeError("broken")
         bad = 666.0 in frame["bill"].to_list()

@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from charter.serve.io.log_writer import LogWriter
     from charter.serve.prediction_log import LogTable
     from charter.serve.scored import Scored
+    from charter.serve.scorer import Scorer
     from charter.serve.served import Served
 
 MEMORY_BYTES = 512 * 1024 * 1024
@@ -57,51 +58,64 @@ class Candidate:
         self._served, self._table, self._writer = served, table, writer
         self._progress, self._died_on = progress, died_on
         self._takes = frozenset(served.scorer.signature.names)
+        self._scorer = served.scorer
+        self._in_bulk = copy(served.scorer)
+        self._in_bulk.rules = replace(served.scorer.rules, reasons_for="asked")
 
     def take(self, hello: Hello, parcel: Parcel) -> Receipt:
-        """Score and log a parcel."""
-        failed, seconds = 0, []
+        """Score and log a parcel.
+
+        One slice is scored as the champion scored it, to learn how long that takes; all others together, without
+        reasons, which nobody reads. Their rows tell no latency.
+        """
         lost = (hello.pid, parcel.number) == self._died_on
-        for one in parcel.slices:
+        failed, seconds = 0, list[float]()
+        for slices, scorer in ((parcel.slices[:1], self._scorer), (parcel.slices[1:], self._in_bulk)):
+            if not slices:
+                continue
             if not lost:
                 self._progress.begin(hello.pid, parcel.number)
-            bad, took = self._take(hello.names, one, lost)
+            began, waited = time.perf_counter(), _waited_s()
+            scored = self._score(scorer, hello.names, slices, lost)
+            # Waiting for a processor is what this process is for; it says nothing of the candidate.
+            took = max(time.perf_counter() - began - (_waited_s() - waited), 0.0)
             self._progress.end()
-            failed += bad
-            seconds.append(took)
+            if scorer is self._scorer:
+                seconds.append(took)
+            if scored is None:
+                failed += sum(len(s.rows) for s in slices)
+            else:
+                failed += sum(scored.fallback)
+                self._log(slices, scored, took if scorer is self._scorer else float("nan"))
         return Receipt(parcel.number, failed, seconds)
 
-    def _take(self, names: Sequence[str], one: Slice, lost: bool) -> tuple[int, float]:
-        from charter.serve.problem import Refused
+    def _score(
+        self, scorer: Scorer, names: Sequence[str], slices: Sequence[Slice], lost: bool
+    ) -> Scored | None:
+        import polars as pl
 
-        plain = [{n: v for n, v in zip(names, row, strict=True) if n in self._takes} for row in one.rows]
+        from charter.serve.problem import Refused
+        from charter.serve.scored import unanswered
+
+        plain = [
+            {n: v for n, v in zip(names, row, strict=True) if n in self._takes}
+            for s in slices
+            for row in s.rows
+        ]
         try:
             rows = self._served.decoder.decode(msgspec.json.encode(plain)).rows
         except Refused:  # it needs what the champion does not: there is nothing that could be logged
-            return len(one.rows), 0.0
-        began, waited = time.perf_counter(), _waited_s()
-        scored = self._score(rows, one.at_us, lost)
-        # Waiting for a processor is what this process is for; it says nothing of the candidate.
-        took = max(time.perf_counter() - began - (_waited_s() - waited), 0.0)
-        self._log(one, scored, took)
-        return sum(scored.fallback), took
-
-    def _score(self, rows: Sequence[tuple[Any, ...]], at_us: int, lost: bool) -> Scored:
-        import polars as pl
-
-        from charter.serve.scored import unanswered
-
+            return None
         frame = self._served.decoder.frame(rows)
         if lost:
             return unanswered(frame, "the model hung, or ended its process")
-        at = datetime.fromtimestamp(at_us / 1e6, UTC)
         try:
-            return self._served.scorer.run(frame, now=at, soft=True)
+            return scorer.run(frame, soft=True)
         # Whatever a model raises; a panic of Polars is no Exception.
         except (Exception, pl.exceptions.PanicException) as error:
             return unanswered(frame, f"the model failed ({type(error).__name__})")
 
-    def _log(self, one: Slice, scored: Scored, took_s: float) -> None:
+    def _log(self, slices: Sequence[Slice], scored: Scored, took_s: float) -> None:
         from charter.registry.traffic import SHADOW
         from charter.serve.explore import exploring
         from charter.serve.observe import Dealt, Ticket
@@ -109,18 +123,18 @@ class Candidate:
 
         if self._table is None or self._writer is None:
             return
-        table, writer = self._table, self._writer
+        table, writer, at_us = self._table, self._writer, slices[0].at_us
         ended = time.perf_counter()
         tickets = [
             Ticket(
                 s.id, s.rows, s.route, ended - took_s,
                 Dealt("shadow", SHADOW, tuple(range(s.first, s.first + s.rows)) if s.first else None),
             )
-            for s in one.shares
+            for one in slices for s in one.shares
         ]  # fmt: skip
 
         def write(tickets: Sequence[Ticket], scored: Scored) -> None:
-            writer.put(table, [Batch(tickets, scored, one.at_us, ended)])
+            writer.put(table, [Batch(tickets, scored, at_us, ended)])
 
         exploring(self._served, write)(tickets, scored)
 
