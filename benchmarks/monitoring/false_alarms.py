@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from made_up import FEATURES, LEVELS, MISSING, kind, mixed
 from scipy import stats
 
 from charter.data.column import ColumnProfile
@@ -27,42 +28,13 @@ from charter.monitor.drift import judge_drift
 from charter.monitor.drift_types import DriftReport, Measured
 from charter.spec.types import DriftSpec
 
-FEATURES = 200
 REFERENCE_ROWS = 50_000
-MISSING = 0.02
-LEVELS = np.array([0.4, 0.2, 0.15, 0.1, 0.08, 0.05, 0.015, 0.005])
 LIMITS = DriftSpec()
 DRAWN_AS_ROWS = 1_000
 
 
-def kind(i: int) -> str:
-    return (
-        "normal",
-        "normal",
-        "long",
-        "normal",
-        "poisson",
-        "normal",
-        "category",
-        "normal",
-        "long",
-        "missing",
-    )[i % 10]
-
-
 def rows(rng: np.random.Generator, n: int) -> pl.DataFrame:
-    table: dict[str, pl.Series] = {}
-    for i in range(FEATURES):
-        name, what = f"f{i}", kind(i)
-        if what == "poisson":
-            table[name] = pl.Series(rng.poisson(3, n))
-        elif what == "category":
-            table[name] = pl.Series(rng.choice(len(LEVELS), n, p=LEVELS)).cast(pl.String)
-        else:
-            x = rng.standard_normal(n)
-            s = pl.Series(np.exp(x) if what == "long" else x)
-            table[name] = s.set(pl.Series(rng.random(n) < MISSING), None) if what == "missing" else s
-    return pl.DataFrame(table)
+    return pl.DataFrame(mixed(rng, n), nan_to_null=True)
 
 
 def counted(rng: np.random.Generator, reference: Profile, n: int, shift: float = 0.0) -> Profile:

@@ -7,6 +7,44 @@ import numpy as np
 CARDS_ROWS, CARDS_COLUMNS = 284_807, 31
 
 
+FEATURES, MISSING = 200, 0.02
+LEVELS = np.array([0.4, 0.2, 0.15, 0.1, 0.08, 0.05, 0.015, 0.005])
+
+
+def kind(i: int) -> str:
+    """What the i-th feature is like."""
+    return (
+        "normal",
+        "normal",
+        "long",
+        "normal",
+        "poisson",
+        "normal",
+        "category",
+        "normal",
+        "long",
+        "missing",
+    )[i % 10]
+
+
+def mixed(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
+    """200 independent features: numbers, long tails, counts, categories (text), some with missing values (NaN)."""
+    table: dict[str, np.ndarray] = {}
+    for i in range(FEATURES):
+        name, what = f"f{i}", kind(i)
+        if what == "poisson":
+            table[name] = rng.poisson(3, rows)
+        elif what == "category":
+            table[name] = rng.choice(len(LEVELS), rows, p=LEVELS).astype(str)
+        else:
+            x = rng.standard_normal(rows)
+            values = np.exp(x) if what == "long" else x
+            table[name] = (
+                np.where(rng.random(rows) < MISSING, np.nan, values) if what == "missing" else values
+            )
+    return table
+
+
 def columns(rng: np.random.Generator, rows: int, width: int, shift: float = 0.0) -> dict[str, np.ndarray]:
     """Independent numbers, half of them with long tails; the first one moved by ``shift`` standard deviations."""
     table = {}
