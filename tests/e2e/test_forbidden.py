@@ -324,17 +324,9 @@ def unguarded(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "harm",
-    [
-        tamper("DROP TRIGGER audit_keeps_on_update",
-               "UPDATE audit SET actor = 'nobody' WHERE sequence = (SELECT max(sequence) FROM audit)"),
-        lambda folder: (folder / ".charter" / "audit.head").unlink(),
-    ],
-)
-def test_on_a_broken_end_of_the_chain_nothing_is_recorded_at_all(states, tmp_path, harm):
+def test_without_the_anchor_of_the_chain_nothing_is_recorded_at_all(states, tmp_path):
     folder = Path(shutil.copytree(states["approved"], tmp_path / "loans"))
-    harm(folder)
+    (folder / ".charter" / "audit.head").unlink()
     before = last_entry(folder).sequence
     refused = charter(*START, "--in", folder)
     assert refused.code == 1

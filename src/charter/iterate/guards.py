@@ -137,7 +137,7 @@ def distance_bounds(a: Floats, b: Floats, alpha: float) -> tuple[float, float, f
     -----
     The two-sample Kolmogorov-Smirnov distance, give or take ``e(n) + e(m)`` with ``e(n) = 0.85 sqrt((log log(e n) + 0.8
     log(1612 / (alpha / 2))) / n)``, a Dvoretzky-Kiefer-Wolfowitz bound that holds over time (Howard and Ramdas, 2022,
-    Theorem 2). To show less than 0.2 takes about 1,000 scores of each.
+    Theorem 2). To show less than 0.25 takes about 800 scores of each.
     """
     if not len(a) or not len(b):
         return 0.0, 0.0, 1.0

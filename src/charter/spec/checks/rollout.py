@@ -68,6 +68,13 @@ def _check_experiment(look: Examiner, rollout: RolloutSpec, stage: ExperimentSta
         look.fault(
             ("release", "experiment", "arms"), f"are {len(experiment.arms)}; a rollout compares two versions"
         )
+    steps = rollout.canary.steps if rollout.canary is not None else ()
+    for arm, share in experiment.arms.items():
+        if arm != experiment.control and steps and share < steps[-1]:
+            look.fault(
+                ("release", "experiment", "arms", arm),
+                f"is {share:g}, less than the canary's last step, {steps[-1]:g}: units would lose the candidate again",
+            )
     if rollout.unit is not None and rollout.unit != experiment.unit:
         look.fault((*_ROLLOUT, "unit"), f"is {rollout.unit}, and the experiment's is {experiment.unit}",
                    "leave it out")  # fmt: skip

@@ -1,0 +1,113 @@
+"""What is wrong with a rollout before it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from charter.spec.check import find
+from charter.spec.parts import part_digests, part_of
+from charter.spec.types import ModelSpec
+
+GUARDS = {"errors": "error_share > 0.01"}
+EXPERIMENT = {
+    "unit": "id", "arms": {"champion": 0.5, "candidate": 0.5}, "metric": "converted", "mde": "+10%"
+}  # fmt: skip
+
+
+def spec(release: dict[str, Any], **more: Any) -> ModelSpec:
+    return ModelSpec.model_validate(
+        {
+            "name": "m",
+            "summary": "s",
+            "owner": {"team": "t", "contact": "c@example.org"},
+            "purpose": {"problem": "p", "objective": "o", "decision": "d", "users": ["u"], "today": {"process": "p"}},
+            "data": {
+                "sources": {"s": {"uri": "s.csv", "key": ["id"], "columns": {
+                    "id": {"type": "integer"}, "x": {"type": "float"},
+                    "y": {"type": "category", "values": ["0", "1"]}}}},
+                "observations": {"source": "s", "key": ["id"]},
+                "label": {"name": "late", "column": "y", "positive": "1"},
+            },
+            "train": {"task": "binary", "split": {"kind": "random", "test": 0.3}, "learners": ["logistic_regression"]},
+            "release": release,
+            **more,
+        }
+    )  # fmt: skip
+
+
+def faults(release: dict[str, Any], **more: Any) -> str:
+    found = [f for f in find(spec(release, **more)) if f.path[0] == "release"]
+    return "\n".join(f"{'.'.join(map(str, f.path))} {f.message}" for f in found)
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ({"rollout": {"shadow": {}, "guards": GUARDS}}, ""),
+        ({"rollout": {"guards": GUARDS}}, "has no stage"),
+        ({"rollout": {"shadow": {}}}, "has no guard, so it would never be left"),
+        (
+            {"rollout": {"shadow": {"at_least": "2d", "at_most": "1d"}, "guards": GUARDS}},
+            "less than at_least",
+        ),
+        ({"rollout": {"canary": {"steps": [0.5, 0.1]}, "guards": GUARDS}}, "must grow"),
+        ({"rollout": {"canary": {}, "guards": {"d": "disagreement > 0.1"}}}, "only a shadow stage"),
+        ({"rollout": {"canary": {}, "guards": {"d": "value_drop > 0.1"}}}, "no value is stated"),
+        ({"rollout": {"experiment": {}, "guards": GUARDS}}, "needs release.experiment"),
+        (
+            {"rollout": {"experiment": {}, "unit": "x", "guards": GUARDS}, "experiment": EXPERIMENT},
+            "the experiment's is id",
+        ),
+        (
+            {
+                "rollout": {"experiment": {}, "guards": GUARDS},
+                "experiment": {**EXPERIMENT, "arms": {"champion": 0.4, "candidate": 0.3, "third": 0.3}},
+            },
+            "compares two versions",
+        ),
+        (
+            {
+                "rollout": {"canary": {}, "experiment": {}, "guards": GUARDS},
+                "experiment": {**EXPERIMENT, "arms": {"champion": 0.9, "candidate": 0.1}},
+            },
+            "less than the canary's last step",
+        ),
+        ({"experiment": {**EXPERIMENT, "strata": {"EU": {"champion": 1.0}}}}, "needs 'stratum'"),
+        (
+            {"experiment": {**EXPERIMENT, "stratum": "x", "strata": {"EU": {"other": 1.0}}}},
+            "not one of the arms",
+        ),
+        (
+            {"experiment": {**EXPERIMENT, "holdout": {"salt": "a", "start": 0.5, "stop": 0.5}}},
+            "not after its start",
+        ),
+        (
+            {"experiment": {**EXPERIMENT, "holdout": {"salt": "a"}, "layer": {"salt": "a"}}},
+            "ties the two together",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(release, said):
+    found = faults(release)
+    assert said in found if said else found == ""
+
+
+def test_guards_need_a_log():
+    release = {"rollout": {"shadow": {}, "guards": GUARDS}}
+    assert "serve.log.mode is none" in faults(release, serve={"log": {"mode": "none"}})
+
+
+@pytest.mark.parametrize("guard", ["errors > 1", "error_share < 1", "error_share > 0.1 for 2 windows"])
+def test_a_guard_is_read_when_the_specification_is(guard):
+    with pytest.raises(ValidationError):
+        spec({"rollout": {"shadow": {}, "guards": {"g": guard}}})
+
+
+def test_the_approvers_sign_the_rollout_and_nothing_else_changes_by_it():
+    assert part_of(("release", "rollout", "guards")) == "approve"
+    assert part_of(("release", "experiment", "metric")) == "words"
+    bare, declared = part_digests(spec({})), part_digests(spec({"rollout": {"shadow": {}, "guards": GUARDS}}))
+    assert {part for part in bare if bare[part] != declared[part]} == {"approve"}
