@@ -153,11 +153,10 @@ class _Kept:
         self._began = time.monotonic()
         try:
             with self._said.open("wb") as said:
-                # A session of its own: Ctrl-C is for the server, which ends what it has started itself.
+                # No session of its own: Linux shares processors out between sessions first, whatever their priority.
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=env,
-                    start_new_session=True,
-                )  # fmt: skip
+                    self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=env
+                )
         except OSError as error:
             _log.warning("%s cannot be started: %s", self._name, error)
             self._next_at = time.monotonic() + self._wait_s

@@ -218,6 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--memory-bytes", type=int, default=MEMORY_BYTES)
     given = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends what it has started
     step_back()
     from charter.core.errors import CharterError
     from charter.serve.io.loading import load_model, read_deployment
