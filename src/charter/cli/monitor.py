@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charter.cli.output import JSON, emit, say, table
-from charter.cli.policy import feedback, policy
+from charter.cli.policy import policy
 
 if TYPE_CHECKING:
     from charter.flow.monitor import MonitorReport
@@ -76,28 +76,39 @@ def status(spec: Path = SPEC, as_json: bool = JSON) -> None:
 def report(
     spec: Path = SPEC,
     audience: str = typer.Option("all", "--for", help="operations, data-science, business, or all."),
+    form: str = typer.Option("terminal", "--format", help="terminal, json or html."),
+    to: Path | None = typer.Option(
+        None, "--to", help="File for a page of HTML; default MODEL-AUDIENCE.html in the folder."
+    ),
     as_json: bool = JSON,
 ) -> None:
-    """Show every window: operations, quality estimated and realised, drift, money."""
+    """Report to one audience: what changed, how sure that is, what it costs, what to do next."""
     from charter.core.errors import UsageError
     from charter.core.nearest import did_you_mean
-    from charter.flow.monitor import status as read
+    from charter.flow.audience import report as write
+    from charter.flow.audience import write_page
     from charter.flow.workspace import Workspace
+    from charter.monitor.facts import AUDIENCES
 
-    parts = {"operations": _operations, "data-science": _quality, "business": _business}
-    if audience not in (*parts, "all"):
-        raise UsageError(f"--for is {audience!r}", remedy=did_you_mean(audience, (*parts, "all")))
+    if form not in ("terminal", "json", "html"):
+        raise UsageError(f"--format is {form!r}", remedy=did_you_mean(form, ("terminal", "json", "html")))
+    if to is not None and (form != "html" or audience == "all"):
+        raise UsageError("--to names the file of one page", remedy="Add --format html and --for AUDIENCE.")
     workspace = Workspace.at(spec)
-    found = read(workspace, workspace.load())
-    if as_json:
-        emit(found.to_json())
-        return
-    for name, show in parts.items():
-        if audience in (name, "all"):
-            show(found)
-    if audience in ("data-science", "all"):
-        feedback(found)
-    _standing(found)
+    loaded = workspace.load()
+    pages = [write(workspace, loaded, a) for a in (AUDIENCES if audience == "all" else (audience,))]
+    if form == "html":
+        for page in pages:
+            say(str(write_page(workspace, page, to)))
+    elif as_json or form == "json":
+        emit({page.audience: page.to_json() for page in pages})
+    else:
+        from charter.cli.audience import show
+
+        for i, page in enumerate(pages):
+            if i:
+                say()
+            show(page)
 
 
 def export(
@@ -214,17 +225,6 @@ def _standing(found: MonitorReport) -> None:
         say(f"  {line}")
 
 
-def _operations(found: MonitorReport) -> None:
-    say("operations")
-    rows = []
-    for w in found.windows:
-        o = w["operations"]
-        latency = (_ms(o[name]) for name in ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms"))
-        rows.append((*_head(w), *latency, f"{o['fallback_share']:.1%}", f"{o['warning_share']:.1%}"))
-    head = ("window", "version", "answers", "p50 ms", "p95 ms", "p99 ms", "fallback", "warned")
-    table(rows, head=head, right=(2, 3, 4, 5, 6, 7))
-
-
 def _quality(found: MonitorReport) -> None:
     say("quality: estimated from the scores | realised on mature outcomes, with intervals")
     rows = []
@@ -290,10 +290,6 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     if found["low"] is None:
         return f"{found['value']:.3f}"
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
 
 
 def _money(value: float | None) -> str:

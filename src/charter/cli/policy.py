@@ -12,7 +12,6 @@ from charter.cli.output import JSON, emit, say, table
 
 if TYPE_CHECKING:
     from charter.evaluate.types import Estimate
-    from charter.flow.monitor import MonitorReport
 
 _WORDS = {
     "doubly_robust": "doubly robust",
@@ -79,22 +78,6 @@ def policy(
             say(f"  {found.note}")
     if not found.gain:
         raise typer.Exit(1)
-
-
-def feedback(found: MonitorReport) -> None:
-    """Say of the newest window whose outcomes are due how far its decisions made its data."""
-    told = [w for w in found.windows if (w.get("feedback") or {}).get("shaping") is not None]
-    if not told:
-        return
-    window = told[-1]
-    f = window["feedback"]
-    if f["shaping"]:
-        say(
-            f"feedback: {f['shaping']:.0%} of the decisions due in the window of {window['start'][:10]} hide their own "
-            f"outcome; {f['explored']:.1%} were turned around to see what is behind them"
-        )
-    elif f["explored"]:
-        say(f"feedback: {f['explored']:.1%} of the decisions were turned around; none hides its outcome")
 
 
 def _money(found: Estimate | None, times: float = 1.0) -> str:
