@@ -104,7 +104,9 @@ def test_a_new_feature_asks_a_person_and_a_worse_model_is_rejected(watched):
     assert serving(watched) == "v1"
     assert not [r for r in done("status", watched, "--json").json["remarks"] if "person" in r]
     # With `approve: none` no signature stands in the way, and still nobody releases it by accident.
-    assert "was rejected as a successor of v1 by run 2" in charter("apply", watched).err
+    said = charter("apply", watched)
+    assert said.code == 1
+    assert "Stopped at release: v3 was rejected as a successor of v1 by run 2" in said.out
     assert serving(watched) == "v1"
 
 

@@ -135,10 +135,9 @@ def closing(found: Plan, stopped: Step | None) -> None:
     if stopped is None and staging is not None:
         say(f"{staging} is approved, and what serves stays. Next: `charter rollout start {staging}`.")
         return
-    if stopped is not None and stopped.stage is Stage.RELEASE:
-        say(
-            "Stopped at release: another version is being tried. `charter rollout status` says how it stands."
-        )
+    if stopped is not None and stopped.stage is Stage.RELEASE and stopped.decision is not None:
+        why = stopped.decision.reasons[0]
+        say(f"Stopped at release: {why.observed}; {why.note}.")
         return
     if stopped is None:
         say(

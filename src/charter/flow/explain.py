@@ -224,8 +224,9 @@ def _closing(plan: Plan) -> str:
         return f"{staging} is approved and goes by its rollout: `charter rollout start {staging}`."
     if stopped is None:
         return "Nothing to do: what serves is what the specification says."
-    if stopped.stage is Stage.RELEASE:
-        return "Another version is being tried: `charter rollout status`."
+    if stopped.stage is Stage.RELEASE and stopped.decision is not None:
+        why = stopped.decision.reasons[0]
+        return f"Stopped at release: {why.observed}; {why.note}."
     if stopped.stage is Stage.APPROVE:
         if stopped.decision is not None and not asked(stopped.decision):
             return (

@@ -10,6 +10,7 @@ from charter import __version__
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import Digest, ordered_json
 from charter.flow.plan import Plan, Stage, State, build_plan
+from charter.flow.retrain_review import rejected
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 from charter.spec.parts import part_digest, spec_digest
@@ -66,6 +67,7 @@ def observe(
         serving=deployment.package if deployment is not None else None,
         serving_version=deployment.version if deployment is not None else None,
         staged=frozenset(v.package for v in records.versions() if v.status == "staging" and v.package),
+        rejected=rejected(records, loaded.spec.name),
         tried=str(deployment.traffic.get("candidate") or "") if deployment is not None else "",
     )
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from charter import data, evaluate, features, govern, registry, train
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest, digest_json
+from charter.flow.retrain_review import REMEDY
 from charter.spec.parts import part_digest
 from charter.spec.types import ModelSpec
 
@@ -96,6 +97,8 @@ class State:
         Packages that were approved and wait for their rollout, or are in one.
     tried
         Version that is being tried beside the one that serves; empty while none is.
+    rejected
+        Versions that must not follow the one that serves, each with why.
     """
 
     fingerprints: Mapping[str, str]
@@ -107,6 +110,7 @@ class State:
     serving_version: int | None = None
     staged: frozenset[Digest] = frozenset()
     tried: str = ""
+    rejected: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,10 @@ def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approv
     if state.serving is None:
         return Step(Stage.RELEASE, Action.CREATE, inputs)
     version = int(done[Stage.TRAIN].summary["version"])
+    if version in state.rejected:
+        found = Check("redeployment", f"v{version} was {state.rejected[version]}", "not rejected", Verdict.FAIL,
+                      note=REMEDY)  # fmt: skip
+        return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=Decision.of("release", [found]))
     if version != state.serving_version and (spec.release.rollout is not None or state.tried):
         # A rollout is the only way from one version to another, once it is declared or under way.
         staging = {**inputs, STAGING: f"v{version}"}

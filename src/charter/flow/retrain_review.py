@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charter.core.errors import Refusal
@@ -9,6 +10,9 @@ from charter.iterate.retrain_runs import Run, runs
 
 if TYPE_CHECKING:
     from charter.registry.io.records import Records
+
+REMEDY = "change the model, or `release.redeploy`, and run again: `charter retrain`"
+"""What leads out of a rejection."""
 
 
 def under_review(records: Records, model: str) -> Run | None:
@@ -28,6 +32,22 @@ def under_review(records: Records, model: str) -> Run | None:
     return None if last.candidate in tried or said_no else last
 
 
+def rejected(records: Records, model: str) -> Mapping[int, str]:
+    """Versions that the redeployment rules rejected as successors of what serves now, each with the words of that."""
+    serving = records.deployment()
+    last = {run.candidate: run for run in runs(records.events(), model) if run.ending is not None}
+    return {
+        int(
+            name.removeprefix("v")
+        ): f"rejected as a successor of {run.champion} by run {run.number} of retraining"
+        for name, run in last.items()
+        if name is not None
+        and run.ending == "rejected"
+        and serving is not None
+        and run.champion == f"v{serving.version}"
+    }
+
+
 def refuse_rejected(records: Records, model: str, version: int) -> None:
     """Refuse a version that the redeployment rules rejected as a successor of what serves now.
 
@@ -36,16 +56,6 @@ def refuse_rejected(records: Records, model: str, version: int) -> None:
     Refusal
         When the last run that judged it came to that.
     """
-    serving = records.deployment()
-    judged = [
-        r for r in runs(records.events(), model) if r.candidate == f"v{version}" and r.ending is not None
-    ]
-    if not judged or serving is None:
-        return
-    last = judged[-1]
-    if last.ending == "rejected" and last.champion == f"v{serving.version}":
-        raise Refusal(
-            f"v{version} was rejected as a successor of {last.champion} by run {last.number} of retraining",
-            remedy=f"See why: `charter compare {last.champion} v{version}`. Change the model, or `release.redeploy`, "
-            "and run again: `charter retrain`.",
-        )
+    words = rejected(records, model).get(version)
+    if words is not None:
+        raise Refusal(f"v{version} was {words}", remedy=f"{REMEDY[:1].upper()}{REMEDY[1:]}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -220,6 +220,18 @@ def test_the_revision_of_a_stage_is_part_of_its_key(world, monkeypatch, stage, p
     told = explain(plan, spec(), [], lambda _path: "")
     assert next(x for x in told.lines if x.stage == stage.value).what == f"Charter's {words} changed"
     assert world.apply(spec())[0] is stage
+
+
+def test_a_version_that_was_rejected_is_not_released(world):
+    wanted = spec(FEATURE="x * 3")
+    world.apply(wanted)
+    world.sign(wanted)
+    state = replace(world.state(), serving_version=7, rejected={1: "rejected by run 2"})
+    step = build_plan(wanted, state).step(Stage.RELEASE)
+    assert step.action is Action.REFUSED
+    assert step.decision is not None
+    assert step.decision.checks[0].observed == "v1 was rejected by run 2"
+    assert "charter retrain" in explain(build_plan(wanted, state), wanted, [], lambda _path: "").closing
 
 
 def test_a_refusal_stops_what_comes_after(world):
