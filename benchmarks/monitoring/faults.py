@@ -45,7 +45,7 @@ WINDOW, WEEK = 1_000, 336
 BEFORE, AFTER = 6, 4
 REPLAYS_A_MODEL = 20
 DEAR_EVERY = 4
-"""Of faults that leave outcomes alone, base rate and surprise, which take most time, are asked in every fourth replay."""
+"""Of faults that leave outcomes alone, base rate and surprise (most of the time) are asked in every fourth replay."""
 DETECTORS = ("features", "score", "base rate", "surprise", "ADWIN", "Page-Hinkley")
 SIZES: Mapping[str, Sequence[float]] = {
     "shift": (0.25, 0.5),

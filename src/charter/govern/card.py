@@ -23,7 +23,7 @@ from charter.registry.types import Approval, AuditEvent, ModelVersion
 from charter.spec.vocabulary import METRICS
 
 if TYPE_CHECKING:
-    from charter.spec.types import ModelSpec, SourceSpec
+    from charter.spec.types import ExploreSpec, ModelSpec, SourceSpec
 
 SCHEMA_VERSION = 2
 
@@ -257,7 +257,15 @@ def _serving(
         "budget": spec.budget.model_dump(exclude_none=True),
         "measured": {k: measurement.get(k) for k in ("latency_p95_ms", "memory_mb", "package_mb")},
         "value": evaluation.get("value"),
+        **({"exploration": _exploration(spec.serve.explore)} if spec.serve.explore is not None else {}),
     }
+
+
+def _exploration(explore: ExploreSpec) -> str:
+    """Say which decisions chance turns around: whoever is decided about may want to know."""
+    which = "decisions" if explore.turn == "both" else f"{explore.turn} decisions"
+    near = "" if explore.within == 1 else f" within {explore.within:g} of the threshold"
+    return f"{explore.share:.1%} of the {which}{near} are turned around by chance"
 
 
 def _compliance(spec: ModelSpec) -> dict[str, Any]:

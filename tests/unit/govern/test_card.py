@@ -73,6 +73,14 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_decisions_that_chance_turns_around_are_owned_up_to(form: str) -> None:
+    explore = {"share": 0.02, "within": 0.1, "turn": "positive"}
+    said = "2.0% of the positive decisions within 0.1 of the threshold are turned around by chance"
+    assert said in written(form, serve={"explore": explore})
+    assert "turned around by chance" not in written(form)
+
+
 def test_html_is_whole_fetches_nothing_and_escapes() -> None:
     text = written("html")
     outline = Outline()
