@@ -85,6 +85,20 @@ class Deployment:
                     remedy="Name the champion's package first.",
                 )
 
+    @property
+    def answering(self) -> tuple[DeployedModel, ...]:
+        """Models that may be asked; not candidates that only see requests, which must not be able to break a worker."""
+        return tuple(model for model in self.models if not self._watches(model))
+
+    @property
+    def watching(self) -> tuple[DeployedModel, ...]:
+        """Candidates that only see requests after they were answered."""
+        return tuple(model for model in self.models if self._watches(model))
+
+    def _watches(self, model: DeployedModel) -> bool:
+        tried = self.traffic.get(model.name)
+        return tried is not None and tried.stage == "shadow" and tried.candidate == model.version
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, with absolute paths."""
         return {

@@ -139,19 +139,8 @@ class Follower:
 
 
 def needed(deployments: Iterable[Deployment]) -> list[DeployedModel]:
-    """Models that a worker loads: not the candidate of a shadow, which must not be able to break it."""
-    return [
-        model
-        for deployment in deployments
-        for model in deployment.models
-        if shadowed(deployment, model.name) != model.version
-    ]
-
-
-def shadowed(deployment: Deployment, name: str) -> str | None:
-    """Version of a model that sees requests only after they were answered."""
-    tried = deployment.traffic.get(name)
-    return tried.candidate if tried is not None and tried.stage == "shadow" else None
+    """Models that a worker loads."""
+    return [model for deployment in deployments for model in deployment.answering]
 
 
 def traffic(deployments: Iterable[Deployment]) -> dict[str, Traffic]:

@@ -65,7 +65,7 @@ def write_deployment(path: Path, deployment: Deployment) -> None:
 
 
 def verify_all(deployments: Iterable[Deployment]) -> list[str]:
-    """Let every package prove itself; nothing of it is parsed before.
+    """Let every package that answers prove itself; nothing of it is parsed before.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def verify_all(deployments: Iterable[Deployment]) -> list[str]:
     return [
         f"{model.name} {model.version}: {difference}"
         for deployment in deployments
-        for model in deployment.models
+        for model in deployment.answering
         for difference in differences(verify(model.package, model.trusted_keys))
     ]
 

@@ -147,7 +147,7 @@ class Link:
                 while True:
                     (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                     self._settle(msgspec.msgpack.decode(await reader.readexactly(size), type=Receipt))
-            except (OSError, EOFError):
+            except (OSError, EOFError, msgspec.MsgspecError):
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 self._writer = None

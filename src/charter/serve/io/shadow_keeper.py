@@ -14,7 +14,6 @@ from typing import Self
 
 from charter.core.errors import CharterError
 from charter.serve.deployment import Deployment
-from charter.serve.io.follow import shadowed
 from charter.serve.io.loading import read_deployments, write_deployment
 from charter.serve.io.progress import Progress
 from charter.serve.io.shadow import address
@@ -85,9 +84,9 @@ class Keeper:
         self._marks = found
         try:
             wanted = {
-                address(self._state, one.models[0].name, one.models[0].version): one
+                address(self._state, model.name, model.version): Deployment((model,), deployment.log)
                 for deployment in read_deployments(self._paths)
-                for one in candidates(deployment)
+                for model in deployment.watching
             }
         except CharterError:  # what served goes on serving, and the workers say why
             return
@@ -97,15 +96,6 @@ class Keeper:
         for socket, one in wanted.items():
             if socket not in self._kept:
                 self._kept[socket] = _Kept(one, socket, self._command, self._hang_s)
-
-
-def candidates(deployment: Deployment) -> list[Deployment]:
-    """A deployment of its own for each candidate that sees requests after they were answered."""
-    return [
-        Deployment((model,), deployment.log)
-        for model in deployment.models
-        if shadowed(deployment, model.name) == model.version
-    ]
 
 
 class _Kept:

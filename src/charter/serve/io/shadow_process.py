@@ -150,6 +150,7 @@ async def listen(candidate: Candidate, socket: Path, most_bytes: float) -> bool:
             while True:
                 parcel = msgspec.msgpack.decode(await _message(reader), type=Parcel)
                 writer.write(packed(candidate.take(hello, parcel)))
+                await asyncio.sleep(0)  # other workers, and signals, have their turn
                 if _data_bytes() > most_bytes:
                     leaks.set()
                     over.set()
