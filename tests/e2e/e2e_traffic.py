@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -32,32 +33,45 @@ def ask(folder: Path, rows: int = 300, *, begin: int = 0, slow: str = "", failin
     slow, failing
         Version whose answers take a third of a second, or that cannot answer.
     """
+    answer(
+        folder,
+        accounts(rows, seed=21),
+        [f"r{begin + i}" for i in range(rows)],
+        [f"r{begin + i}" for i in range(rows)],
+        slow=slow,
+        failing=failing,
+    )
+
+
+def answer(
+    folder: Path,
+    asked: pl.DataFrame,
+    ids: Sequence[str],
+    units: Sequence[str | int],
+    *,
+    slow: str = "",
+    failing: str = "",
+) -> None:
+    """Answer rows, a request each, and log them as a server does."""
     workspace = Workspace.at(folder)
     deployment = released(workspace, workspace.load())
     served = {s.version: s for s in load_models(deployment)}
     traffic = deployment.traffic.get(deployment.models[0].name)
     recorder = Recorder(workspace.state / "log", Silent())
     given: dict[tuple[str, str | None], list[int]] = {}
-    for i in range(rows):
+    for i, unit in enumerate(units):
         champion = deployment.models[0].version
-        given.setdefault(traffic.version_for(f"r{begin + i}") if traffic else (champion, None), []).append(i)
+        given.setdefault(traffic.version_for(unit) if traffic else (champion, None), []).append(i)
         if traffic is not None and traffic.stage == "shadow":
             given.setdefault((traffic.candidate or "", SHADOW), []).append(i)
-    asked = accounts(rows, seed=21)
     for (version, arm), places in given.items():
         one = served[version]
-        own = asked[places].select(f.name for f in one.scorer.signature.inputs if f.name in asked.columns)
+        own = asked[places].select(c for c in asked.columns if c in (*one.scorer.signature.names, "as_of"))
         scored = one.scorer.run(own)
         if version == failing:
             scored = replace(scored, fallback=[True] * len(places))
         began = perf_counter() - (0.35 if version == slow else 0.004)
         dealt = Dealt(traffic.stage, arm) if traffic is not None else None
-        tickets = [Ticket(f"r{begin + i}", 1, "predict", began, dealt) for i in places]
+        tickets = [Ticket(ids[i], 1, "predict", began, dealt) for i in places]
         recorder.observe(one, tickets, scored)
     recorder.close()
-
-
-def log(folder: Path) -> pl.DataFrame:
-    from charter.serve.log_reader import scan
-
-    return scan(folder / ".charter" / "log", shadow=True).collect()

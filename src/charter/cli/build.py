@@ -128,10 +128,13 @@ def tell(step: Step, seconds: float, loaded: Loaded) -> None:
 
 def closing(found: Plan, stopped: Step | None) -> None:
     """Print where it ended and what to do next."""
-    from charter.flow.plan import STAGING, Stage
+    from charter.flow.plan import STAGING, TRIED, Stage
     from charter.govern.approval import asked
 
     staging = found.step(Stage.RELEASE).inputs.get(STAGING)
+    if stopped is None and TRIED in found.step(Stage.RELEASE).inputs:
+        say(f"{staging} is being tried. `charter rollout status` says how it stands.")
+        return
     if stopped is None and staging is not None:
         say(f"{staging} is approved, and what serves stays. Next: `charter rollout start {staging}`.")
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from charter.core.digest import short
 from charter.core.quantity import parse_duration
-from charter.flow.plan import STAGING, Action, Plan, Result, Stage, Step
+from charter.flow.plan import STAGING, TRIED, Action, Plan, Result, Stage, Step
 from charter.govern.approval import asked, signatures
 from charter.spec.diff import FIRST_STAGE, Change
 from charter.spec.types import ModelSpec
@@ -109,6 +109,8 @@ def _kept(step: Step) -> str:
 def _up_to_date(step: Step) -> str:
     if step.stage is not Stage.RELEASE:
         return "up to date"
+    if TRIED in step.inputs:
+        return f"{step.inputs[TRIED]} is being tried"
     return f"{step.inputs[STAGING]} is approved for its rollout" if STAGING in step.inputs else "serves"
 
 
@@ -220,6 +222,8 @@ def _closing(plan: Plan) -> str:
         return "Nothing has been changed. `charter apply` does this."
     stopped = plan.refused
     staging = plan.step(Stage.RELEASE).inputs.get(STAGING)
+    if stopped is None and TRIED in plan.step(Stage.RELEASE).inputs:
+        return f"{staging} is being tried: `charter rollout status`."
     if stopped is None and staging is not None:
         return f"{staging} is approved and goes by its rollout: `charter rollout start {staging}`."
     if stopped is None:

@@ -46,6 +46,8 @@ def kill(
     Refusal
         When nothing is released, or there is nothing to end, or whoever asks does not hold the role.
     """
+    from charter.flow.serving import deployment_file
+
     subject = tried_now(workspace, loaded)
     to = "stop the model" if everything else "end the rollout"
     with moving(
@@ -55,11 +57,13 @@ def kill(
         before = traffic_of(serving)
         champion = f"v{serving.version}"
         if not everything and (before is None or before.candidate is None):
+            deployment_file(workspace, loaded)  # whoever was killed may not have come as far
             raise Refusal(
                 f"nothing is tried beside {champion}",
                 remedy="To take the model itself away: `charter kill --all`. To an earlier one: `charter rollback`.",
             )
         if everything and before is not None and before.stage == "stopped":
+            deployment_file(workspace, loaded)
             return stand(workspace, loaded, act)
         traffic = Traffic("stopped", champion) if everything else Traffic("full", champion)
         action = STOPPED if everything else KILLED

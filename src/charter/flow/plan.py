@@ -36,6 +36,9 @@ class Stage(StrEnum):
 STAGING = "staging"
 """Among the inputs of a release, the version that goes to its rollout instead of serving at once."""
 
+TRIED = "tried"
+"""And the same, where it is being tried already."""
+
 RECORDED = (Stage.SNAPSHOT, Stage.FEATURES, Stage.TRAIN, Stage.EVALUATE, Stage.GATE, Stage.PACKAGE)
 """Stages whose results are kept and reused; approval and release are judged afresh each time."""
 
@@ -274,6 +277,8 @@ def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approv
     if version != state.serving_version and (spec.release.rollout is not None or state.tried):
         # A rollout is the only way from one version to another, once it is declared or under way.
         staging = {**inputs, STAGING: f"v{version}"}
+        if state.tried == f"v{version}":
+            staging[TRIED] = state.tried
         return Step(Stage.RELEASE, Action.KEEP if package in state.staged else Action.CHANGE, staging)
     if state.tried:
         under_way = Check(

@@ -8,6 +8,7 @@ sees to first. A step that is taken twice changes nothing the second time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
@@ -151,6 +152,7 @@ def begin(
     """
     from charter.flow.release import lay_out, package_folder, trusted_keys
     from charter.flow.retrain_review import refuse_rejected
+    from charter.flow.serving import deployment_file
     from charter.flow.verify import refuse_unverified
     from charter.iterate.rollout import traffic_of as dealt
     from charter.registry.io.packages import verify
@@ -160,6 +162,7 @@ def begin(
     found = records.version(version_number(version))
     before, champion = traffic_of(serving) or Traffic("full", f"v{serving.version}"), f"v{serving.version}"
     if before.stage != "full" and challenges(serving) != found.name:
+        deployment_file(workspace, loaded)  # whoever was killed may not have come as far
         what = (
             "the model is stopped"
             if before.candidate is None
@@ -188,6 +191,7 @@ def begin(
     folder = package_folder(workspace, model, found.package)
     lay_out(workspace.blobs(), found.package, Digest(built.summary["signature"]), folder)
     verify(folder, trusted_keys(workspace, records))
+    _refuse_undealt(loaded, package_folder(workspace, model, serving.package))
     times = sum(e.action == action and e.subject == found.name for e in records.events())
     name = f"{model[:48]}-{found.name}" + (f"-{times + 1}" if times else "")
     traffic = dealt(
@@ -199,6 +203,25 @@ def begin(
     detail = {"reason": reason, "leg": leg.name, "signed": _signers(approvals)}
     record(workspace, act, action, serving, traffic, proof, detail, stages=found.number)
     return stand(workspace, loaded, act, did=action)
+
+
+def _refuse_undealt(loaded: Loaded, champion: Path) -> None:
+    """Refuse a unit or a stratum that is no field of requests, or has no one way to be written."""
+    from charter.serve.arms import UNIT_TYPES
+    from charter.serve.bundle import read_bundle
+
+    release = loaded.spec.release
+    asked = {i.name: i.type for i in read_bundle(champion).signature.inputs}
+    wanted = [release.rollout.unit if release.rollout is not None else None]
+    if release.experiment is not None and (release.rollout is None or release.rollout.experiment is not None):
+        wanted += [release.experiment.unit, release.experiment.stratum if release.experiment.strata else None]
+    for name in (n for n in wanted if n is not None):
+        if asked.get(name) not in UNIT_TYPES:
+            kind = f"is of type {asked[name]}" if name in asked else "is no field of requests"
+            raise Refusal(
+                f"{name} {kind}, so no unit can be dealt out by it",
+                remedy=f"Name one of {', '.join(n for n, t in asked.items() if t in UNIT_TYPES)}.",
+            )
 
 
 def judge_now(workspace: Workspace, now: Rolling) -> tuple[Move, Decision]:

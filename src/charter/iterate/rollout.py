@@ -21,7 +21,7 @@ from charter.iterate.words import percent
 from charter.registry.allocation import BUCKETS, Allocation, Segment
 from charter.registry.assignment import Assignment, Slot
 from charter.registry.traffic import CANDIDATE, CHAMPION, Traffic
-from charter.spec.guards import SHADOW_ONLY, Guard
+from charter.spec.guards import NOT_IN_SHADOW, SHADOW_ONLY, Guard
 from charter.spec.types import (
     CanaryStage,
     ExperimentSpec,
@@ -101,7 +101,8 @@ def _leg(
     stage: LegStage, share: float, rollout: RolloutSpec, declared: ShadowStage | CanaryStage | ExperimentStage
 ) -> Leg:
     parsed = {name: Guard.parse(text) for name, text in {**rollout.guards, **declared.guards}.items()}
-    guards = {name: g for name, g in parsed.items() if stage == "shadow" or g.measure not in SHADOW_ONLY}
+    elsewhere = NOT_IN_SHADOW if stage == "shadow" else SHADOW_ONLY
+    guards = {name: g for name, g in parsed.items() if g.measure not in elsewhere}
     least, most = parse_duration(declared.at_least), parse_duration(declared.at_most)
     return Leg(stage, share, least, most, declared.min_rows, guards)
 

@@ -13,6 +13,8 @@ from charter.core.nearest import did_you_mean
 from charter.spec.alerts import AlertRule
 
 SHADOW_ONLY = frozenset({"disagreement"})
+NOT_IN_SHADOW = frozenset({"p95_latency_rise"})
+"""A shadow's latency is that of scoring alone, without the request's way, so it is not compared with the champion's."""
 VALUE = frozenset({"value_drop"})
 """Needs ``value.per_decision`` and outcomes."""
 
