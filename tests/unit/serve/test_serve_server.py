@@ -52,7 +52,7 @@ def test_a_deployment_file_reads_back(deployment):
     [
         ("{", "not JSON"),
         ("[]", "lacks or garbles"),
-        ('{"schema_version": 2}', "schema_version 2"),
+        ('{"schema_version": 3}', "schema_version 3"),
         ('{"schema_version": 1, "models": []}', "needs models"),
         ('{"schema_version": 1, "models": [{"name": "a"}]}', "lacks or garbles 'version'"),
     ],
