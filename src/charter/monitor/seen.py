@@ -63,7 +63,7 @@ def drift_of(
     """
     once = limits.model_copy(update={"persistence": 1})
     known = set(now.features.columns)
-    windows = [*before[len(before) - limits.persistence + 1 :], now] if limits.persistence > 1 else [now]
+    windows = [*before, now][-limits.persistence :]
     found = {TRAINING: judge_drift([_measured(w, trained, limits, known) for w in windows], limits).findings}
     others = {PREVIOUS: before[-1] if before else None, YEAR_AGO: year_ago}
     for name in limits.also_against:

@@ -165,7 +165,7 @@ class CounterThread:
 
     def _persist(self) -> None:
         for (model, version), kept in self._kept.items():
-            newest = max(kept.days, default=None)
+            newest = next(reversed(kept.days), None)  # that began last: a clock may have been set back
             for day in sorted(kept.changed):
                 file, found = kept.days[day]
                 path = _folder(self._folder, model, version) / day.isoformat() / file
