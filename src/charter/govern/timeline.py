@@ -18,6 +18,25 @@ _SAID: Mapping[str, str] = {
     "version.verified": "verified {subject}, profile {profile}: {verdict}",
     "version.approve": "approved {subject} at stage {stage}",
     "version.reject": "rejected {subject} at stage {stage}",
+    "version.staged": "put {subject} to staging, to wait for its rollout",
+    "rollout.started": "began to roll {subject} out: {stage}",
+    "rollout.moved": "moved {subject} on: {stage}",
+    "rollout.held": "held {subject} where it is",
+    "rollout.finished": "let {subject} answer everything",
+    "rollout.went_back": "took {subject} back",
+    "rollout.killed": "ended what was tried with {subject} at once",
+    "rollout.challenged": "let {subject} run unseen as a challenger",
+    "rollout.refused": "was refused to {to}: {message}",
+    "approval.refused": "was refused to {to}: {message}",
+    "rollback.refused": "was refused to {to}: {message}",
+    "model.stopped": "stopped the model: its fallback answers",
+    "model.resumed": "let the model answer again",
+    "experiment.started": "began an experiment with {subject}",
+    "experiment.stopped": "ended the experiment with {subject}",
+    "experiment.results": "brought in results of the experiment",
+    "retrain.started": "began to train anew",
+    "retrain.finished": "finished training anew",
+    "retrain.review_requested": "asked a person to look at what was trained anew",
     "outcomes.imported": "imported {rows} outcomes",
     "log.deleted": "deleted old days of the prediction log",
     "key.created": "made the API key {subject}",
@@ -35,8 +54,15 @@ _SAID: Mapping[str, str] = {
     "review.confirmed": "confirmed {decision} of answer {subject}",
     "review.overridden": "overrode {decision} of answer {subject} to {to}",
 }
-_CHANGES = ("version.released", "version.rolled_back")
-"""Entries after which something else may serve; those of a rollout begin with its name."""
+_CHANGES = frozenset(
+    {
+        *("version.released", "version.rolled_back", "model.stopped", "model.resumed"),
+        *(f"rollout.{did}" for did in ("started", "moved", "finished", "went_back", "killed", "challenged")),
+        *("experiment.started", "experiment.stopped"),
+    }
+)
+_OF_MODEL = ("apply.", "outcomes.", "kpis.", "log.", "retrain.")
+"""Beginnings of the actions whose subject is the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +106,7 @@ def timeline(
 
 def changes_what_serves(event: AuditEvent) -> bool:
     """Whether something else may serve after an entry."""
-    return event.action in _CHANGES or event.action.startswith("rollout.")
+    return event.action in _CHANGES
 
 
 def concerns(event: AuditEvent, model: str) -> bool:
@@ -95,11 +121,7 @@ def concerns(event: AuditEvent, model: str) -> bool:
         named |= {row["model"] for row in rows if isinstance(row, Mapping) and "model" in row}
     if named:
         return model in named
-    if event.action.endswith(".done") or event.action in (
-        "apply.started",
-        "outcomes.imported",
-        "log.deleted",
-    ):
+    if event.action.endswith(".done") or event.action.startswith(_OF_MODEL):
         return event.subject.partition(" ")[0] == model
     return True
 
@@ -118,6 +140,8 @@ def words(event: AuditEvent) -> str:
     'train done, loans 91c2aa01'
     """
     known = {name: value for name, value in event.detail.items() if isinstance(value, str | int | float)}
+    if isinstance(traffic := event.detail.get("traffic"), Mapping):
+        known["stage"] = str(traffic.get("stage", ""))
     form = _SAID.get(event.action)
     try:
         said = form.format(**(known | {"subject": event.subject})) if form is not None else None

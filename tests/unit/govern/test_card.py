@@ -300,7 +300,7 @@ def trail() -> list[AuditEvent]:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_card_tells_what_was_done_with_the_version_and_what_was_verified(form: str) -> None:
     text = written(form, events=trail()).replace("\\", "")
-    assert "rollout went back, v3" in text
+    assert "took v3 back" in text
     assert "p95 latency: 88 ms, required" in text
     assert "rollout started, v4" in text
     assert "v5" not in text
