@@ -393,3 +393,22 @@ def test_losses_of_a_regression_are_expected_before_they_are_known(tmp_path):
     outcomes(tmp_path, ids, paid=pl.col("paid") + 500)
     turned = report(tmp_path)
     assert "mean_absolute_error" in turned["windows"][0]["quality"]["surprise"]
+
+
+def test_the_server_and_key_figures_from_outside_stand_in_the_reports(loans, tmp_path):
+    rules = "{poor: {when: 'kpi(revenue) < 5'}, gone: {when: 'instances < 1'}}"
+    figures = "{revenue: {source: external, require: '>= 5', per: month}}"
+    edit(loans, "approve: none", f"approve: none\nkpis: {figures}\nmonitor: {{alerts: {rules}}}")
+    answer(loans, accounts(200, seed=27))
+    (tmp_path / "figures.csv").write_text("date,value\n2026-01-01,4\n")
+    imported = ("kpi", "import", tmp_path / "figures.csv", "--kpi", "revenue", "--in", loans, "--json")
+    assert done(*imported).json == {"read": 1, "new": 1, "total": 1}
+    assert done(*imported).json["new"] == 0
+    run = ("monitor", "run", "--metrics-url", "http://127.0.0.1:9/metrics", "--in", loans, "--json")
+    found = charter(*run).json
+    assert {e["name"] for e in found["told"]} == {"poor", "gone"}
+    assert found["windows"][0]["kpis"] == {"revenue": {"date": "2026-01-01", "value": 4.0}}
+    shown = done("monitor", "report", "--for", "business", "--in", loans).out
+    assert "imported, of 2026-01-01" in shown
+    assert "processes that answer" in done("monitor", "report", "--for", "operations", "--in", loans).out
+    assert done("audit", "verify", "--in", loans, "--json").json["sound"] is True

@@ -36,17 +36,26 @@ def register(app: typer.Typer) -> None:
     outcomes = typer.Typer(help="What really happened.", no_args_is_help=True, rich_markup_mode=None)
     outcomes.command("import")(outcomes_import)
     app.add_typer(outcomes, name="outcomes")
+    kpi = typer.Typer(help="Key figures that come from outside.", no_args_is_help=True, rich_markup_mode=None)
+    kpi.command("import")(kpi_import)
+    app.add_typer(kpi, name="kpi")
     app.command()(simulate)
 
 
-def run(spec: Path = SPEC, as_json: bool = JSON) -> None:
+def run(
+    spec: Path = SPEC,
+    metrics_url: str | None = typer.Option(
+        None, "--metrics-url", help="The server's /metrics, for memory, processor time, errors and instances."
+    ),
+    as_json: bool = JSON,
+) -> None:
     """Measure what is new, judge every window, tell whom it concerns; exit 1 while a critical alert is on."""
     from charter.cli.progress import progress
     from charter.flow.monitor import run as carry_out
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
-    found = carry_out(workspace, workspace.load(), progress(quiet=as_json))
+    found = carry_out(workspace, workspace.load(), progress(quiet=as_json), metrics_url=metrics_url)
     if as_json:
         emit(found.to_json())
     else:
@@ -152,6 +161,25 @@ def outcomes_import(
     if found.unknown:
         say(f"  {found.unknown:,} belong to no logged prediction; they are kept until one is.")
     say("Next: `charter monitor run`.")
+
+
+def kpi_import(
+    file: str = typer.Argument(..., help="CSV, Parquet, JSON lines or Arrow with date, value and kpi."),
+    name: str | None = typer.Option(None, "--kpi", help="The figure that all values are of."),
+    spec: Path = SPEC,
+    as_json: bool = JSON,
+) -> None:
+    """Import values of key figures that the specification declares as external; again or corrected does no harm."""
+    from charter.flow.kpis import import_kpis
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    found = import_kpis(workspace, workspace.load(), file, name=name)
+    if as_json:
+        emit(found.to_json())
+        return
+    say(f"{found.read:,} values read, {found.new:,} of them new; {found.total:,} known in all.")
+    say("Next: `charter monitor report --for business`.")
 
 
 def simulate(

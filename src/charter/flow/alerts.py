@@ -129,7 +129,8 @@ def list_alerts(workspace: Workspace, loaded: Loaded) -> Alerts:
     UsageError
         When there was no pass yet.
     """
-    from charter.flow.monitor import judged, last_pass, monitor_folder
+    from charter.flow.kept import monitor_folder
+    from charter.flow.monitor import judged, last_pass
     from charter.monitor.io.alerts import waiting
 
     passed = last_pass(workspace, loaded.spec.name)

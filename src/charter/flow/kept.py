@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import canonical_json, digest_json
 from charter.core.io.files import write_atomic
+from charter.flow.kpis import kept_kpis
 from charter.flow.views import version_number
+from charter.flow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from charter.monitor.kpis import Kpis
 
 _CONCEPT = "concept.json"
 
 
-def kept_windows(folder: Path) -> list[dict[str, Any]]:
-    """Windows that were measured, by version and start, with what the windows before them tell of each.
+def monitor_folder(workspace: Workspace, model: str) -> Path:
+    """Where the monitor keeps what it measured."""
+    return workspace.state / "monitor" / model
 
-    Parameters
-    ----------
-    folder
-        Of the monitor, for one model.
+
+def kept_windows(workspace: Workspace, model: str) -> list[dict[str, Any]]:
+    """Windows that were measured, by version and start, with what is known of them beside the log.
+
+    That is what the windows before each tell of it (``concept``), what the servers' metrics said meanwhile
+    (``server``), and the key figures from outside that were the newest at its end (``kpis``).
     """
+    folder = monitor_folder(workspace, model)
     found = _measured(folder)
     path = folder / _CONCEPT
     told = json.loads(path.read_bytes())["windows"] if path.exists() else {}
@@ -29,7 +39,33 @@ def kept_windows(folder: Path) -> list[dict[str, Any]]:
         one["concept"] = changes
         for change in changes:
             one["measures"][f"concept_drift({change['detector']})"] = float(change["at"] is not None)
+    _add_server(found, folder)
+    _add_kpis(found, kept_kpis(workspace, model))
     return found
+
+
+def _add_server(windows: list[dict[str, Any]], folder: Path) -> None:
+    from charter.monitor.io import server
+    from charter.monitor.server import operations_of
+
+    samples = server.kept(folder / "server")
+    moments = [datetime.fromisoformat(s.at).replace(tzinfo=None).isoformat() for s in samples]
+    for one in windows:
+        inside = [place for place, at in enumerate(moments) if one["start"] <= at < one["end"]]
+        one["server"] = {}
+        if inside:
+            # Counters are held against the look before, wherever that lies.
+            one["server"] = operations_of(samples[max(inside[0] - 1, 0) : inside[-1] + 1])
+            one["measures"] |= one["server"]
+
+
+def _add_kpis(windows: list[dict[str, Any]], kpis: Kpis) -> None:
+    from charter.monitor.kpis import newest
+
+    for one in windows:
+        known = newest(kpis, datetime.fromisoformat(one["end"]).date())
+        one["kpis"] = {name: {"date": day, "value": value} for name, (day, value) in known.items()}
+        one["measures"] |= {f"kpi({name})": value for name, (_, value) in known.items()}
 
 
 def follow_concept(folder: Path) -> None:

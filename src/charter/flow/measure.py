@@ -60,7 +60,8 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
     asked = know(rows.select([c for c in light if c in there]).collect())
     new = _changed(asked, spec, folder)
     progress.start("measuring windows", len(new))
-    references = {one.version: reference(workspace, spec, one.version, folder) for one in new}
+    versions = dict.fromkeys(one.version for one in new)
+    references = {version: reference(workspace, spec, version, folder) for version in versions}
     for together in _together(new):
         # One look at the log for all of them, and only at the days on which they were answered.
         wanted = pl.DataFrame(

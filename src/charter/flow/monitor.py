@@ -19,7 +19,7 @@ from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.core.quantity import span
 from charter.flow.alerts import as_said, stopped_after, tell
-from charter.flow.kept import kept_windows
+from charter.flow.kept import kept_windows, monitor_folder
 from charter.flow.lock import hold
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
@@ -83,8 +83,19 @@ class MonitorReport:
         }  # fmt: skip
 
 
-def run(workspace: Workspace, loaded: Loaded, progress: Progress | None = None) -> MonitorReport:
+def run(
+    workspace: Workspace,
+    loaded: Loaded,
+    progress: Progress | None = None,
+    *,
+    metrics_url: str | None = None,
+) -> MonitorReport:
     """Carry out a pass.
+
+    Parameters
+    ----------
+    metrics_url
+        The server's ``/metrics``, to be asked for memory, processor time, errors and instances.
 
     Raises
     ------
@@ -92,11 +103,14 @@ def run(workspace: Workspace, loaded: Loaded, progress: Progress | None = None) 
         When another pass is under way.
     """
     from charter.flow.measure import measure_new
+    from charter.monitor.io import server
 
     progress = progress if progress is not None else NoProgress()
     folder = monitor_folder(workspace, loaded.spec.name)
     doing, actor = "charter monitor run", workspace.settings.actor
     with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
+        if metrics_url is not None:
+            server.keep(folder / "server", server.ask(metrics_url, loaded.spec.name, workspace.clock.now()))
         measured = measure_new(workspace, loaded, folder, progress)
         alerts, events = judged(workspace, loaded)
         found = _judge(workspace, loaded, alerts, measured=measured)
@@ -139,17 +153,12 @@ def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ..
         ),
         f"{name}.dashboard.json": dashboard(name, shown),
     }
-    kept, passed = monitor_folder(workspace, name), last_pass(workspace, name)
+    passed = last_pass(workspace, name)
     if passed is not None:
-        files[f"{name}.prom"] = textfile(name, kept_windows(kept), last_pass=passed)
+        files[f"{name}.prom"] = textfile(name, kept_windows(workspace, name), last_pass=passed)
     for file, text in files.items():
         write_atomic(folder / file, text.encode())
     return tuple(folder / file for file in files)
-
-
-def monitor_folder(workspace: Workspace, model: str) -> Path:
-    """Where the monitor keeps what it measured."""
-    return workspace.state / "monitor" / model
 
 
 def last_pass(workspace: Workspace, model: str) -> datetime | None:
@@ -163,7 +172,7 @@ def judged(workspace: Workspace, loaded: Loaded) -> tuple[Sequence[Alert], Seque
     from charter.monitor.alerts import judge, rules
     from charter.monitor.report import stored_windows
 
-    kept = kept_windows(monitor_folder(workspace, loaded.spec.name))
+    kept = kept_windows(workspace, loaded.spec.name)
     return judge(stored_windows(kept), rules(loaded.spec))
 
 
@@ -172,7 +181,7 @@ def _judge(workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert], *, mea
     from charter.monitor.report import recommendations
 
     spec = loaded.spec
-    kept = kept_windows(monitor_folder(workspace, spec.name))
+    kept = kept_windows(workspace, spec.name)
     with workspace.records(spec.name, readonly=True) as records:
         deployment = records.deployment()
     serving = f"v{deployment.version}" if deployment is not None else None

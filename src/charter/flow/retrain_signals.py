@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import UsageError
-from charter.flow.monitor import monitor_folder, status
+from charter.flow.kept import monitor_folder
+from charter.flow.monitor import status
 from charter.flow.observe import current_plan, fingerprint_sources
 from charter.flow.plan import Stage
 from charter.flow.rolling import traffic_of

@@ -98,7 +98,12 @@ def _kpi(facts: Facts, name: str) -> tuple[str, ...]:
     kpi = facts.spec.kpis[name]
     label, target = kpi.description or name.replace("_", " "), kpi.require
     if kpi.metric is None:
-        return "", label, target, "not measured here", "comes from elsewhere"
+        known = facts.newest["kpis"].get(name) if facts.newest is not None else None
+        if known is None:
+            return "unknown", label, target, "not known yet", "comes from outside: `charter kpi import`"
+        per = f" a {kpi.per}" if kpi.per else ""
+        now = f"{known['value']:,.6g}{per}"
+        return verdict_of(target, known["value"]), label, target, now, f"imported, of {known['date']}"
     for window in reversed(facts.windows):
         found = estimate_of(window, "realised", kpi.metric)
         if found is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from charter.monitor.audience_types import (
@@ -28,6 +28,9 @@ def tiles(facts: Facts) -> Iterable[Tile]:
         yield Tile("answers in the last window", f"{last['quality']['rows']:,}")
         yield Tile("by the fallback", percent(last["operations"]["fallback_share"]))
         yield Tile("with a warning", percent(last["operations"]["warning_share"]))
+        yield from _server(last["server"])
+    if facts.since is not None:
+        yield Tile("last deployment", f"{facts.since:%Y-%m-%d %H:%M}", facts.serving or "")
     on = len(facts.on)
     yield Tile("alerts on", f"{on:,}", "", "pass" if not on else "warn")
     open_ = sum(i.is_open for i in facts.incidents)
@@ -37,6 +40,24 @@ def tiles(facts: Facts) -> Iterable[Tile]:
         yield Tile(
             "decisions that wait", f"{facts.review.waiting:,}", f"{facts.review.overdue:,} overdue", late
         )
+
+
+def _server(found: Mapping[str, float]) -> Iterable[Tile]:
+    """What the servers' own metrics said, where they were asked."""
+    if not found:
+        return
+    met = "pass" if found["instances"] else "fail"
+    yield Tile("processes that answer", f"{found['instances']:.0f}", "", met)
+    shown = (
+        ("memory", "memory_mb", "{:,.0f} MiB"),
+        ("up for", "uptime_hours", "{:,.1f} hours"),
+        ("processor cores in use", "cpu_cores", "{:.2f}"),
+        ("requests a second", "requests_per_second", "{:,.1f}"),
+        ("requests that failed", "error_share", "{:.2%}"),
+    )
+    for label, name, form in shown:
+        if name in found:
+            yield Tile(label, form.format(found[name]))
 
 
 def charts(facts: Facts) -> Iterable[Chart]:

@@ -7,6 +7,7 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from charter.serve.counters import Counters
+from charter.serve.processes import Processes
 from charter.serve.scored import Scored
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -203,9 +205,11 @@ class Metrics:
     def text(self) -> bytes:
         """Prometheus' text format, over all workers."""
         self.flush()
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self._registry)
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         registry = CollectorRegistry()
+        registry.register(Processes(Path(folder) if folder is not None else None))
+        if folder is None:
+            return generate_latest(self._registry) + generate_latest(registry)
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 

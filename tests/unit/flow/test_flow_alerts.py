@@ -19,7 +19,8 @@ from charter.flow.alerts import acknowledge, list_alerts, resolve, silence, tell
 from charter.flow.approvals import create_identity
 from charter.flow.audit import entries, verify
 from charter.flow.incident import close, list_incidents
-from charter.flow.monitor import judged, monitor_folder, status
+from charter.flow.kept import monitor_folder
+from charter.flow.monitor import judged, status
 from charter.flow.workspace import Workspace
 
 START = datetime(2026, 1, 5)  # noqa: DTZ001 - windows hold naive UTC

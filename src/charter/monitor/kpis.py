@@ -1,0 +1,89 @@
+"""Key figures that come from outside: dated values, brought in from a file. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+
+from charter.core.errors import DataError
+from charter.core.nearest import did_you_mean
+from charter.spec.types import ModelSpec
+
+Kpis = Mapping[str, Mapping[str, float]]
+"""Name to day (ISO) to value."""
+_EXAMPLES = 3
+
+
+def external(spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the key figures that come from outside."""
+    return tuple(name for name, kpi in spec.kpis.items() if kpi.source == "external")
+
+
+def read_kpis(
+    frame: pl.DataFrame, spec: ModelSpec, *, name: str | None = None
+) -> dict[str, dict[str, float]]:
+    """Bring the rows of a file into the form in which they are kept.
+
+    Parameters
+    ----------
+    frame
+        ``date`` (the first day of the period that a value is of) and ``value``, and ``kpi`` unless ``name`` is given.
+
+    Raises
+    ------
+    DataError
+        When a column is missing, a key figure is not declared as external, a day or a value is none, or one day has two
+        values: nothing is taken then.
+    """
+    declared = external(spec)
+    needed = ["date", "value", *(() if name is not None else ("kpi",))]
+    absent = [column for column in needed if column not in frame.columns]
+    if absent:
+        remedy = (
+            "A file holds date, value and kpi; or name the figure: --kpi NAME."
+            if absent == ["kpi"]
+            else "A file holds date and value."
+        )
+        raise DataError(f"there is no column {absent[0]!r}", remedy=remedy)
+    names = [name] * frame.height if name is not None else [str(one) for one in frame["kpi"].to_list()]
+    for one in dict.fromkeys(names):
+        if one not in declared:
+            raise DataError(
+                f"{one!r} is no key figure that comes from outside; "
+                + (did_you_mean(one, declared) if declared else "the specification declares none"),
+                remedy="Declare it under kpis with `source: external` and what it is to be.",
+            )
+    days = frame["date"].cast(pl.String).str.slice(0, 10).str.to_date(strict=False)
+    values = frame["value"].cast(pl.Float64, strict=False)
+    broken = days.is_null() | ~values.is_finite().fill_null(value=False)
+    if broken.any():
+        rows = broken.arg_true().head(_EXAMPLES).to_list()
+        examples = "; ".join(f"row {i + 1}: {frame['date'][i]}, {frame['value'][i]}" for i in rows)
+        raise DataError(
+            f"{int(broken.sum()):,} of {frame.height:,} rows hold no day or no finite number ({examples})",
+            remedy="Write days as 2026-03-01.",
+        )
+    found: dict[str, dict[str, float]] = {}
+    for one, day, value in zip(names, days.to_list(), values.to_list(), strict=True):
+        own = found.setdefault(one, {})
+        if own.setdefault(day.isoformat(), value) != value:
+            raise DataError(f"{one} has two values for {day}: {own[day.isoformat()]:g} and {value:g}")
+    return found
+
+
+def newest(kpis: Kpis, before: date) -> dict[str, tuple[str, float]]:
+    """Of each key figure the last value of a period that began before a day: the period's first day, and the value.
+
+    Examples
+    --------
+    >>> newest({"revenue": {"2026-01-01": 5.0, "2026-02-01": 6.0}}, date(2026, 2, 1))
+    {'revenue': ('2026-01-01', 5.0)}
+    """
+    found = {}
+    for name, values in kpis.items():
+        days = [day for day in values if day < before.isoformat()]
+        if days:
+            found[name] = max(days), values[max(days)]
+    return found
