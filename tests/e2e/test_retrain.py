@@ -148,6 +148,10 @@ def test_cut_offs_and_split_follow_the_newest_row(clients):
         "train_until: latest - 120d, test_from: latest - 80d",
     )
     before = orders().filter(pl.col("at") < datetime(2025, 9, 28))  # noqa: DTZ001 - frames hold naive UTC
+    strange = before.head(1).with_columns(at=pl.lit(datetime(2099, 1, 1)))  # noqa: DTZ001
+    pl.concat([before, strange.cast(dict(before.schema))]).write_parquet(clients / "orders.parquet")
+    said = charter("apply", clients)
+    assert (said.code, "the newest row is of 2099-01-01, which is still to come" in said.err) == (2, True)
     before.write_parquet(clients / "orders.parquet")
     edit(clients, "approve: none", "approve: none\nretrain: {new_rows: 1, cooldown: 0d}")
     apply(clients)

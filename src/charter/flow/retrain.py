@@ -20,7 +20,7 @@ from charter.flow.challenger import challenge
 from charter.flow.compare import compare_versions
 from charter.flow.lock import hold
 from charter.flow.plan import Stage
-from charter.flow.retrain_signals import rules, signals
+from charter.flow.retrain_signals import has_trigger, signals
 from charter.flow.rolling import traffic_of
 from charter.flow.rollout import start
 from charter.flow.workspace import Workspace
@@ -28,7 +28,6 @@ from charter.iterate.redeploy import Redeployment
 from charter.iterate.retrain_runs import FINISHED, REVIEW, STARTED, Ending, Run
 from charter.iterate.retraining import Signals, held_back, should_retrain
 from charter.spec.loader import Loaded
-from charter.spec.types import RetrainSpec
 
 if TYPE_CHECKING:
     from charter.flow.plan import Plan
@@ -131,7 +130,7 @@ def retrain(
         When the data breaks its contract, leaks, or does not allow a model; the run is recorded as failed.
     """
     spec = loaded.spec
-    if if_needed and not _triggers(loaded):
+    if if_needed and not has_trigger(spec):
         raise UsageError(
             "the specification names no trigger of retraining",
             remedy="Declare one in `retrain`, such as `max_age: 180d`, or ask for one run: `charter retrain`.",
@@ -154,11 +153,6 @@ def retrain(
         run = left or _begin(workspace, loaded, found, decision, reason)
         work = _Work(workspace, loaded, run, identity, progress or NoProgress(), heard, wait_seconds)
         return work.carry_out(found.champion, decision, resumed=left is not None)
-
-
-def _triggers(loaded: Loaded) -> bool:
-    policy: RetrainSpec = loaded.spec.retrain
-    return any((policy.every, policy.max_age, policy.new_rows)) or bool(rules(loaded.spec))
 
 
 def _begin(

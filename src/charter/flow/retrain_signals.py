@@ -75,6 +75,12 @@ def rules(spec: ModelSpec) -> tuple[Rule, ...]:
     return (*own, *(r for r in alerts.rules(spec) if r.spec.action == "retrain"))
 
 
+def has_trigger(spec: ModelSpec) -> bool:
+    """Whether the specification names anything that makes training due."""
+    policy = spec.retrain
+    return any((policy.every, policy.max_age, policy.new_rows)) or bool(rules(spec))
+
+
 def _conditions(workspace: Workspace, loaded: Loaded, champion: str) -> tuple[Condition, ...]:
     """Judge the rules over the champion's windows alone: what an earlier version went through is no reason."""
     from charter.monitor.alerts import judge

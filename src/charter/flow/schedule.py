@@ -41,7 +41,7 @@ def run_pass(workspace: Workspace, *, name: str | None = None) -> list[Task]:
     Parameters
     ----------
     name
-        Identity in whose name rollouts are stepped, where the specification asks for a role.
+        Identity in whose name rollouts are started and stepped, where the specification asks for a role.
     """
     loaded = workspace.load()
     with workspace.records(loaded.spec.name, readonly=True) as records:
@@ -51,9 +51,8 @@ def run_pass(workspace: Workspace, *, name: str | None = None) -> list[Task]:
         ("monitor", _monitor),
         ("rollout", lambda w, s: _rollout(w, s, name)),
     ]
-    retrain = loaded.spec.retrain
-    if any((retrain.every, retrain.max_age, retrain.new_rows)) or _rules(loaded):
-        tasks.append(("retrain", _retrain))
+    if _can_fall_due(loaded):
+        tasks.append(("retrain", lambda w, s: _retrain(w, s, name)))
     return [_carried_out(task, work, workspace, loaded) for task, work in tasks]
 
 
@@ -66,10 +65,10 @@ def _carried_out(
         return Task(task, str(error), failed=True)
 
 
-def _rules(loaded: Loaded) -> bool:
-    from charter.flow.retrain_signals import rules
+def _can_fall_due(loaded: Loaded) -> bool:
+    from charter.flow.retrain_signals import has_trigger
 
-    return bool(rules(loaded.spec))
+    return has_trigger(loaded.spec)
 
 
 def _monitor(workspace: Workspace, loaded: Loaded) -> str:
@@ -89,10 +88,10 @@ def _rollout(workspace: Workspace, loaded: Loaded, name: str | None) -> str:
     return found.did or f"{found.traffic.candidate}: {found.leg} holds"
 
 
-def _retrain(workspace: Workspace, loaded: Loaded) -> str:
+def _retrain(workspace: Workspace, loaded: Loaded, name: str | None) -> str:
     from charter.flow.retrain import retrain
 
-    found = retrain(workspace, loaded, if_needed=True)
+    found = retrain(workspace, loaded, if_needed=True, identity=name)
     return "nothing is due" if found.run is None else f"run {found.run}: {found.ending}"
 
 

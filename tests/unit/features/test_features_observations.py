@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from charter.core.errors import DataError
-from charter.features.observations import cutoffs, observe
+from charter.features.observations import cutoffs, newest_day, observe
 from charter.spec.types import Cutoffs, DataSpec
 
 
@@ -210,3 +210,13 @@ def test_an_event_label_needs_an_entity_and_a_time() -> None:
     timeless = entities().sources["e"].model_copy(update={"time": None})
     with pytest.raises(DataError, match="source 'e' names no time column"):
         observe({"e": EVENTS}, entities().model_copy(update={"sources": {"e": timeless}}), "binary")
+
+
+def test_dates_count_back_from_the_source_that_lags_behind() -> None:
+    data = entities().model_dump()
+    data["sources"]["late"] = data["sources"]["e"]
+    two = DataSpec.model_validate(data | {"label": data["label"] | {"source": "late"}})
+    assert newest_day({"e": EVENTS}, entities()) == date(2026, 1, 31)
+    assert newest_day({"e": EVENTS, "late": EVENTS.filter(pl.col("at") < at(20))}, two) == date(2026, 1, 10)
+    with pytest.raises(DataError, match="has no row with a time"):
+        newest_day({"e": EVENTS.head(0)}, entities())
