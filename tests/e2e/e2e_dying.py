@@ -1,9 +1,10 @@
-"""A process that runs `charter apply` in children and lets them die on command.
+"""A process that runs `charter` in children and lets them die on command.
 
 Everything heavy is imported once here and nothing is computed, so that a child starts in milliseconds. One order a line
 on standard input, one answer a line on standard output.
 
-An order is a list of runs that start together, each ``{"folder": ..., "arguments": [...]}`` and one of
+An order is a list of runs that start together, each ``{"folder": ..., "arguments": [...]}`` (or with a ``"command"``
+other than apply) and one of
 ``"die_at": n`` (kill -9 at the n-th point: before and after each flush, rename and commit) or ``"die_after": seconds``.
 An answer is a list of ``{"signal": ..., "code": ..., "out": ..., "err": ..., "points": ..., "seconds": ...}``.
 """
@@ -94,7 +95,8 @@ def child(run: dict[str, Any], out: Path) -> None:
     points = Points(run.get("die_at"))
     points.watch()
     with (out / "out").open("w") as sys.stdout, (out / "err").open("w") as sys.stderr:
-        code = main._run(["apply", run["folder"], "--json", *run.get("arguments", [])])
+        command = run.get("command", ["apply", run["folder"]])
+        code = main._run([*command, "--json", *run.get("arguments", [])])
     (out / "done").write_text(json.dumps([code, points.seen]))
     os._exit(0)
 

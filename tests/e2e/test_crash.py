@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -252,3 +253,62 @@ def test_a_clock_that_jumps_backwards(loans):
 
 def test_limits_are_as_they_were():
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def stands(folder: Path) -> dict[str, Any]:
+    """What a rollout must have come to, however often its driver died."""
+    with Records.open(
+        f"sqlite:///{folder / '.charter' / 'records.sqlite'}", model=name_of(folder), readonly=True
+    ) as r:
+        moves = [e.action for e in r.events() if e.action.startswith(("rollout.", "incident."))]
+        deployed = [(d.version, d.package, d.traffic) for d in r.deployments()]
+        statuses = [v.status for v in r.versions()]
+    served = json.loads((folder / ".charter" / "deployment.json").read_text())
+    models = [(m["version"], Path(m["package"]).name) for m in served["models"]]
+    return {
+        "moves": moves,
+        "deployed": deployed,
+        "statuses": statuses,
+        "models": models,
+        "sent": served["traffic"],
+    }
+
+
+@pytest.mark.parametrize("case", ["start", "on", "back", "full", "kill"])
+def test_a_rollout_whose_driver_is_killed_comes_to_the_same_end(dying, staged, tmp_path, case):
+    from e2e_traffic import ask
+
+    start, step = ["rollout", "start", "v2"], ["rollout", "step"]
+    if case == "full":
+        edit(staged, "    canary: {steps: [0.2, 0.5], at_least: 0s, min_rows: 60}\n", "")
+        done("apply", staged)
+    if case != "start":
+        done(*start, "--in", staged)
+        ask(staged, 400, slow="v2" if case == "back" else "")
+    command = {"start": start, "kill": ["kill"]}.get(case, step)
+
+    def carried_out(folder: Path, **how: Any) -> dict[str, Any]:
+        found: dict[str, Any] = dying.run(
+            {"folder": str(folder), "command": [*command, "--in", str(folder)], **how}
+        )[0]
+        return found
+
+    clean = Path(shutil.copytree(staged, tmp_path / "clean"))
+    points = carried_out(clean)["points"]
+    carried_out(clean)
+    thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+    chosen = range(1, points) if thorough else random.Random(f"22 {case}").sample(range(1, points), 1)
+    for point in (points, *chosen):
+        folder = Path(shutil.copytree(staged, tmp_path / str(point)))
+        assert carried_out(folder, die_at=point)["signal"] == 9
+        for _ in range(2):
+            carried_out(folder)
+        assert told_once(stands(folder)) == told_once(stands(clean)), point
+        assert done("audit", "verify", "--in", folder, "--json").json["sound"] is True
+        shutil.rmtree(folder)
+
+
+def told_once(found: dict[str, Any]) -> dict[str, Any]:
+    """Beginning what has begun is refused, which is told as well: that is no move."""
+    text = json.dumps({**found, "moves": [m for m in found["moves"] if m != "rollout.refused"]}, default=str)
+    return json.loads(re.sub(r"/(clean|[0-9]+)/", "/", text))
