@@ -46,7 +46,8 @@ def window(place: int, *, roc_auc: float | None = 0.8, benefit: float = 900.0, *
     measures = {"maturity": quality["maturity"], "p95_latency_ms": 6.0, "benefit_per_month": benefit}
     measures |= {"roc_auc": roc_auc} if roc_auc is not None else {}
     found = {"version": "v1", "start": start.isoformat(), "end": (start + timedelta(weeks=1)).isoformat(),
-             "quality": quality, "worth": worth, "operations": operations, "measures": measures}  # fmt: skip
+             "quality": quality, "worth": worth, "operations": operations, "measures": measures,
+            "server": {}, "kpis": {}}  # fmt: skip
     return found | {"drift": []} | more
 
 
@@ -127,7 +128,7 @@ def test_key_figures_stand_beside_their_targets(loans_spec):
     ).rows
     assert rows == (
         ("unknown", "recall", "> 0.5", "not known yet", "no outcome"),
-        ("", "calls", "< 100", "not measured here", "comes from elsewhere"),
+        ("unknown", "calls", "< 100", "not known yet", "comes from outside: `charter kpi import`"),
     )
 
 
