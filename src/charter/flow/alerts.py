@@ -14,6 +14,7 @@ from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_duration
 from charter.flow.acting import acting
 from charter.flow.incident import list_incidents, open_incident
+from charter.flow.moves import refusing
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -226,7 +227,11 @@ def silence(
         _need_reason(reason)
     model, role = loaded.spec.name, loaded.spec.monitor.roles.alerts
     detail = {"model": model, "until": iso(end), "reason": reason}
-    with acting(workspace, model, by, role, to="silence an alert") as who:
+    to = "silence an alert"
+    with (
+        refusing(workspace, loaded, name, to, by, action="alert.refused"),
+        acting(workspace, model, by, role, to=to) as who,
+    ):
         who.trail.append(at=now, actor=who.name, action=SILENCED, subject=name, detail=detail)
         return Silence(name, end, Said(now, who.name, reason))
 
@@ -242,6 +247,8 @@ def _say(
     by: str | None,
     role: str | None,
 ) -> tuple[Standing, ...]:
+    from charter.monitor.lifecycle import ACKNOWLEDGED, said_of
+
     model = loaded.spec.name
     found = list_alerts(workspace, loaded).standings
     known = {s.alert.rule.name for s in found}
@@ -254,13 +261,15 @@ def _say(
     began = [s.alert.event for s in meant]
 
     def judge(events: Sequence[Any]) -> tuple[str, Mapping[str, Any]] | None:
-        from charter.monitor.lifecycle import said_of
-
         before = said_of(events, model, action)
         new = [one for one in began if one not in before]
         return (name, {"model": model, "events": new, "reason": reason}) if new else None
 
-    with acting(workspace, model, by, role, to=f"{action.partition('.')[2]} an alert") as who:
+    to = "acknowledge an alert" if action == ACKNOWLEDGED else "resolve an alert"
+    with (
+        refusing(workspace, loaded, name, to, by, action="alert.refused"),
+        acting(workspace, model, by, role, to=to) as who,
+    ):
         who.trail.append_if(at=workspace.clock.now(), actor=who.name, action=action, judge=judge)
     return tuple(
         s for s in list_alerts(workspace, loaded).standings if s.alert.event in began and s.alert.event

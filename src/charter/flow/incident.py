@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.flow.acting import acting
 from charter.flow.logs import log_folder
+from charter.flow.moves import refusing
 from charter.flow.workspace import Workspace
 from charter.govern.incident import (
     ACTED,
@@ -127,7 +128,7 @@ def remark(
     Refusal
         When the incident is closed.
     """
-    model, action = loaded.spec.name, ACTED if done else NOTED
+    action = ACTED if done else NOTED
 
     def detail(found: Incident) -> dict[str, Any]:
         if step is not None and not 1 <= step <= len(found.playbook):
@@ -141,7 +142,7 @@ def remark(
         more = {name: value for name, value in (("step", step), ("owner", owner)) if value is not None}
         return {"text": said or f"{owner} sees to it now", **more}
 
-    return _add(workspace, model, name, action, detail, by=by, role=None, to=f"{action.partition('.')[2]} it")
+    return _add(workspace, loaded, name, action, detail, by=by, role=None, to="write of an incident")
 
 
 def close(
@@ -180,9 +181,7 @@ def close(
         "actions": [a.strip() for a in actions if a.strip()],
     }
     role = loaded.spec.monitor.roles.incidents
-    return _add(
-        workspace, loaded.spec.name, name, CLOSED, lambda _: told, by=by, role=role, to="close an incident"
-    )
+    return _add(workspace, loaded, name, CLOSED, lambda _: told, by=by, role=role, to="close an incident")
 
 
 def write_report(workspace: Workspace, loaded: Loaded, name: str, *, form: str, to: Path | None) -> Path:
@@ -229,15 +228,17 @@ def answered(workspace: Workspace, found: Incident) -> dict[str, int]:
 
 def _add(
     workspace: Workspace,
-    model: str,
+    loaded: Loaded,
     name: str,
     action: str,
-    detail: Any,
+    detail: Callable[[Incident], dict[str, Any]],
     *,
     by: str | None,
     role: str | None,
     to: str,
 ) -> Incident:
+    model = loaded.spec.name
+
     def judge(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]]:
         found = find(incidents(events, model), name)
         if found.closed is not None:
@@ -248,7 +249,10 @@ def _add(
         more = {"role": role} if role is not None else {}
         return found.name, {"model": model, **detail(found), **more}
 
-    with acting(workspace, model, by, role, to=to) as who:
+    with (
+        refusing(workspace, loaded, name.upper(), to, by, action="incident.refused"),
+        acting(workspace, model, by, role, to=to) as who,
+    ):
         who.trail.append_if(at=workspace.clock.now(), actor=who.name, action=action, judge=judge)
         return find(incidents(who.records.events(), model), name)
 

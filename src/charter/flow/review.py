@@ -13,6 +13,7 @@ from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_duration
 from charter.flow.acting import acting
 from charter.flow.logs import log_folder
+from charter.flow.moves import refusing
 from charter.flow.workspace import Workspace
 from charter.govern.review import (
     ASKED,
@@ -144,7 +145,11 @@ def decide(
         "asked_at": iso(item.time.replace(tzinfo=UTC)),
         **({"role": review.role} if review.role is not None else {}),
     }
-    with acting(workspace, model, by, review.role, to="review a decision") as who:
+    to_do = "review a decision"
+    with (
+        refusing(workspace, loaded, item.key, to_do, by, action="review.refused"),
+        acting(workspace, model, by, review.role, to=to_do) as who,
+    ):
 
         def judge(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]] | None:
             said = verdicts(events, model).get(item.key, [])

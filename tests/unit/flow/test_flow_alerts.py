@@ -141,7 +141,7 @@ def test_resolving_takes_the_role_and_holds_until_it_fires_anew(workspace):
     loaded = workspace.load()
     measured(workspace, {"recall": 0.4})
     create_identity(workspace, "ann", roles=("ml-engineer",), by=None)
-    with pytest.raises(Refusal, match="it takes a ml-engineer to resolve"):
+    with pytest.raises(Refusal, match="it takes a ml-engineer to resolve an alert"):
         resolve(workspace, loaded, "misses", reason="a test")
     assert [a.rule.name for a in status(workspace, loaded).firing] == ["misses"]
     (standing,) = resolve(workspace, loaded, "misses", reason="a test", by="ann")

@@ -149,6 +149,8 @@ def test_closing_takes_the_role_that_the_specification_names(workspace):
         close(workspace, loaded, "I1", cause="x", by="ann")
     assert list_incidents(workspace, loaded)[0].is_open
     assert close(workspace, loaded, "I1", cause="x", by="rita").closed.actor == "rita"
+    refused = [e["detail"]["message"] for e in entries(workspace) if e["action"] == "incident.refused"]
+    assert len(refused) == 2
 
 
 def test_the_post_mortem_tells_what_the_trail_tells(workspace, tmp_path):
