@@ -19,15 +19,20 @@ from charter.registry.io.packages import build, sign
 from charter.registry.signing import Signer
 from charter.registry.traffic import Traffic
 from charter.serve.app import Application
+from charter.serve.bundle import read_bundle
 from charter.serve.deployment import DeployedModel, Deployment
 from charter.serve.io.loading import write_deployment
+from charter.serve.io.log_writer import LogWriter
 from charter.serve.io.progress import Progress
-from charter.serve.io.recorder import Recorder
+from charter.serve.io.recorder import Recorder, table_of
 from charter.serve.io.shadow import Link, address
 from charter.serve.io.shadow_keeper import Keeper
+from charter.serve.io.shadow_process import Candidate
 from charter.serve.log_reader import scan
 from charter.serve.metrics import Metrics
+from charter.serve.scorer import Scorer
 from charter.serve.served import Served
+from charter.serve.shadow import Hello, Parcel, Share, Slice
 
 SECONDS = 60.0
 """Within which everything has happened, on however busy a machine."""
@@ -178,6 +183,35 @@ def test_rows_are_dropped_and_counted_where_the_candidate_does_not_keep_up(credi
         assert (await tried.ask(GOOD))[0] == 200
 
     asyncio.run(nobody_listens())
+
+
+def test_requests_that_the_candidate_cannot_read_are_its_failures_and_the_others_are_scored(credit, tmp_path):
+    bundle = read_bundle(credit.folder)
+    inputs = [replace(i, max=100.0) if i.name == "bill" else i for i in bundle.signature.inputs]
+    narrow = Scorer(replace(bundle, signature=replace(bundle.signature, inputs=tuple(inputs))))
+    served = Served(NAME, "v2", narrow)
+    writer = LogWriter(tmp_path, Metrics())
+    candidate = Candidate(served, table_of(served, b"k" * 32), writer, Progress(tmp_path / "p"))
+    champion = credit.scorer().signature
+    names = (*champion.names, "shoe")
+
+    def row(bill: float) -> tuple[Any, ...]:
+        request = {**GOOD, "grade": "2", "bill": bill, "shoe": 43}
+        return tuple(request[name] for name in names)
+
+    bills = {"a": [50.0], "b": [5000.0, 60.0], "c": [70.0, 80.0], "d": [90.0]}
+    slices = [
+        Slice(1, [Share(name, 0, len(own), "predict")], [row(bill) for bill in own])
+        for name, own in bills.items()
+    ]
+    receipt = candidate.take(Hello(1, names), Parcel(4, slices))
+    writer.close()
+    assert (receipt.number, receipt.failed, len(receipt.seconds)) == (4, 2, 1)
+    found = scan(tmp_path, shadow=True).sort("id", "row").collect()
+    assert found.select("id", "row", "input_bill").rows() == [
+        ("a", 0, 50.0), ("c", 0, 70.0), ("c", 1, 80.0), ("d", 0, 90.0),
+    ]  # fmt: skip
+    assert found["latency_us"].is_null().to_list() == [False, True, True, True]
 
 
 def test_progress_outlives_its_process(tmp_path):

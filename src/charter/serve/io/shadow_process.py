@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from charter.serve.io.progress import Progress
-from charter.serve.shadow import LENGTH, Hello, Parcel, Receipt, Slice, packed
+from charter.serve.shadow import LENGTH, Hello, Parcel, Receipt, Share, Slice, packed
 
 if TYPE_CHECKING:
+    from charter.serve.decode import Row
     from charter.serve.io.log_writer import LogWriter
     from charter.serve.prediction_log import LogTable
     from charter.serve.scored import Scored
@@ -76,36 +77,47 @@ class Candidate:
             if not lost:
                 self._progress.begin(hello.pid, parcel.number)
             began, waited = time.perf_counter(), _waited_s()
-            scored = self._score(scorer, hello.names, slices, lost)
+            shares, rows = self._read(hello.names, slices)
+            scored = self._score(scorer, rows, lost)
             # Waiting for a processor is what this process is for; it says nothing of the candidate.
             took = max(time.perf_counter() - began - (_waited_s() - waited), 0.0)
             self._progress.end()
-            if scorer is self._scorer:
-                seconds.append(took)
-            if scored is None:
-                failed += sum(len(s.rows) for s in slices)
-            else:
-                failed += sum(scored.fallback)
-                self._log(slices, scored, took if scorer is self._scorer else float("nan"))
+            failed += sum(scored.fallback) + sum(len(s.rows) for s in slices) - len(rows)
+            timed = scorer is self._scorer
+            seconds += [took] if timed else []
+            if rows:
+                self._log(shares, scored, slices[0].at_us, took if timed else float("nan"))
         return Receipt(parcel.number, failed, seconds)
 
-    def _score(
-        self, scorer: Scorer, names: Sequence[str], slices: Sequence[Slice], lost: bool
-    ) -> Scored | None:
-        import polars as pl
-
+    def _read(self, names: Sequence[str], slices: Sequence[Slice]) -> tuple[list[Share], list[Row]]:
+        """Rows as the candidate reads them. Requests that it cannot read are left out: it may need, or forbid, more."""
         from charter.serve.problem import Refused
-        from charter.serve.scored import unanswered
 
+        shares = [share for one in slices for share in one.shares]
         plain = [
             {n: v for n, v in zip(names, row, strict=True) if n in self._takes}
-            for s in slices
-            for row in s.rows
+            for one in slices
+            for row in one.rows
         ]
+        decode = self._served.decoder.decode
         try:
-            rows = self._served.decoder.decode(msgspec.json.encode(plain)).rows
-        except Refused:  # it needs what the champion does not: there is nothing that could be logged
-            return None
+            return shares, decode(msgspec.json.encode(plain)).rows
+        except Refused:
+            read: list[Share] = []
+            rows: list[Row] = []
+            at = 0
+            for share in shares:
+                with suppress(Refused):
+                    rows += decode(msgspec.json.encode(plain[at : at + share.rows])).rows
+                    read.append(share)
+                at += share.rows
+            return read, rows
+
+    def _score(self, scorer: Scorer, rows: Sequence[Row], lost: bool) -> Scored:
+        import polars as pl
+
+        from charter.serve.scored import unanswered
+
         frame = self._served.decoder.frame(rows)
         if lost:
             return unanswered(frame, "the model hung, or ended its process")
@@ -115,7 +127,7 @@ class Candidate:
         except (Exception, pl.exceptions.PanicException) as error:
             return unanswered(frame, f"the model failed ({type(error).__name__})")
 
-    def _log(self, slices: Sequence[Slice], scored: Scored, took_s: float) -> None:
+    def _log(self, shares: Sequence[Share], scored: Scored, at_us: int, took_s: float) -> None:
         from charter.registry.traffic import SHADOW
         from charter.serve.explore import exploring
         from charter.serve.observe import Dealt, Ticket
@@ -123,14 +135,14 @@ class Candidate:
 
         if self._table is None or self._writer is None:
             return
-        table, writer, at_us = self._table, self._writer, slices[0].at_us
+        table, writer = self._table, self._writer
         ended = time.perf_counter()
         tickets = [
             Ticket(
                 s.id, s.rows, s.route, ended - took_s,
                 Dealt("shadow", SHADOW, tuple(range(s.first, s.first + s.rows)) if s.first else None),
             )
-            for one in slices for s in one.shares
+            for s in shares
         ]  # fmt: skip
 
         def write(tickets: Sequence[Ticket], scored: Scored) -> None:
