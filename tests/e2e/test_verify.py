@@ -40,6 +40,8 @@ def test_only_what_passed_the_checks_is_released(loans: Path, tmp_path: Path) ->
     assert refused.code == 1
     assert "v2 is not verified" in refused.err
     assert "charter verify v2 --profile light" in refused.err
+    told = done("audit", "list", "--in", loans, "--json").json[-1]
+    assert (told["action"], told["subject"]) == ("release.refused", "v2")
     kept = {
         name: digest_file(loans / ".charter" / name)
         for name in ("deployment.json", "audit.head", "records.sqlite")

@@ -151,19 +151,22 @@ def refuse_unverified(workspace: Workspace, loaded: Loaded, records: Records, pa
     Raises
     ------
     Refusal
-        Saying what is missing.
+        Saying what is missing; the audit trail then tells of it, too.
     """
+    from charter.flow.moves import refusing
+
     required = loaded.spec.release.verify
     built = next((r for r in records.results("package") if r.output == package), None)
     version = f"v{built.summary['version']}" if built is not None else short(package)
     place = loaded.source.where(("release", "verify"))
     decision = judge_verified(required, records.events(), package, version=version, where=place)
-    if not decision.allows:
-        raise Refusal(
-            f"{version} is not verified as release.verify: {required} asks for",
-            decision=decision,
-            remedy=f"Run `charter verify {version} --profile {required}`, then go on.",
-        )
+    with refusing(workspace, loaded, version, "release it", None, action="release.refused"):
+        if not decision.allows:
+            raise Refusal(
+                f"{version} is not verified as release.verify: {required} asks for",
+                decision=decision,
+                remedy=f"Run `charter verify {version} --profile {required}`, then go on.",
+            )
     return decision
 
 

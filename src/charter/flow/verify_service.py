@@ -189,6 +189,9 @@ def way_back(subject: Subject, server: Running, *, per_second: float) -> list[Ch
         note = f"{error.message}; {left}"
         return [Check("way back", "none yet", "an earlier release", Verdict.WARN, note=note)]
     _pretend(subject, deployments)
+    # While another version is tried beside this one, a way back must be told where it leads.
+    tried = deployments[-1].package == subject.package and bool(deployments[-1].traffic)
+    to = f"v{before.version}" if tried else None
     path, sent, done = predict_path(subject.model.name), bodies(subject, 20), threading.Event()
     loads: list[Load] = []
 
@@ -201,7 +204,7 @@ def way_back(subject: Subject, server: Running, *, per_second: float) -> list[Ch
     thread.start()
     try:
         began = time.monotonic()
-        rollback(copy, loaded, reason="drill")
+        rollback(copy, loaded, to=to, reason="drill")
         switched = _wait(server, subject.model.name, f"v{before.version}", began + SWITCH_S)
         took = time.monotonic() - began
         time.sleep(5 / per_second)  # a few more answers, which must all be of the release before
