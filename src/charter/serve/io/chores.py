@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 NICENESS = 10
@@ -69,6 +70,8 @@ class Chores:
         with self._process as process:
             with suppress(OSError):  # it has ended already
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+                # Linux may share processors out between sessions first, and this is one of its own.
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(NICENESS), encoding="ascii")
             _, said = process.communicate()
         self._process = None
         if process.returncode and not self._over.is_set():
