@@ -52,6 +52,9 @@ def advice(facts: Facts) -> tuple[Advice, ...]:
         *_silent(facts),
         *(_alert(facts, s) for s in facts.on),
         *_surprise(facts),
+        *_concept(facts),
+        *_checks(facts),
+        *_forecast(facts),
         *_base_rate(facts),
         *_drift(facts),
         *_shortfall(facts),
@@ -169,6 +172,59 @@ def _surprise(facts: Facts) -> list[Advice]:
             )
         )
     return found
+
+
+def _concept(facts: Facts) -> list[Advice]:
+    grown = [w for w in facts.windows if any(c["at"] is not None for c in w.get("concept", ()))]
+    if not grown:
+        return []
+    told = [c["detector"].replace("_", "-") for c in grown[-1]["concept"] if c["at"] is not None]
+    return [
+        Advice(
+            "warning",
+            ("data-science",),
+            f"Errors grew in the window of {grown[-1]['start'][:10]} beyond what the scores promise",
+            f"told by {' and '.join(told)} over mature outcomes; no shift of the inputs alone does that",
+            _cost(facts),
+            "Look at how the outcomes came about, then retrain: `charter retrain`.",
+        )
+    ]
+
+
+def _checks(facts: Facts) -> list[Advice]:
+    last = facts.newest
+    return [
+        Advice(
+            "critical" if check["verdict"] == "fail" else "warning",
+            ("operations", "data-science") if check["verdict"] == "fail" else ("data-science",),
+            f"{check['name'].capitalize()}: {check['observed']}",
+            f"required {check['required']}",
+            "answers are not those that were judged before the release"
+            if check["verdict"] == "fail"
+            else _cost(facts),
+            check["note"] or "See `charter monitor report --for data-science`.",
+        )
+        for check in (last.get("checks", ()) if last is not None else ())
+        if check["verdict"] in ("warn", "fail")
+    ]
+
+
+def _forecast(facts: Facts) -> list[Advice]:
+    known = [w["forecast"] for w in facts.windows if w.get("forecast")]
+    if not known:
+        return []
+    better = [a for a in known[-1]["parts"][0]["added"] if (a["difference"]["low"] or 0.0) > 0]
+    return [
+        Advice(
+            "warning",
+            ("data-science", "business"),
+            f"{added['baseline'].replace('_', ' ').capitalize()} forecasts better than the model",
+            f"{added['metric']} {added['other']:.3f} against {added['model']:.3f} on {added['n']:,} rows, no chance",
+            _cost(facts),
+            "Look at the series first that the report names, then retrain.",
+        )
+        for added in better
+    ]
 
 
 def _base_rate(facts: Facts) -> list[Advice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from charter.core.quantity import Requirement
+from charter.monitor.audience_followed import followed_tables
 from charter.monitor.audience_types import (
     Chart,
     Table,
@@ -100,6 +101,7 @@ def tables(facts: Facts) -> Iterable[Table]:
         right=(2, 3, 4, 5, 6),
         empty="no change that is large enough and not by chance",
     )  # fmt: skip
+    yield from followed_tables(facts)
     yield from _feedback(facts)
     if last.get("checks"):
         rows = tuple(
