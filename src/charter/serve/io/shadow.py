@@ -112,7 +112,9 @@ class Link:
             self._meter.shadow_dropped(self._model, self._candidate, self._held)
         self._items.clear()
         self._pending.clear()
-        self._held = 0
+        self._held = self._gathered = 0
+        if self._due is not None:
+            self._due.cancel()
         if self._talking is not None:
             self._talking.cancel()
 

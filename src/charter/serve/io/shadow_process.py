@@ -78,14 +78,15 @@ class Candidate:
                 self._progress.begin(hello.pid, parcel.number)
             began, waited = time.perf_counter(), _waited_s()
             shares, rows = self._read(hello.names, slices)
-            scored = self._score(scorer, rows, lost)
+            scored = self._score(scorer, rows, lost) if rows else None
             # Waiting for a processor is what this process is for; it says nothing of the candidate.
             took = max(time.perf_counter() - began - (_waited_s() - waited), 0.0)
             self._progress.end()
-            failed += sum(scored.fallback) + sum(len(s.rows) for s in slices) - len(rows)
+            failed += sum(len(s.rows) for s in slices) - len(rows)
             timed = scorer is self._scorer
             seconds += [took] if timed else []
-            if rows:
+            if scored is not None:
+                failed += sum(scored.fallback)
                 self._log(shares, scored, slices[0].at_us, took if timed else float("nan"))
         return Receipt(parcel.number, failed, seconds)
 
