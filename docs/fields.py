@@ -31,7 +31,12 @@ WORDS = {
     "EffectText": "change",
     "MeasureText": "measure",
     "AlertText": "[rule](monitoring.md#rules)",
+    "Section": "section of the card",
+    "GuardText": "[guard](rollout.md#guards)",
+    "PatienceText": "duration",
+    "Salt": "salt",
     "DurationText": "duration",
+    "Pattern": "pattern of files",
     "PlaceText": "country or part of one",
     "WindowText": "duration or `all`",
     "VolumeText": "volume",
@@ -62,6 +67,7 @@ Schema.
 | requirement | a comparison with a number: `">= 0.76"`, `"<= 0.03"`, `"> 0"`, `"< 100"` |
 | change | of a metric, relative `+10%` or in its unit `-0.005` |
 | measure | a column `converted`, a ratio of sums `clicks / views`, a quantile `p95(latency_ms)` |
+| salt | letters, digits, `.`, `_`, `/`, `-`; at most 64 |
 | money | a number in the currency of `value.currency`; costs are negative |
 """
 
