@@ -87,9 +87,14 @@ def feedback(rows: pl.DataFrame) -> Feedback | None:
             hidden += n * (shares[best] - shares[name])
     return Feedback(
         decided.height,
-        float((propensity < 1).mean() or 0.0),
-        float((propensity < 0.5).mean() or 0.0),
+        _share(propensity < 1),
+        _share(propensity < 0.5),
         due.height,
         shares,
         hidden / due.height if due.height else None,
     )
+
+
+def _share(holds: pl.Series) -> float:
+    known = holds.drop_nulls()
+    return float(known.sum() / known.len()) if known.len() else 0.0
