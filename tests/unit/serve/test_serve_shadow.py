@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from serve_models import GOOD, acall
@@ -30,9 +31,10 @@ from charter.serve.io.shadow_keeper import Keeper
 from charter.serve.io.shadow_process import Candidate
 from charter.serve.log_reader import scan
 from charter.serve.metrics import Metrics
+from charter.serve.observe import Ticket
 from charter.serve.scorer import Scorer
 from charter.serve.served import Served
-from charter.serve.shadow import Hello, Parcel, Share, Slice
+from charter.serve.shadow import Hello, Parcel, Share, Slice, watched
 
 SECONDS = 60.0
 """Within which everything has happened, on however busy a machine."""
@@ -102,13 +104,21 @@ def test_the_candidate_logs_what_nobody_was_given(credit, package, tmp_path):
 
     async def story(tried: Tried) -> None:
         await tried.ask([{**GOOD, "limit": 5000.0 + i} for i in range(600)], "many")
-        for i in range(5):
-            status, answer = await tried.ask(GOOD, f"one-{i}")
-            assert (status, answer["version"]) == (200, "v1")
+        pinned = {"x-request-id": "pinned"}
+        one_batch = [
+            acall(
+                tried.application, f"{PLAIN}/versions/v1", json.dumps([GOOD, GOOD]).encode(), headers=pinned
+            ),
+            *(tried.ask(GOOD, f"one-{i}") for i in range(5)),
+        ]
+        answers = await asyncio.gather(*one_batch)
+        assert {answer[0] for answer in answers} == {200}
         await tried.until(lambda: tried.value("charter_shadow_rows_total") == 605)
 
     tried.run(story)
-    given = scan(tried.log).sort("id", "row").collect()
+    answered = scan(tried.log).sort("id", "row").collect()
+    given = answered.filter(pl.col("stage").is_not_null())
+    assert answered.filter(pl.col("stage").is_null())["id"].to_list() == ["pinned", "pinned"]
     seen = scan(tried.log, version="v2", shadow=True).sort("id", "row").collect()
     assert set(given.select("version", "stage", "arm").rows()) == {("v1", "shadow", None)}
     assert set(seen.select("version", "stage", "arm", "fallback").rows()) == {
@@ -212,6 +222,41 @@ def test_requests_that_the_candidate_cannot_read_are_its_failures_and_the_others
         ("a", 0, 50.0), ("c", 0, 70.0), ("c", 1, 80.0), ("d", 0, 90.0),
     ]  # fmt: skip
     assert found["latency_us"].is_null().to_list() == [False, True, True, True]
+
+
+def test_a_candidate_sees_only_what_was_answered():
+    seen: list[str] = []
+
+    class Seeing:
+        def offer(self, tickets: Any, _scored: Any) -> None:
+            seen.extend(t.id for t in tickets)
+
+        def close(self) -> None:
+            raise AssertionError
+
+    async def on_disk() -> None:
+        await asyncio.sleep(0)
+        seen.append("on disk")
+
+    async def disk_is_full() -> None:
+        raise OSError("the disk is full")
+
+    def observe(tickets: Any, _scored: Any) -> Any:
+        waits = {"held": on_disk, "lost": disk_is_full}.get(tickets[0].id)
+        return None if waits is None else waits()
+
+    async def story() -> None:
+        assert both([Ticket.now("at once", 1)], None) is None  # type: ignore[arg-type]
+        held = both([Ticket.now("held", 1)], None)  # type: ignore[arg-type]
+        assert seen == ["at once"]
+        assert held is not None
+        await held
+        with pytest.raises(OSError, match="full"):
+            await both([Ticket.now("lost", 1)], None)  # type: ignore[arg-type,misc]
+
+    both = watched(observe, Seeing())
+    asyncio.run(story())
+    assert seen == ["at once", "on disk", "held"]
 
 
 def test_progress_outlives_its_process(tmp_path):
