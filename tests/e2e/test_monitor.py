@@ -263,8 +263,14 @@ def test_a_pass_that_dies_anywhere_is_as_if_it_never_began(clients, tmp_path, mo
             assert {p.name for p in inbox.iterdir()} == told
 
 
+BUSY = "alerts: {busy: {when: rows > 1}}"
+
+
 def test_a_replay_finds_the_faults_that_are_put_in(clients, tmp_path):
-    edit(clients, "approve: none", "approve: none\nmonitor: {every: month}")
+    told = tmp_path / "told"
+    edit(
+        clients, "approve: none", f"approve: none\nmonitor: {{every: month, notify: ['file:{told}'], {BUSY}}}"
+    )
     found = done(
         "simulate", "--to", tmp_path / "replay", "--from", "2025-07-01", "--in", clients, "--json"
     ).json
@@ -273,6 +279,8 @@ def test_a_replay_finds_the_faults_that_are_put_in(clients, tmp_path):
     assert all(w["quality"]["maturity"] == 1 for w in windows)
     assert {w["start"][:7] for w in windows} == {"2025-07", "2025-08", "2025-09"}
     assert not (clients / ".charter" / "log").exists()
+    assert "busy" in found["first_told"]
+    assert not told.exists()  # what is simulated wakes nobody up
     turned = done(
         "simulate", "--to", tmp_path / "turned", "--from", "2025-07-01", "--fault", "concept::1@2025-08-01",
         "--in", clients, "--json",

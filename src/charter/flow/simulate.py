@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from charter.flow.outcomes import outcomes_folder
 from charter.flow.plan import Stage
 from charter.flow.views import trained_result
 from charter.flow.windows import LENGTH
-from charter.flow.workspace import Workspace
+from charter.flow.workspace import Workspace, copy_records
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
@@ -120,13 +120,12 @@ def simulate(
     rows = _rows(workspace, loaded, start, until)
     if to.exists():
         raise UsageError(f"{to} is there already", remedy="Name a new folder: --to FOLDER.")
-    ignored = shutil.ignore_patterns("log", "outcomes", "monitor", "scratch", "simulations", "lock")
-    shutil.copytree(workspace.root, to, ignore=ignored)
+    copy = _copy(workspace, loaded, to)
     moments: list[datetime] = rows["as_of"].unique().sort().to_list()
     first, last = moments[0], moments[-1]
     clock = ManualClock(datetime.combine(first, time(), UTC))
-    copy = Workspace.at(to, workspace.settings, clock)
-    replayed = copy.load()
+    copy = replace(copy, clock=clock)
+    replayed = _muted(copy.load())
     every, wait = LENGTH[replayed.spec.monitor.every], replayed.spec.data.label.wait
     passes: list[tuple[datetime, MonitorReport]] = []
     refused: Counter[str] = Counter()
@@ -158,6 +157,23 @@ def simulate(
     progress.finish()
     answered = rows.height - refused.total() - lost
     return Simulation(to, answered, refused, lost, tuple(map(str, faults)), tuple(passes))
+
+
+def _copy(workspace: Workspace, loaded: Loaded, to: Path) -> Workspace:
+    """Copy a workspace with records of its own, wherever those of the workspace are: a replay opens incidents, too."""
+    ignored = shutil.ignore_patterns(
+        "log", "outcomes", "monitor", "scratch", "simulations", "*lock", "records.sqlite*", "audit.head"
+    )
+    shutil.copytree(workspace.root, to, ignore=ignored)
+    copy = Workspace.at(to, replace(workspace.settings, records_url=None))
+    copy_records(workspace, copy, loaded.spec.name)
+    return copy
+
+
+def _muted(loaded: Loaded) -> Loaded:
+    """The same specification, telling nobody: what is simulated must not wake anybody up."""
+    monitor = loaded.spec.monitor.model_copy(update={"notify": ()})
+    return replace(loaded, spec=loaded.spec.model_copy(update={"monitor": monitor}))
 
 
 def _window(moment: datetime, every: timedelta, first: datetime) -> int:

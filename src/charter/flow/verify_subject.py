@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from charter.flow.observe import package_result
 from charter.flow.plan import Stage
 from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.views import trained_result, version_view
-from charter.flow.workspace import Workspace
+from charter.flow.workspace import Workspace, copy_records
 from charter.spec.loader import Loaded
 from charter.spec.types import ModelSpec
 
@@ -163,14 +162,9 @@ def _log(spec: ModelSpec) -> Any:
 
 def copied(workspace: Workspace, state: Path, model: str) -> Workspace:
     """Copy what a workspace remembers into a new folder; its blobs are shared: they are only read or added to."""
-    state.mkdir(parents=True)
     settings = replace(workspace.settings, records_url=None, blobs_url=workspace.blobs_url)
     copy = replace(workspace, settings=settings, state=state)
-    with workspace.records(model, readonly=True) as records:
-        # The anchor first: an entry that is added between the two is then merely not yet anchored.
-        if workspace.anchor_file.exists():
-            shutil.copyfile(workspace.anchor_file, copy.anchor_file)
-        records.copy_to(copy.records_url)
+    copy_records(workspace, copy, model)
     return copy
 
 

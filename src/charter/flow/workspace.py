@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,8 +63,13 @@ class Workspace:
 
     @property
     def lock_file(self) -> Path:
-        """Held by whoever changes the workspace."""
+        """Held by whoever makes something in the workspace, for as long as that takes: a training, an import."""
         return self.state / "lock"
+
+    @property
+    def moves_lock(self) -> Path:
+        """Held for a moment by whoever changes what serves, or who may. Whoever holds both took `lock_file` first."""
+        return self.state / "moves.lock"
 
     @property
     def anchor_file(self) -> Path:
@@ -99,3 +105,19 @@ class Workspace:
         from charter.registry.io.blobs import Blobs
 
         return Blobs(self.blobs_url)
+
+
+def copy_records(workspace: Workspace, copy: Workspace, model: str) -> None:
+    """Give a copy of a workspace records of its own, with all that those of the workspace hold.
+
+    Raises
+    ------
+    UsageError
+        When the copy has records already.
+    """
+    copy.state.mkdir(parents=True, exist_ok=True)
+    with workspace.records(model, readonly=True) as records:
+        # The anchor first: an entry that is added between the two is then merely not yet anchored.
+        if workspace.anchor_file.exists():
+            shutil.copyfile(workspace.anchor_file, copy.anchor_file)
+        records.copy_to(copy.records_url)
