@@ -247,7 +247,7 @@ def _say(
     by: str | None,
     role: str | None,
 ) -> tuple[Standing, ...]:
-    from charter.monitor.lifecycle import ACKNOWLEDGED, said_of
+    from charter.monitor.lifecycle import ACKNOWLEDGED, ACTIONS, said_of
 
     model = loaded.spec.name
     found = list_alerts(workspace, loaded).standings
@@ -270,7 +270,9 @@ def _say(
         refusing(workspace, loaded, name, to, by, action="alert.refused"),
         acting(workspace, model, by, role, to=to) as who,
     ):
-        who.trail.append_if(at=workspace.clock.now(), actor=who.name, action=action, judge=judge)
+        who.trail.append_if(
+            at=workspace.clock.now(), actor=who.name, action=action, judge=judge, actions=ACTIONS
+        )
     return tuple(
         s for s in list_alerts(workspace, loaded).standings if s.alert.event in began and s.alert.event
     )
@@ -279,11 +281,11 @@ def _say(
 def _stand(
     workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert]
 ) -> tuple[tuple[Standing, ...], tuple[Silence, ...]]:
-    from charter.monitor.lifecycle import silences, stand
+    from charter.monitor.lifecycle import ACTIONS, silences, stand
 
     model, now = loaded.spec.name, workspace.clock.now()
     with workspace.records(model, readonly=True) as records:
-        events = records.events()
+        events = records.events(actions=ACTIONS)
     return stand(alerts, events, model, now=now), silences(events, model, now=now)
 
 

@@ -15,6 +15,7 @@ from charter.flow.moves import refusing
 from charter.flow.workspace import Workspace
 from charter.govern.incident import (
     ACTED,
+    ACTIONS,
     CLOSED,
     NOTED,
     OPENED,
@@ -85,9 +86,9 @@ def open_incident(
 
     with workspace.records(spec.name) as records:
         added = Trail(records, workspace.anchor_file).append_if(
-            at=workspace.clock.now(), actor=actor, action=OPENED, judge=judge
+            at=workspace.clock.now(), actor=actor, action=OPENED, judge=judge, actions=ACTIONS
         )
-        known = incidents(records.events(), spec.name)
+        known = incidents(records.events(actions=ACTIONS), spec.name)
     found = find(known, added.subject) if added is not None else _open_of(known, source)
     # Closed by somebody else in this very moment: the newest of the source is what was found open.
     return found if found is not None else next(i for i in reversed(known) if i.source == source)
@@ -96,7 +97,7 @@ def open_incident(
 def list_incidents(workspace: Workspace, loaded: Loaded) -> tuple[Incident, ...]:
     """All incidents of the model, oldest first."""
     with workspace.records(loaded.spec.name, readonly=True) as records:
-        return incidents(records.events(), loaded.spec.name)
+        return incidents(records.events(actions=ACTIONS), loaded.spec.name)
 
 
 def remark(
@@ -253,8 +254,10 @@ def _add(
         refusing(workspace, loaded, name.upper(), to, by, action="incident.refused"),
         acting(workspace, model, by, role, to=to) as who,
     ):
-        who.trail.append_if(at=workspace.clock.now(), actor=who.name, action=action, judge=judge)
-        return find(incidents(who.records.events(), model), name)
+        who.trail.append_if(
+            at=workspace.clock.now(), actor=who.name, action=action, judge=judge, actions=ACTIONS
+        )
+        return find(incidents(who.records.events(actions=ACTIONS), model), name)
 
 
 def _occasions(spec: ModelSpec, source: str) -> list[str]:

@@ -16,6 +16,7 @@ from charter.flow.logs import log_folder
 from charter.flow.moves import refusing
 from charter.flow.workspace import Workspace
 from charter.govern.review import (
+    ACTIONS,
     ASKED,
     COLUMNS,
     CONFIRMED,
@@ -155,7 +156,14 @@ def decide(
             said = verdicts(events, model).get(item.key, [])
             return None if _said_before(said, who.name, decision, item) else (item.key, told)
 
-        who.trail.append_if(at=workspace.clock.now(), actor=who.name, action=action, judge=judge)
+        who.trail.append_if(
+            at=workspace.clock.now(),
+            actor=who.name,
+            action=action,
+            judge=judge,
+            actions=ACTIONS,
+            about=item.key,
+        )
     if review.outcome:
         _keep_as_outcomes(workspace, loaded)
     return _item(workspace, loaded, item.key)
@@ -280,7 +288,7 @@ def _item(workspace: Workspace, loaded: Loaded, key: str) -> Item:
         found = rows.with_columns(
             key=pl.lit(key), why=pl.lit([ASKED], dtype=pl.List(pl.String)), wanted=pl.lit(1)
         )
-    return items(found, _given(workspace, model))[0]
+    return items(found, _given(workspace, model, key))[0]
 
 
 def _parts(key: str) -> tuple[str, int]:
@@ -319,6 +327,6 @@ def _of_key(rows: pl.LazyFrame, key: str | None) -> pl.LazyFrame:
     return rows.filter((pl.col("id") == request) & (pl.col("row") == row))
 
 
-def _given(workspace: Workspace, model: str) -> dict[str, list[Verdict]]:
+def _given(workspace: Workspace, model: str, key: str | None = None) -> dict[str, list[Verdict]]:
     with workspace.records(model, readonly=True) as records:
-        return verdicts(records.events(), model)
+        return verdicts(records.events(actions=ACTIONS, subject=key), model)

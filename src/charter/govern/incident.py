@@ -19,6 +19,7 @@ from charter.registry.types import AuditEvent
 Severity = Literal["low", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("low", "high", "critical")
 OPENED, NOTED, ACTED, CLOSED = "incident.opened", "incident.noted", "incident.acted", "incident.closed"
+ACTIONS = (OPENED, NOTED, ACTED, CLOSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 CONFIRMED, OVERRIDDEN = "review.confirmed", "review.overridden"
+ACTIONS = (CONFIRMED, OVERRIDDEN)
 ASKED = "asked"
 """Why an answer is looked at that no line of the specification sends to a person: somebody asked for it."""
 COLUMNS = ("id", "row", "time", "version", "score", "decision", "band", "fallback")

@@ -16,6 +16,7 @@ from charter.monitor.alerts import Alert
 from charter.registry.types import AuditEvent
 
 ACKNOWLEDGED, SILENCED, RESOLVED = "alert.acknowledged", "alert.silenced", "alert.resolved"
+ACTIONS = (ACKNOWLEDGED, SILENCED, RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)

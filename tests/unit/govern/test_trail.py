@@ -215,3 +215,25 @@ def test_two_workspaces_share_records_each_with_its_anchor(trail: Trail, url: st
         write(other, 2)
         write(trail, 1)
         assert trail.verify() == other.verify() == []
+
+
+def test_an_entry_may_depend_on_those_before_it_and_on_some_of_them_alone(trail: Trail) -> None:
+    write(trail, 3)
+    trail.append(at=NOW, actor="eva", action="other", subject="s1")
+    seen: list[list[int]] = []
+
+    def judge(events):
+        seen.append([e.sequence for e in events])
+        return ("s1", {"count": len(events)}) if len(events) < 3 else None
+
+    def ask(**only):
+        return trail.append_if(at=NOW, actor="bob", action="judged", judge=judge, **only)
+
+    assert ask() is None
+    added = ask(about="s1")
+    assert added is not None
+    assert (added.sequence, added.detail) == (5, {"count": 2})
+    assert ask(actions=("act", "judged"), about="s1") is not None
+    assert ask(actions=("judged", "other", "act")) is None
+    assert seen == [[1, 2, 3, 4], [2, 4], [2, 5], [1, 2, 3, 4, 5, 6]]
+    assert trail.verify() == []

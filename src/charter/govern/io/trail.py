@@ -65,6 +65,8 @@ class Trail:
         actor: str,
         action: str,
         judge: Callable[[Sequence[AuditEvent]], tuple[str, Mapping[str, Any]] | None],
+        actions: Iterable[str] | None = None,
+        about: str | None = None,
     ) -> AuditEvent | None:
         """Add an entry that depends on the entries before it; nobody writes between the look and the entry.
 
@@ -73,7 +75,9 @@ class Trail:
         Parameters
         ----------
         judge
-            Gives subject and detail of the new entry from all entries so far; None adds nothing, an error neither.
+            Gives subject and detail of the new entry from the entries so far; None adds nothing, an error neither.
+        actions, about
+            Only entries of these actions, and about this subject, are judged by.
 
         Raises
         ------
@@ -82,7 +86,7 @@ class Trail:
         """
         with self._records.transaction() as tx:
             self._refuse_tampered(tx)
-            found = judge(tx.events())
+            found = judge(tx.events(actions=actions, subject=about))
             if found is None:
                 return None
             subject, detail = found

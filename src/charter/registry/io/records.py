@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -307,9 +307,18 @@ class Records:
         found = self._store.rows("audit", {"sequence": sequence})
         return decode(AuditEvent, found[0]) if found else None
 
-    def events(self) -> list[AuditEvent]:
-        """Return the whole audit trail by sequence."""
-        return [decode(AuditEvent, row) for row in self._store.rows("audit", order=("sequence",))]
+    def events(self, *, actions: Iterable[str] | None = None, subject: str | None = None) -> list[AuditEvent]:
+        """Return the audit trail by sequence.
+
+        Parameters
+        ----------
+        actions, subject
+            Only entries of one of these actions, and about this subject: a trail grows for years.
+        """
+        own = {"subject": subject} if subject is not None else {}
+        wanted = [own] if actions is None else [{**own, "action": one} for one in actions]
+        rows = [row for where in wanted for row in self._store.rows("audit", where, order=("sequence",))]
+        return sorted((decode(AuditEvent, row) for row in rows), key=lambda event: event.sequence)
 
     def add_deployment(self, deployment: Deployment) -> None:
         """Record what serves from now on."""
