@@ -322,6 +322,11 @@ def _rebuild(
         Check("error log", f"{len(wrong)} lines", "no errors", _passed(not wrong), note=" ".join(wrong[:1])[:200]),
         Check("end", f"exit code {code}", "0 after SIGTERM", _passed(code == 0)),
     ]  # fmt: skip
+    if it.spec.serve.features.store != "history":
+        note = "held-out rows are about the past, and a store holds the present: it answers as fresh as it was filled"
+        checks.append(
+            Check("feature store", "not asked", "features from events, exact", Verdict.WARN, note=note)
+        )
     if profile.rebuild:
         checks.append(_built_again(workspace, it, progress))
     return Decision.of("rebuild", checks)
