@@ -50,8 +50,11 @@ def _add_server(windows: list[dict[str, Any]], folder: Path) -> None:
 
     samples = server.kept(folder / "server")
     moments = [datetime.fromisoformat(s.at).replace(tzinfo=None).isoformat() for s in samples]
+    newest = max(windows, key=lambda one: (one["start"], version_number(one["version"])), default=None)
     for one in windows:
-        inside = [place for place, at in enumerate(moments) if one["start"] <= at < one["end"]]
+        # Where nothing is answered no window begins, and that is when the server matters most.
+        end = one["end"] if one is not newest else "9999"
+        inside = [place for place, at in enumerate(moments) if one["start"] <= at < end]
         one["server"] = {}
         if inside:
             # Counters are held against the look before, wherever that lies.

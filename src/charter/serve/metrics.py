@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from charter.serve.counters import Counters
-from charter.serve.processes import Processes
+from charter.serve.processes import Processes, announce
 from charter.serve.scored import Scored
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -48,6 +48,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._answered: list[tuple[str, int, float]] = []
+        shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if shared is not None:
+            announce(Path(shared))
         self._registry = CollectorRegistry()
         r = self._registry
         self._requests = Counter("charter_requests", "Requests answered", ["model", "status"], registry=r)

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 PROC = Path("/proc")
-_FILE = re.compile(r"_(\d+)\.db")
+_FILE = re.compile(r"worker_(\d+)\.pid")
 _AFTER_NAME = 2
 """Fields of ``/proc/PID/stat`` are numbered from 1; what follows the name in brackets begins with the third."""
 
@@ -64,16 +64,21 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
     )
 
 
+def announce(folder: Path) -> None:
+    """Let the other workers that share a folder of metrics know of this process, before it has counted anything."""
+    (folder / f"worker_{os.getpid()}.pid").touch()
+
+
 def workers(folder: Path | None, proc: Path = PROC) -> list[Process]:
     """Processes that answer: this one and, where workers share a folder of metrics, those that live beside it.
 
-    A worker that died has left its files there; its number may be another process's by now, which has another parent.
+    A worker that died has left its file there; its number may be another process's by now, which has another parent.
     """
     own = read_process(os.getpid(), proc)
     if own is None:
         return []
-    names = [] if folder is None else sorted(path.name for path in folder.glob("*.db"))
-    pids = {int(found[1]) for name in names if (found := _FILE.search(name))} - {own.pid}
+    names = [] if folder is None else sorted(path.name for path in folder.glob("worker_*.pid"))
+    pids = {int(found[1]) for name in names if (found := _FILE.fullmatch(name))} - {own.pid}
     others = [read_process(pid, proc) for pid in sorted(pids)]
     return [own, *(p for p in others if p is not None and p.parent == own.parent)]
 

@@ -15,7 +15,7 @@ from charter.monitor.io.server import ask, keep, kept
 from charter.monitor.kpis import newest, read_kpis
 from charter.monitor.server import Sample, operations_of, read_sample
 from charter.serve.metrics import Metrics
-from charter.serve.processes import read_process, workers
+from charter.serve.processes import announce, read_process, workers
 from charter.spec.types import Kpi
 
 
@@ -35,8 +35,9 @@ def test_a_server_tells_of_its_memory_processor_time_and_age():
 def test_workers_are_the_living_with_the_same_parent(tmp_path):
     """Files of dead workers, and of numbers that belong to others by now, are no workers."""
     own, parent = os.getpid(), os.getppid()
-    for pid in (own, parent, 2**22 + 1):
-        (tmp_path / f"counter_{pid}.db").touch()
+    announce(tmp_path)
+    for pid in (parent, 2**22 + 1):
+        (tmp_path / f"worker_{pid}.pid").touch()
     assert [p.pid for p in workers(tmp_path)] == [own]
     assert read_process(own).started < datetime.now(UTC).timestamp()
     assert read_process(own, tmp_path) is None
