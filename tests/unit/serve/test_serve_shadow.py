@@ -22,6 +22,7 @@ from charter.registry.traffic import Traffic
 from charter.serve.app import Application
 from charter.serve.bundle import read_bundle
 from charter.serve.deployment import DeployedModel, Deployment
+from charter.serve.io.leisure import Leisure
 from charter.serve.io.loading import write_deployment
 from charter.serve.io.log_writer import LogWriter
 from charter.serve.io.progress import Progress
@@ -257,6 +258,24 @@ def test_a_candidate_sees_only_what_was_answered():
     both = watched(observe, Seeing())
     asyncio.run(story())
     assert seen == ["at once", "on disk", "held"]
+
+
+@pytest.mark.parametrize(("others", "waits"), [(0.2, False), (1.9, True)])
+def test_work_waits_while_others_need_the_processors_but_not_for_ever(monkeypatch, others, waits):
+    monkeypatch.setattr("charter.serve.io.leisure.LONGEST_SECONDS", 0.25)
+    began, looked = time.monotonic(), []
+
+    def two_processors() -> tuple[float, float, float]:
+        looked.append(passed := time.monotonic() - began + 10 * len(looked))
+        own = 0.05 * passed
+        return 2 * passed, (2 - others) * passed - own, own
+
+    async def work() -> None:
+        leisure = Leisure(two_processors)
+        await leisure.wait()
+
+    asyncio.run(work())
+    assert (len(looked) > 2) == waits
 
 
 def test_progress_outlives_its_process(tmp_path):

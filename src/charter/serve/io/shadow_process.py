@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from charter.serve.io.leisure import Leisure
 from charter.serve.io.progress import Progress
 from charter.serve.shadow import LENGTH, Hello, Parcel, Receipt, Share, Slice, packed
 
@@ -154,7 +155,7 @@ class Candidate:
 
 async def listen(candidate: Candidate, socket: Path, most_bytes: float) -> bool:
     """Take parcels until SIGTERM, the server's end, or memory beyond ``most_bytes``; returns whether it was memory."""
-    over, leaks = asyncio.Event(), asyncio.Event()
+    over, leaks, turn, leisure = asyncio.Event(), asyncio.Event(), asyncio.Lock(), Leisure()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -162,7 +163,9 @@ async def listen(candidate: Candidate, socket: Path, most_bytes: float) -> bool:
             hello = msgspec.msgpack.decode(await _message(reader), type=Hello)
             while True:
                 parcel = msgspec.msgpack.decode(await _message(reader), type=Parcel)
-                writer.write(packed(candidate.take(hello, parcel)))
+                async with turn:
+                    await leisure.wait()
+                    writer.write(packed(candidate.take(hello, parcel)))
                 await asyncio.sleep(0)  # other workers, and signals, have their turn
                 if _data_bytes() > most_bytes:
                     leaks.set()
