@@ -20,6 +20,9 @@ from charter.spec.guards import Guard
 
 ASYMPTOTIC_FROM = 100
 """Decisions of each version from which the bound of a mean is said."""
+UNUSUAL_FROM = 30
+"""Of these so many must be worth something else than the most frequent worth: where hardly any is, as with rare frauds,
+their spread is unknown, and a spread of zero would prove anything."""
 _NOTHING: Floats = np.empty(0)
 Ends = tuple[float, float]
 
@@ -250,9 +253,18 @@ def _drop(old: Floats, new: Floats, alpha: float) -> tuple[float | None, Ends, s
     if min(len(old), len(new)) < ASYMPTOTIC_FROM:
         missing = ASYMPTOTIC_FROM - min(len(old), len(new))
         return None, (0.0, 0.0), f"{missing:,} more decisions with a known outcome are needed"
+    unusual = min(_unusual(old), _unusual(new))
+    if unusual < UNUSUAL_FROM:
+        note = f"{UNUSUAL_FROM - unusual:,} more decisions that are not worth the same as the rest are needed"
+        return None, (0.0, 0.0), note
     error = math.sqrt(float(old.var(ddof=1)) / len(old) + float(new.var(ddof=1)) / len(new))
     width = (
         float(sequential_boundary(len(old) + len(new), mixture_weight(DEFAULT_PLANNED, alpha), alpha)) * error
     )
     drop = float(old.mean() - new.mean())
     return drop, (drop - width, drop + width), ""
+
+
+def _unusual(worth: Floats) -> int:
+    """How many decisions are worth something else than the most frequent worth."""
+    return len(worth) - int(np.unique(worth, return_counts=True)[1].max())

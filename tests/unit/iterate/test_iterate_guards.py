@@ -119,6 +119,16 @@ def test_a_guard_is_kept_or_broken_for_sure_or_not_known(text, candidate, verdic
     assert found.verdict is verdict, found
 
 
+def test_hardly_varied_worths_prove_nothing():
+    """Where hardly a decision is worth more than nothing, no spread is known: the limit is not surely kept."""
+    for rare in (0, 3):
+        worth = np.where(np.arange(5000) < rare, 100.0, 0.0)
+        both = Shown(5000, 0, np.ones(5000), np.ones(5000), worth)
+        found = check(Guard.parse("value_drop > 0.01"), Signals(both, both), name="g", alpha=0.05)
+        assert found.verdict is Verdict.UNKNOWN
+        assert found.note.startswith(f"{30 - rare} more decisions")
+
+
 def test_what_moved_is_seen():
     moved = Shown(3000, 0, np.ones(3000), GOOD.score + 2, np.ones(3000))
     found = check(Guard.parse("score_shift > 0.25"), Signals(GOOD, moved), name="g", alpha=0.05)

@@ -58,6 +58,13 @@ def faults(release: dict[str, Any], **more: Any) -> str:
         ({"rollout": {"canary": {}, "guards": {"d": "value_drop > 0.1"}}}, "no value is stated"),
         ({"rollout": {"experiment": {}, "guards": GUARDS}}, "needs release.experiment"),
         (
+            {
+                "rollout": {"experiment": {}, "guards": GUARDS},
+                "experiment": {**EXPERIMENT, "sequential": False},
+            },
+            "reads the results at every step",
+        ),
+        (
             {"rollout": {"experiment": {}, "unit": "x", "guards": GUARDS}, "experiment": EXPERIMENT},
             "the experiment's is id",
         ),

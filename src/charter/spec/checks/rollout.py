@@ -64,6 +64,12 @@ def _check_experiment(look: Examiner, rollout: RolloutSpec, stage: ExperimentSta
     if experiment is None:
         look.fault((*_ROLLOUT, "experiment"), "needs release.experiment, which says what decides")
         return
+    if not experiment.sequential:
+        look.fault(
+            ("release", "experiment", "sequential"),
+            "is false, and a rollout reads the results at every step, which makes a test of a fixed size wrong",
+            "leave it out, and decide by a mean, a share or a ratio",
+        )
     if len(experiment.arms) != 2:
         look.fault(
             ("release", "experiment", "arms"), f"are {len(experiment.arms)}; a rollout compares two versions"
