@@ -1,8 +1,14 @@
-"""Who acts: an identity that proves itself by its key and holds the role that the specification names."""
+"""Who acts: an identity that proves itself by its key and holds the role that the specification names.
+
+Acts take a lock of their own, not that of `charter apply`: a stop must not wait until a training has ended. That is
+safe because the two meet in one place only. What serves and who may decide changes under this lock alone; apply makes
+its results under the other, and takes this one as well, for a moment, to release, after it has judged its plan again.
+Each change is one transaction with its entry of the audit trail, and there is only one writer at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,10 +21,13 @@ if TYPE_CHECKING:
     from charter.govern.io.trail import Trail
     from charter.registry.io.records import Records
 
+Role = Callable[["Records"], str | None]
+"""What an act takes, by the records as they are when it begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """Somebody at work on the records, alone in the workspace.
+    """Somebody who changes what serves, or writes of it; alone in that.
 
     Attributes
     ----------
@@ -34,16 +43,16 @@ class Acting:
 
 @contextmanager
 def acting(
-    workspace: Workspace, model: str, name: str | None, role: str | None, *, to: str
+    workspace: Workspace, model: str, name: str | None, role: Role | str | None, *, to: str
 ) -> Iterator[Acting]:
-    """Hold the workspace in somebody's name.
+    """Act in somebody's name, one at a time.
 
     Parameters
     ----------
     name
         An identity, proven by its private key on this machine; None is whoever is logged in.
     role
-        What it takes; None takes nothing.
+        What it takes, or how the records tell it; None takes nothing.
     to
         What they want to do, such as ``close an incident``: for the lock and for refusals.
 
@@ -57,16 +66,18 @@ def acting(
     from charter.govern.io import keys, people
     from charter.govern.io.trail import Trail
 
-    if role is not None and name is None:
-        raise Refusal(
-            f"it takes a {role} to {to}", remedy="Say who you are by an identity with that role: `--as NAME`."
-        )
     signer = keys.load(name, workspace.settings.home) if name is not None else None
     actor = signer.name if signer is not None else workspace.settings.actor
     with (
-        hold(workspace.lock_file, doing=to, actor=actor, clock=workspace.clock, wait_seconds=30),
+        hold(workspace.moves_lock, doing=to, actor=actor, clock=workspace.clock, wait_seconds=30),
         workspace.records(model) as records,
     ):
+        needed = role(records) if callable(role) else role
+        if needed is not None and signer is None:
+            raise Refusal(
+                f"it takes a {needed} to {to}",
+                remedy="Say who you are by an identity with that role: `--as NAME`.",
+            )
         if signer is not None:
-            people.entitled(records, signer, role, to=to)
-        yield Acting(actor, role, records, Trail(records, workspace.anchor_file))
+            people.entitled(records, signer, needed, to=to)
+        yield Acting(actor, needed, records, Trail(records, workspace.anchor_file))

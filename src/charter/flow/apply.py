@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from charter.core.errors import DataError
@@ -83,13 +83,25 @@ def apply(
         workspace.records(loaded.spec.name) as records,
     ):
         ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
-        _tidy(ctx)
+        with _moving(ctx):  # moves write blobs and entries, too
+            _tidy(ctx)
         ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
         return _run(ctx, heard or (lambda _step, _seconds: None), releases=releases)
 
 
+def _moving(ctx: Context) -> AbstractContextManager[None]:
+    """Keep versions where they are, for a moment: see `charter.flow.acting`."""
+    return hold(
+        ctx.workspace.moves_lock,
+        doing="charter apply",
+        actor=ctx.actor,
+        clock=ctx.workspace.clock,
+        wait_seconds=600,
+    )
+
+
 def _tidy(ctx: Context) -> None:
-    """Remove what an apply that was killed left unfinished; the lock of the workspace is ours."""
+    """Remove what an apply that was killed left unfinished; both locks of the workspace are ours."""
     if ctx.workspace.settings.blobs_url is None:  # a store that others write to as well is not ours to tidy
         ctx.blobs.tidy()
     anchor = f".{ctx.workspace.anchor_file.name}."
@@ -116,7 +128,14 @@ def _run(ctx: Context, heard: Listener, *, releases: bool) -> Outcome:
         if due is None or (due.stage is Stage.RELEASE and not releases):
             _touch(ctx, plan)
             return Outcome(plan, tuple(ran))
-        seconds = _carry_out(ctx, plan, due)
+        if due.stage is Stage.RELEASE:
+            with _moving(ctx):
+                now = current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints)
+                if now.next != due:  # somebody moved a version while this plan was made
+                    continue
+                seconds = _carry_out(ctx, now, due)
+        else:
+            seconds = _carry_out(ctx, plan, due)
         ran.append(due.stage)
         told.add(due.stage)
         heard(current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints).step(due.stage), seconds)

@@ -1,4 +1,4 @@
-"""Persons decide: identities, roles and signatures, held by the lock of the workspace."""
+"""Persons decide: identities, roles and signatures; one at a time, and never while a version moves by them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Verdict = Literal["approve", "reject"]
 def _holding(
     workspace: Workspace, doing: str, actor: str, model: str = ""
 ) -> Iterator[tuple[Records, Trail]]:
-    lock, clock = workspace.lock_file, workspace.clock
+    lock, clock = workspace.moves_lock, workspace.clock
     with (
         hold(lock, doing=doing, actor=actor, clock=clock, wait_seconds=30),
         workspace.records(model) as records,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
 from charter.core.decision import Decision
-from charter.core.errors import PackageError, Refusal
-from charter.flow.acting import Acting, acting
+from charter.core.errors import DataError, PackageError, Refusal
+from charter.flow.acting import Acting, Role, acting
 from charter.flow.rolling import Rolling, rolling, traffic_of
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
@@ -62,21 +62,28 @@ class Stand:
         }
 
 
-Role = Callable[["Records"], str | None]
-
-
 @contextmanager
 def moving(
-    workspace: Workspace, loaded: Loaded, subject: str, to: str, name: str | None, role: Role
+    workspace: Workspace,
+    loaded: Loaded,
+    subject: str,
+    to: str,
+    name: str | None,
+    role: Role,
+    *,
+    action: str = REFUSED,
+    stops: bool = False,
 ) -> Iterator[Acting]:
-    """Hold the workspace for a move, in the name of whoever may make it; what is refused stands in the audit trail.
+    """Make a move in the name of whoever may make it; what is refused stands in the audit trail.
 
     Parameters
     ----------
-    subject, to, name
+    subject, to, name, action
         As in `refusing`.
     role
         What it takes, by the records, which have proved themselves before.
+    stops
+        True asks the records for no proof: damage must not keep a model answering.
 
     Raises
     ------
@@ -85,13 +92,16 @@ def moving(
     """
     from charter.flow.release import trusted_keys
 
-    model = loaded.spec.name
-    with refusing(workspace, loaded, subject, to, name):
-        with workspace.records(model, readonly=True) as records:
+    def proven(records: Records) -> str | None:
+        if not stops:
             trusted_keys(workspace, records)
-            needed = role(records)
-        with acting(workspace, model, name, needed, to=to) as act:
-            yield act
+        return role(records)
+
+    with (
+        refusing(workspace, loaded, subject, to, name, action=action),
+        acting(workspace, loaded.spec.name, name, proven, to=to) as act,
+    ):
+        yield act
 
 
 @contextmanager
@@ -114,17 +124,19 @@ def refusing(
     try:
         yield
     except (Refusal, PackageError) as refusal:
-        actor = name or workspace.settings.actor
+        actor = workspace.settings.actor  # a name that was claimed may be anybody's
         judged = refusal.decision if isinstance(refusal, Refusal) else None
         decision = judged.to_json() if judged is not None else None
-        detail = {"model": loaded.spec.name, "to": to, "message": refusal.message, "decision": decision}
+        detail = {"model": loaded.spec.name, "to": to, "message": refusal.message, "decision": decision,
+                  "claimed": name}  # fmt: skip
 
         def once(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]] | None:
             last = next((e for e in reversed(events) if e.actor == actor), None)
             known = last is not None and (last.action, last.subject, last.detail) == (action, subject, detail)
             return None if known else (subject, detail)
 
-        with workspace.records(loaded.spec.name) as records:
+        # Where the trail itself is damaged, nothing is added to it, and what was refused is said all the same.
+        with suppress(Refusal, DataError), workspace.records(loaded.spec.name) as records:
             Trail(records, workspace.anchor_file).append_if(
                 at=workspace.clock.now(), actor=actor, action=action, judge=once
             )

@@ -91,14 +91,15 @@ def follow(ctx: Context, plan: Plan) -> None:
     package, made = step.result.output, step.result.summary
     if ctx.records.version(made["version"]).package == package:
         return
-    serving = ctx.records.deployment()
-    ctx.records.update_version(
-        made["version"],
-        package=package,
-        evaluation=made["evaluation"],
-        gate=Digest(step.inputs["gate"]),
-        status="released" if serving is not None and serving.package == package else "waiting",
-    )
+    with ctx.records.transaction() as tx:  # no move comes between the look and the status
+        serving = tx.deployment()
+        tx.update_version(
+            made["version"],
+            package=package,
+            evaluation=made["evaluation"],
+            gate=Digest(step.inputs["gate"]),
+            status="released" if serving is not None and serving.package == package else "waiting",
+        )
 
 
 def release(ctx: Context, done: Done) -> None:

@@ -53,7 +53,7 @@ from charter.spec.loader import Loaded
 if TYPE_CHECKING:
     from charter.iterate.rollout import Leg, Move
     from charter.registry.io.records import Records
-    from charter.registry.types import AuditEvent
+    from charter.registry.types import AuditEvent, Deployment
 
 
 def start(
@@ -103,13 +103,17 @@ def step(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reaso
         When it would go on and the approvals have lapsed meanwhile, or whoever asks does not hold the role.
     """
     subject, to = tried_now(workspace, loaded), "step the rollout"
+    known = _judged(workspace, loaded)
     with moving(
         workspace, loaded, subject, to, name, lambda records: _stepper(workspace, loaded, records)
     ) as act:
         now = rolling(workspace, loaded, act.records)
         if now is None or now.leg is None:
             return stand(workspace, loaded, act, incident=_catch_up(workspace, loaded, act))
-        move, decision = judge_now(workspace, now)
+        if known is not None and known[0] == now.deployment:
+            move, decision = known[1]
+        else:
+            move, decision = judge_now(workspace, now)
         return _carry_out(workspace, loaded, act, now, move, decision, reason)
 
 
@@ -247,6 +251,16 @@ def judge_now(workspace: Workspace, now: Rolling) -> tuple[Move, Decision]:
         by_unit=now.traffic.unit is not None,
         experiment=trial,
     )
+
+
+def _judged(workspace: Workspace, loaded: Loaded) -> tuple[Deployment, tuple[Move, Decision]] | None:
+    """Judge before anything is held: a stop does not wait until a long log is read. None where nothing is judged."""
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        try:
+            now = rolling(workspace, loaded, records)
+        except Refusal:  # said once more where it stands in the audit trail
+            return None
+    return (now.deployment, judge_now(workspace, now)) if now is not None and now.leg is not None else None
 
 
 def _carry_out(
