@@ -115,6 +115,9 @@ def predict(
 
 def rollback(
     to: str | None = typer.Option(None, "--to", help="A version released before; default: the one before."),
+    name: str | None = typer.Option(
+        None, "--as", help="The identity that acts, where the specification asks for a role."
+    ),
     reason: str = typer.Option("", "--reason", help="Why; kept in the audit trail."),
     spec: Path = SPEC,
     as_json: bool = JSON,
@@ -125,7 +128,7 @@ def rollback(
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
-    done = go_back(workspace, loaded, to=to, reason=reason)
+    done = go_back(workspace, loaded, to=to, name=name, reason=reason)
     if as_json:
         emit(done.to_json())
         return

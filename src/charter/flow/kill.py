@@ -1,10 +1,15 @@
-"""Sending all requests to the champion, or of a whole model to its fallback: at once, whatever was under way."""
+"""Sending all requests to the champion, or of a whole model to its fallback: at once, whatever was under way.
+
+A stop waits for no training and asks for no proof: neither a package that is damaged nor a trail that was tampered with
+keeps a model answering. What cannot be recorded then is done all the same, and said.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from charter.core.errors import Refusal
+from charter.core.clock import iso
+from charter.core.errors import CharterError, DataError, Refusal
 from charter.flow.moves import (
     KILLED,
     RESUMED,
@@ -16,7 +21,8 @@ from charter.flow.moves import (
     stand,
     tried_now,
 )
-from charter.flow.rolling import alone, rolling, traffic_of
+from charter.flow.proven import rollout_rules
+from charter.flow.rolling import alone, traffic_of
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
@@ -44,35 +50,42 @@ def kill(
     Raises
     ------
     Refusal
-        When nothing is released, or there is nothing to end, or whoever asks does not hold the role.
+        When nothing is released, or there is nothing to end, or whoever asks does not hold the role. Also when it was
+        done, but could not be recorded because the audit trail is damaged.
     """
-    from charter.flow.serving import deployment_file
+    from charter.flow.serving import narrow_file
 
     subject = tried_now(workspace, loaded)
     to = "stop the model" if everything else "end the rollout"
     with moving(
-        workspace, loaded, subject, to, name, lambda records: _stopper(workspace, loaded, records)
+        workspace, loaded, subject, to, name, lambda records: _stopper(workspace, loaded, records), stops=True
     ) as act:
         serving = serving_now(loaded, act)
-        before = traffic_of(serving)
+        before = traffic_of(serving) or Traffic("full", f"v{serving.version}")
         champion = f"v{serving.version}"
-        if not everything and (before is None or before.candidate is None):
-            deployment_file(workspace, loaded)  # whoever was killed may not have come as far
+        if before.stage == "stopped" or (before.stage == "full" and not everything):
+            narrow_file(workspace, before)  # whoever was killed may not have come as far
+            if everything:
+                return Stand(loaded.spec.name, before, iso(serving.at))
             raise Refusal(
                 f"nothing is tried beside {champion}",
                 remedy="To take the model itself away: `charter kill --all`. To an earlier one: `charter rollback`.",
             )
-        if everything and before is not None and before.stage == "stopped":
-            deployment_file(workspace, loaded)
-            return stand(workspace, loaded, act)
-        traffic = Traffic("stopped", champion) if everything else Traffic("full", champion)
+        traffic = Traffic("stopped" if everything else "full", champion)
         action = STOPPED if everything else KILLED
-        detail = {"reason": reason, "before": before.to_json() if before is not None else None}
-        retired = (
-            version_number(before.candidate) if before is not None and before.candidate is not None else None
-        )
-        record(workspace, act, action, serving, traffic, alone(serving.evidence), detail, retires=retired)
-        return stand(workspace, loaded, act, did=action)
+        detail = {"reason": reason, "before": before.to_json()}
+        retired = version_number(before.candidate) if before.candidate is not None else None
+        try:
+            record(workspace, act, action, serving, traffic, alone(serving.evidence), detail, retires=retired)
+        except (Refusal, DataError) as damage:
+            narrow_file(workspace, traffic)
+            done = "nobody but the fallback answers" if everything else f"{champion} alone answers"
+            raise Refusal(
+                f"{done} now, but that is on no record: {damage.message}",
+                remedy=f"{damage.remedy or ''} Then stop it once more, so that it is recorded.".strip(),
+            ) from damage
+        narrow_file(workspace, traffic)
+        return Stand(loaded.spec.name, traffic, iso(serving_now(loaded, act).at), action)
 
 
 def resume(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reason: str = "") -> Stand:
@@ -82,27 +95,39 @@ def resume(workspace: Workspace, loaded: Loaded, *, name: str | None = None, rea
     ------
     Refusal
         When it is not stopped, or whoever asks does not hold the role.
+    PackageError
+        When its package is damaged; then it stays stopped.
     """
-    rollout = loaded.spec.release.rollout
-    role = rollout.roles.start if rollout is not None else None
+    from charter.flow.released import prove
+
     to = "let the model answer again"
-    with moving(workspace, loaded, loaded.spec.name, to, name, lambda _records: role) as act:
+    with moving(
+        workspace, loaded, loaded.spec.name, to, name, lambda records: starter(workspace, loaded, records)
+    ) as act:
         serving = serving_now(loaded, act)
         before = traffic_of(serving)
         if before is None or before.stage != "stopped":
             raise Refusal(
                 f"v{serving.version} is not stopped", remedy="`charter rollout status` says what serves."
             )
+        prove(workspace, act.records, loaded.spec.name, serving.package)
         full = Traffic("full", before.champion)
         record(workspace, act, RESUMED, serving, full, alone(serving.evidence), {"reason": reason})
         return stand(workspace, loaded, act, did=RESUMED)
 
 
+def starter(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
+    """Role that it takes to let a model answer."""
+    rules = rollout_rules(workspace, loaded, records)
+    return rules.roles.start if rules is not None else None
+
+
 def _stopper(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
-    """Role that it takes: by the specification under which the rollout began, or, where it is lost, by the present."""
     try:
-        now = rolling(workspace, loaded, records)
-    except Refusal:  # what cannot be judged any more can still be ended
-        now = None
-    rollout = (now.loaded if now is not None else loaded).spec.release.rollout
-    return rollout.roles.stop if rollout is not None else None
+        rules = rollout_rules(workspace, loaded, records)
+    except (
+        CharterError,
+        ValueError,
+    ):  # what cannot be read any more can still be ended, by the file's own rules
+        rules = loaded.spec.release.rollout
+    return rules.roles.stop if rules is not None else None

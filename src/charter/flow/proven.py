@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import Refusal
-from charter.flow.rolling import tried
+from charter.flow.rolling import rolling, tried
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
+from charter.spec.loader import Loaded
 from charter.spec.parts import part_digest
-from charter.spec.types import ApprovalPolicy, ModelSpec
+from charter.spec.types import ModelSpec, RolloutSpec
 
 if TYPE_CHECKING:
     from charter.core.digest import Digest
@@ -55,12 +56,12 @@ def refuse_unapproved(workspace: Workspace, records: Records, model: str, packag
     last = None
     for position, event, version, evidence in releases:
         before = events[:position]
-        policy = _policy(workspace, records, model, evidence.get("policy", ""))
-        if policy is None:
+        spec = signed_spec(workspace, records, model, evidence)
+        if spec is None:
             continue
         signed = {approval.get("signature") for approval in told(before, "approvals")}
         last = judge_approvals(
-            policy,
+            spec.approve,
             [a for a in records.approvals(version) if a.signature in signed],
             identities=records.identities()[: len(told(before, "identities"))],
             grants=records.grants()[: len(told(before, "grants"))],
@@ -90,12 +91,36 @@ def _let_out(event: AuditEvent, model: str) -> Iterator[tuple[int, Mapping[str, 
             yield version_number(row["traffic"]["candidate"]), tried(row["evidence"])
 
 
-def _policy(workspace: Workspace, records: Records, model: str, digest: str) -> ApprovalPolicy | None:
-    """Find the rules that have this digest among the specifications that were applied; these are blobs, not rows."""
+def signed_spec(
+    workspace: Workspace, records: Records, model: str, evidence: Mapping[str, str]
+) -> ModelSpec | None:
+    """Find the specification with the rules that some evidence was signed under; these are blobs, not rows.
+
+    What approvers sign are its parts ``approve`` and ``release.rollout``; the rest may be another's.
+    """
     blobs = workspace.blobs()
     for result in records.results("spec"):
         if blobs.has(result.output):
             spec = ModelSpec.model_validate(json.loads(blobs.get(result.output)))
-            if spec.name == model and part_digest(spec, "approve") == digest:
-                return spec.approve
+            if spec.name == model and part_digest(spec, "approve") == evidence.get("policy", ""):
+                return spec
     return None
+
+
+def rollout_rules(workspace: Workspace, loaded: Loaded, records: Records) -> RolloutSpec | None:
+    """Rules that name who may stop, resume and go back: those of what is tried, or those signed with what serves.
+
+    The file's own count only where neither declares any: a role is not lost by deleting it there.
+
+    Raises
+    ------
+    Refusal
+        When the specification under which a rollout began is lost.
+    """
+    now, serving = rolling(workspace, loaded, records), records.deployment()
+    specs = [now.loaded.spec] if now is not None else []
+    signed = None
+    if serving is not None:
+        signed = signed_spec(workspace, records, loaded.spec.name, serving.evidence)
+    specs += [signed, loaded.spec] if signed is not None else [loaded.spec]
+    return next((s.release.rollout for s in specs if s.release.rollout is not None), None)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
 from charter.core.errors import Refusal
-from charter.flow.lock import hold
-from charter.flow.moves import refusing
+from charter.flow.acting import Acting
+from charter.flow.moves import moving
+from charter.flow.proven import rollout_rules
 from charter.flow.rolling import LEFT, alone, traffic_of
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
+    from charter.registry.io.records import Records
     from charter.registry.types import Deployment
 
 
@@ -32,7 +34,14 @@ class Rollback:
         return {"left": f"v{self.left}", "version": f"v{self.version}", "package": self.package}
 
 
-def rollback(workspace: Workspace, loaded: Loaded, *, to: str | None = None, reason: str = "") -> Rollback:
+def rollback(
+    workspace: Workspace,
+    loaded: Loaded,
+    *,
+    to: str | None = None,
+    name: str | None = None,
+    reason: str = "",
+) -> Rollback:
     """Let an earlier release serve again, and record it; a running server follows.
 
     Parameters
@@ -40,57 +49,70 @@ def rollback(workspace: Workspace, loaded: Loaded, *, to: str | None = None, rea
     to
         A version that was released before; None goes to the release before the one that serves. Going back twice
         goes back two releases.
+    name
+        Identity of whoever goes back; asked for where ``release.rollout.roles.stop`` names a role, and where the model
+        is stopped, ``roles.start``: it answers again then.
     reason
         Kept in the audit trail.
 
     Raises
     ------
     Refusal
-        When nothing else was ever released, or ``to`` was not; or without ``to`` while another version is tried.
+        When nothing else was ever released, or ``to`` was not; or without ``to`` while another version is tried; or
+        when whoever asks does not hold the role.
     PackageError
         When the earlier package is damaged or nobody trusted has signed it; then what serves stays.
     """
     from charter.flow.serving import deployment_file
 
-    actor = workspace.settings.actor
-    lock, clock = workspace.lock_file, workspace.clock
-    with (
-        refusing(workspace, loaded, to or loaded.spec.name, "roll back", None, action="rollback.refused"),
-        hold(lock, doing="charter rollback", actor=actor, clock=clock, wait_seconds=30),
-    ):
-        chosen = _record(workspace, loaded, to, reason)
+    subject, model = to or loaded.spec.name, loaded.spec.name
+    with moving(
+        workspace,
+        loaded,
+        subject,
+        "roll back",
+        name,
+        lambda records: _role(workspace, loaded, records),
+        action="rollback.refused",
+    ) as act:
+        chosen = go_back(workspace, act, model, to, reason)
         deployment_file(workspace, loaded)
     return chosen
 
 
-def _record(workspace: Workspace, loaded: Loaded, to: str | None, reason: str) -> Rollback:
+def _role(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
+    rules, now = rollout_rules(workspace, loaded, records), traffic_of(records.deployment())
+    if rules is None:
+        return None
+    return rules.roles.start if now is not None and now.stage == "stopped" else rules.roles.stop
+
+
+def go_back(workspace: Workspace, act: Acting, model: str, to: str | None, reason: str) -> Rollback:
+    """Record that an earlier release serves again; raises as `rollback`, and asks for no role."""
     from charter.flow.released import prove
-    from charter.govern.io.trail import Trail
     from charter.registry.types import Deployment
 
-    name = loaded.spec.name
-    with workspace.records(name) as records:
-        deployments = records.deployments()
-        tried = traffic_of(deployments[-1] if deployments else None)
-        if to is None and tried is not None and tried.candidate is not None:
-            raise Refusal(
-                f"{tried.candidate} is being tried: to what do you want to go back?",
-                remedy=f"To {tried.champion} alone: `charter kill`. Further: `charter rollback --to VERSION`.",
-            )
-        target, serving = earlier(deployments, name, to), deployments[-1]
-        prove(workspace, records, name, target.package)
-        now, actor = workspace.clock.now(), workspace.settings.actor
-        proof = {**alone(target.evidence), LEFT: serving.package}
-        detail = {**proof, "left": f"v{serving.version}", "reason": reason}
-        with Trail(records, workspace.anchor_file).recording(
-            at=now, actor=actor, action="version.rolled_back", subject=f"v{target.version}", detail=detail
-        ) as change:
-            change.add_deployment(Deployment(target.version, target.package, actor, now, proof))
-            change.update_version(target.version, status="released")
-            if serving.version != target.version:
-                change.update_version(serving.version, status="retired")
-            if tried is not None and tried.candidate not in (None, f"v{target.version}"):
-                change.update_version(version_number(tried.candidate or ""), status="retired")
+    deployments = act.records.deployments()
+    tried = traffic_of(deployments[-1] if deployments else None)
+    if to is None and tried is not None and tried.candidate is not None:
+        raise Refusal(
+            f"{tried.candidate} is being tried: to what do you want to go back?",
+            remedy=f"To {tried.champion} alone: `charter kill`. Further: `charter rollback --to VERSION`.",
+        )
+    target, serving = earlier(deployments, model, to), deployments[-1]
+    prove(workspace, act.records, model, target.package)
+    now = workspace.clock.now()
+    proof = {**alone(target.evidence), LEFT: serving.package}
+    detail = {**proof, "left": f"v{serving.version}", "reason": reason, "role": act.role}
+    with act.trail.recording(
+        at=now, actor=act.name, action="version.rolled_back", subject=f"v{target.version}", detail=detail
+    ) as change:
+        change.add_deployment(Deployment(target.version, target.package, act.name, now, proof))
+        change.update_version(target.version, status="released")
+        if serving.version != target.version:
+            change.update_version(serving.version, status="retired")
+        if tried is not None and tried.candidate not in (None, f"v{target.version}"):
+            change.update_version(version_number(tried.candidate or ""), status="retired")
     return Rollback(serving.version, target.version, target.package)
 
 

@@ -16,6 +16,7 @@ from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
+    from charter.registry.traffic import Traffic
     from charter.serve.deployment import Deployment
 
 
@@ -39,6 +40,25 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
     path = workspace.state / "deployment.json"
     write_deployment(path, released(workspace, loaded))
     return path
+
+
+def narrow_file(workspace: Workspace, traffic: Traffic) -> None:
+    """Tell servers that the champion alone answers, or nobody, by what their file says already.
+
+    Nothing new answers, so nothing has to prove itself, and servers keep what they have loaded.
+    """
+    from dataclasses import replace
+
+    from charter.serve.deployment import Deployment
+    from charter.serve.io.loading import read_deployment, write_deployment
+
+    path = workspace.state / "deployment.json"
+    if not path.exists():  # then nobody serves, and `charter serve` writes it by the records
+        return
+    now = read_deployment(path)
+    champion = next((m for m in now.models if m.version == traffic.champion), now.models[0])
+    alone = {champion.name: replace(traffic, champion=champion.version)} if traffic.stage == "stopped" else {}
+    write_deployment(path, Deployment((champion,), now.log, alone))
 
 
 def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:

@@ -169,10 +169,12 @@ def errors(subject: Subject, client: Client, server: Running, count: int) -> lis
 def way_back(subject: Subject, server: Running, *, per_second: float) -> list[Check]:
     """Roll back in the copy while requests come in: the release before must take over, and nobody may notice.
 
-    The same command as in production, on copied records, with a server that follows the copy's deployment file. What
-    really serves is not touched.
+    The same steps as of `charter rollback`, on copied records, with a server that follows the deployment file of the
+    copy. What really serves is not touched.
     """
-    from charter.flow.rollback import earlier, rollback
+    from charter.flow.acting import acting
+    from charter.flow.rollback import earlier, go_back
+    from charter.flow.serving import deployment_file
     from charter.serve.io.load import steady
 
     copy, loaded = subject.workspace, subject.loaded
@@ -204,7 +206,9 @@ def way_back(subject: Subject, server: Running, *, per_second: float) -> list[Ch
     thread.start()
     try:
         began = time.monotonic()
-        rollback(copy, loaded, to=to, reason="drill")
+        with acting(copy, loaded.spec.name, None, None, to="go back in a drill") as act:
+            go_back(copy, act, loaded.spec.name, to, "drill")
+            deployment_file(copy, loaded)
         switched = _wait(server, subject.model.name, f"v{before.version}", began + SWITCH_S)
         took = time.monotonic() - began
         time.sleep(5 / per_second)  # a few more answers, which must all be of the release before

@@ -1,0 +1,157 @@
+"""Moves of what serves: nobody waits for a training, and nothing that is damaged keeps a model answering."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+
+from charter.core.clock import SystemClock
+from charter.core.digest import digest_json, ordered_json
+from charter.core.errors import Refusal
+from charter.core.settings import Settings
+from charter.flow.approvals import create_identity
+from charter.flow.audit import entries, verify
+from charter.flow.kill import kill, resume
+from charter.flow.lock import hold
+from charter.flow.rollback import rollback
+from charter.flow.workspace import Workspace
+from charter.govern.io.trail import Trail
+from charter.registry.types import Deployment, StageResult
+from charter.serve.deployment import DeployedModel
+from charter.serve.deployment import Deployment as Served
+from charter.serve.io.loading import read_deployment, write_deployment
+from charter.spec.parts import part_digest, spec_digest
+
+ROLES = "{start: head, step: head, stop: duty}"
+RELEASE = f"""
+release:
+  rollout: {{shadow: {{at_least: 1h}}, guards: {{errors: "error_share > 0.01"}}, roles: {ROLES}}}
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A model that is released on paper: its package is nowhere."""
+    text = (files("charter.blueprints") / "credit_risk" / "model.yaml").read_text()
+    (tmp_path / "model.yaml").write_text(text)
+    home = Settings.from_environment({"CHARTER_HOME": str(tmp_path / "home"), "CHARTER_ACTOR": "tester"})
+    found = Workspace.at(tmp_path, home, SystemClock())
+    released(found, 1)
+    return found
+
+
+def edit(workspace: Workspace, more: str | None) -> None:
+    """Replace what the specification says of releases."""
+    document = yaml.safe_load(workspace.spec_file.read_text())
+    document.pop("release", None)
+    document |= yaml.safe_load(more or "{}")
+    workspace.spec_file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def released(workspace: Workspace, number: int) -> None:
+    """Record that a version serves, by the specification as it is, and tell servers."""
+    spec, now, package = workspace.load().spec, workspace.clock.now(), digest_json(f"package {number}")
+    with workspace.records(spec.name) as records:
+        key, blob = spec_digest(spec), workspace.blobs().put_bytes(ordered_json(spec.model_dump(mode="json")))
+        records.save_result(StageResult("spec", key, blob, {"name": spec.name}, 0.0, "tester", now))
+        records.version_for(digest_json(f"bundle {number}"), spec=key, now=now)
+        records.update_version(number, package=package, status="released")
+        proof = {"package": package, "policy": part_digest(spec, "approve")}
+        with Trail(records, workspace.anchor_file).recording(
+            at=now, actor="tester", action="version.released", subject=f"v{number}", detail=proof
+        ) as change:
+            change.add_deployment(Deployment(number, package, "tester", now, proof))
+    served = DeployedModel(spec.name, f"v{number}", workspace.state / f"package-{number}")
+    write_deployment(workspace.state / "deployment.json", Served((served,)))
+
+
+def told(workspace: Workspace) -> list[str]:
+    return [e["action"] for e in entries(workspace)]
+
+
+def stage(workspace: Workspace) -> str:
+    """What servers are told."""
+    (traffic,) = read_deployment(workspace.state / "deployment.json").traffic.values() or (None,)
+    return traffic.stage if traffic is not None else "full"
+
+
+def named(workspace: Workspace, *roles: str) -> None:
+    create_identity(workspace, "ann", roles=(), by=None)
+    for role in roles:
+        create_identity(workspace, role + "-holder", roles=(role,), by="ann")
+
+
+def test_a_stop_waits_for_no_training(workspace):
+    with hold(workspace.lock_file, doing="charter apply", actor="ann", clock=workspace.clock):
+        stopped = kill(workspace, workspace.load(), everything=True, reason="complaints")
+    assert (stopped.did, stopped.traffic.stage) == ("model.stopped", "stopped")
+    assert (stage(workspace), told(workspace)[-1]) == ("stopped", "model.stopped")
+    assert verify(workspace).sound
+
+
+def test_a_stop_asks_the_package_for_no_proof_and_a_start_does(workspace):
+    kill(workspace, workspace.load(), everything=True)
+    with pytest.raises(Refusal, match="never approved"):
+        resume(workspace, workspace.load())
+    assert stage(workspace) == "stopped"
+    assert "model.resumed" not in told(workspace)
+    assert kill(workspace, workspace.load(), everything=True).did == ""
+
+
+def test_what_was_killed_between_the_record_and_the_file_is_told_to_servers(workspace):
+    before = (workspace.state / "deployment.json").read_bytes()
+    kill(workspace, workspace.load(), everything=True)
+    (workspace.state / "deployment.json").write_bytes(before)
+    kill(workspace, workspace.load(), everything=True)
+    assert stage(workspace) == "stopped"
+
+
+@pytest.mark.parametrize("damage", ["{}", "not JSON"])
+def test_a_damaged_trail_keeps_no_model_answering(workspace, damage):
+    workspace.anchor_file.write_text(damage)
+    with pytest.raises(
+        Refusal, match=r"nobody but the fallback answers now, but that is on no record"
+    ) as said:
+        kill(workspace, workspace.load(), everything=True)
+    assert "stop it once more" in said.value.remedy
+    assert stage(workspace) == "stopped"
+
+
+MOVES = {
+    "kill": lambda w, **who: kill(w, w.load(), everything=True, **who),
+    "resume": lambda w, **who: resume(w, w.load(), **who),
+    "rollback": lambda w, **who: rollback(w, w.load(), **who),
+}
+
+
+@pytest.mark.parametrize(
+    ("move", "stopped", "role"),
+    [
+        ("kill", False, "duty"),
+        ("rollback", False, "duty"),
+        ("rollback", True, "head"),
+        ("resume", True, "head"),
+    ],
+)
+def test_a_role_that_was_signed_is_not_lost_with_the_text(workspace, move, stopped, role):
+    edit(workspace, RELEASE)
+    released(workspace, 2)
+    named(workspace, "duty", "head")
+    if stopped:
+        kill(workspace, workspace.load(), everything=True, name="duty-holder")
+    edit(workspace, None)
+    other = {"duty": "head", "head": "duty"}[role]
+    with pytest.raises(Refusal, match=f"it takes a {role} to"):
+        MOVES[move](workspace)
+    with pytest.raises(Refusal, match=f"it takes a {role}, and {other}-holder has {other}"):
+        MOVES[move](workspace, name=f"{other}-holder")
+    last = entries(workspace)[-1]
+    assert (last["actor"], last["detail"]["claimed"]) == ("tester", f"{other}-holder")
+    if move == "kill":
+        assert kill(workspace, workspace.load(), everything=True, name="duty-holder").did == "model.stopped"
+    else:  # whose package is nowhere
+        with pytest.raises(Refusal, match="never approved"):
+            MOVES[move](workspace, name=f"{role}-holder")
