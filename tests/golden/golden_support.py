@@ -132,7 +132,7 @@ class Bench:
 
     def refused(self, name: str, code: int, *arguments: str) -> Ran:
         """Run a command that must refuse, say exactly what is expected, and change nothing."""
-        with self.unchanged(recording=arguments[0] == "apply"):
+        with self.unchanged(recording=arguments[0] in ("apply", "approve", "reject")):
             ran = self.run(*arguments)
         self.golden(name, ran, arguments)
         assert ran.code == code, f"exit {ran.code}, expected {code}:\n{ran.seen}"
@@ -152,7 +152,7 @@ class Bench:
 
     @contextmanager
     def unchanged(self, *, recording: bool = False) -> Iterator[None]:
-        """Nothing may change meanwhile. A refused ``apply`` is itself recorded, in the trail, and nowhere else."""
+        """Nothing may change meanwhile. A refused ``apply`` or signature is itself recorded, in the trail alone."""
         if not recording:
             before = files(self.root), files(self.home)
             yield
