@@ -35,9 +35,9 @@ _OWN = (
 def answered(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: datetime) -> pl.DataFrame:
     """Rows that candidate and champion answered since then, in this stage, with ``role``.
 
-    ``role`` is ``candidate`` for all that the candidate scored, given out or not: where it failed and the champion
-    answered instead, that counts. It is ``champion`` for what the champion answered in its own arm. Rows of units
-    without an arm are left out.
+    ``role`` is ``candidate`` for all that the candidate was asked: what it scored, given out or not, and what it
+    refused, so that the champion stood in, as if by a fallback. It is ``champion`` for what the champion answered in
+    its own arm. Rows of units without an arm are left out.
     """
     import polars as pl
 
@@ -46,16 +46,28 @@ def answered(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: dat
     rows = scan(log_folder(workspace), model=spec.name, since=_naive(since), shadow=True)
     own = [arm for arm, version in traffic.arms.items() if version == traffic.champion]
     dealt = pl.col("arm").is_in(own) if traffic.arms else pl.col("arm").is_null()
+    tried = [arm for arm, version in traffic.arms.items() if version == traffic.candidate]
+    champion = pl.col("version") == traffic.champion
     role = (
         pl.when(pl.col("version") == traffic.candidate)
         .then(pl.lit("candidate"))
-        .when((pl.col("version") == traffic.champion) & dealt)
+        .when(champion & dealt)
         .then(pl.lit("champion"))
+        .when(champion & pl.col("arm").is_in(tried))
+        .then(pl.lit("stood in"))
     )
     there = rows.collect_schema().names()
     kept = [c for c in there if c in _OWN or c == f"input_{traffic.unit}"]
-    found = rows.filter(pl.col("stage") == traffic.stage).select(kept)
-    return found.with_columns(role.alias("role")).filter(pl.col("role").is_not_null()).collect()
+    found = (
+        rows.filter(pl.col("stage") == traffic.stage).select(kept).with_columns(role.alias("role")).collect()
+    )
+    scored = found.filter(pl.col("role").is_in(["candidate", "champion"]))
+    refused = found.filter(pl.col("role") == "stood in").join(
+        scored.filter(pl.col("role") == "candidate"), on=["id", "row"], how="anti"
+    )
+    nothing = [pl.lit(None, dtype=found.schema[c]).alias(c) for c in ("score", "decision", "latency_us")]
+    asked = refused.with_columns(*nothing, role=pl.lit("candidate"), fallback=pl.lit(value=True))
+    return pl.concat([scored, asked])
 
 
 def signals(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: datetime) -> Signals:
