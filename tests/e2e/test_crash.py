@@ -11,14 +11,15 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from e2e_dying import Dying
-from e2e_models import apply, charter, done, edit, make_loans
+from e2e_models import accounts, apply, charter, done, edit, make_loans
 
 from charter.core.clock import ManualClock, SystemClock
 from charter.core.digest import digest_file
@@ -312,3 +313,69 @@ def told_once(found: dict[str, Any]) -> dict[str, Any]:
     """Beginning what has begun is refused, which is told as well: that is no move."""
     text = json.dumps({**found, "moves": [m for m in found["moves"] if m != "rollout.refused"]}, default=str)
     return json.loads(re.sub(r"/(clean|[0-9]+)/", "/", text))
+
+
+RETRAINED = """retrain: {new_rows: 100, cooldown: 0d}
+release: {redeploy: {max_shift: 1, max_latency_rise: 1000, max_memory_rise: 100, suspicious_gain: 1}}
+"""
+
+
+def retrained(folder: Path, loans: Path) -> Path:
+    """A released model whose accounts have changed since, so that another model is surely better."""
+    shutil.copytree(loans, folder)
+    (folder / "model.yaml").write_text((folder / "model.yaml").read_text() + RETRAINED)
+    south = pl.when(pl.col("region") == "south").then(4).otherwise(0)
+    rows = accounts(1200, seed=31).with_columns(outcome=(pl.col("late") + south > 6).cast(pl.Int64))
+    rows.write_csv(folder / "accounts.csv")
+    return folder
+
+
+def after_a_run(folder: Path) -> dict[str, Any]:
+    entries = done("audit", "list", "--in", folder, "--json").json
+    runs = {
+        action: [e["detail"] for e in entries if e["action"] == f"retrain.{action}"]
+        for action in ("started", "finished")
+    }
+    versions = done("history", folder, "--json").json["versions"]
+    return {
+        "runs": [(r["run"], r["triggers"]) for r in runs["started"]],
+        "ends": [(r["run"], r["ending"], r["candidate"], r["outputs"]) for r in runs["finished"]],
+        "bundles": [(v["version"], v["bundle"]) for v in versions],
+        "serves": done("status", folder, "--json").json["serving"],
+    }
+
+
+def killed_while_retraining(
+    dying: Dying, loans: Path, tmp_path: Path, points: Callable[[int], list[int]]
+) -> None:
+    def run(folder: Path, **how: Any) -> dict[str, Any]:
+        order = {"folder": str(folder), "command": ["retrain", str(folder)], "arguments": ["--if-needed"]}
+        return dying.run({**order, **how})[0]
+
+    folder = retrained(tmp_path / "whole", loans)
+    whole = run(folder)
+    assert whole["code"] == 0, whole
+    expected = after_a_run(folder)
+    assert expected["serves"] == "v2"
+    for point in points(whole["points"]):
+        folder = retrained(tmp_path / str(point), loans)
+        assert run(folder, die_at=point)["signal"] == 9
+        assert done("status", folder, "--json").json["serving"] in ("v1", "v2")
+        nothing_half_done(folder)
+        assert run(folder)["code"] == 0
+        assert after_a_run(folder) == expected
+        shutil.rmtree(folder)
+
+
+def test_a_retraining_that_is_killed_comes_to_the_same_end(dying, loans_built, tmp_path):
+    killed_while_retraining(
+        dying,
+        loans_built,
+        tmp_path,
+        lambda total: [*random.Random(22).sample(range(5, total - 6), 2), total - 3],
+    )
+
+
+@pytest.mark.slow
+def test_a_retraining_that_is_killed_at_many_points_comes_to_the_same_end(dying, loans_built, tmp_path):
+    killed_while_retraining(dying, loans_built, tmp_path, lambda total: list(range(3, total, 7)))
