@@ -82,9 +82,7 @@ class LogSpec(Part):
 
 
 class ExploreSpec(Part):
-    """Decisions that are turned around by chance: what they cost is the price of knowing what other decisions would
-    bring.
-    """
+    """Decisions turned around by chance: their cost is the price of knowing what others would bring."""
 
     share: Annotated[float, Field(gt=0, lt=0.5)]
     """Probability that a decision is turned. 0.02 is often enough; whoever asks again with the same id gets the same
