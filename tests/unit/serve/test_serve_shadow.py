@@ -163,6 +163,7 @@ def test_a_candidate_that_hangs_or_dies_is_started_anew_and_fails_on_that_once(
     tried.run(story)
     seen = scan(tried.log, version="v2", shadow=True).sort("id").select("id", "fallback", "score", "warnings")
     (_, failed, score, warnings), good = seen.collect().rows()
+    assert scan(tried.log, version="v2", shadow=True).sort("id").collect()["latency_us"][0] is None
     assert (failed, score, warnings) == (True, None, ["the model hung, or ended its process"])
     assert good[:2] == ("good", False)
 
@@ -219,10 +220,11 @@ def test_requests_that_the_candidate_cannot_read_are_its_failures_and_the_others
     writer.close()
     assert (receipt.number, receipt.failed, len(receipt.seconds)) == (4, 2, 1)
     found = scan(tmp_path, shadow=True).sort("id", "row").collect()
-    assert found.select("id", "row", "input_bill").rows() == [
-        ("a", 0, 50.0), ("c", 0, 70.0), ("c", 1, 80.0), ("d", 0, 90.0),
+    assert found.select("id", "row", "input_bill", "fallback").rows() == [
+        ("a", 0, 50.0, False), ("b", 0, None, True), ("b", 1, None, True),
+        ("c", 0, 70.0, False), ("c", 1, 80.0, False), ("d", 0, 90.0, False),
     ]  # fmt: skip
-    assert found["latency_us"].is_null().to_list() == [False, True, True, True]
+    assert found["latency_us"].is_null().to_list() == [False, True, True, True, True, True]
 
 
 def test_a_candidate_sees_only_what_was_answered():

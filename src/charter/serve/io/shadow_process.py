@@ -78,21 +78,25 @@ class Candidate:
             if not lost:
                 self._progress.begin(hello.pid, parcel.number)
             began, waited = time.perf_counter(), _waited_s()
-            shares, rows = self._read(hello.names, slices)
+            shares, rows, refused = self._read(hello.names, slices)
             scored = self._score(scorer, rows, lost) if rows else None
             # Waiting for a processor is what this process is for; it says nothing of the candidate.
             took = max(time.perf_counter() - began - (_waited_s() - waited), 0.0)
             self._progress.end()
-            failed += sum(len(s.rows) for s in slices) - len(rows)
-            timed = scorer is self._scorer
+            timed = scorer is self._scorer and not lost  # nothing is known of what hung
             seconds += [took] if timed else []
             if scored is not None:
                 failed += sum(scored.fallback)
                 self._log(shares, scored, slices[0].at_us, took if timed else float("nan"))
+            if refused:
+                failed += sum(share.rows for share in refused)
+                self._log(refused, self._refusal(refused), slices[0].at_us, float("nan"))
         return Receipt(parcel.number, failed, seconds)
 
-    def _read(self, names: Sequence[str], slices: Sequence[Slice]) -> tuple[list[Share], list[Row]]:
-        """Rows as the candidate reads them. Requests that it cannot read are left out: it may need, or forbid, more."""
+    def _read(
+        self, names: Sequence[str], slices: Sequence[Slice]
+    ) -> tuple[list[Share], list[Row], list[Share]]:
+        """Rows as the candidate reads them, and the requests that it cannot read: it may need, or forbid, more."""
         from charter.serve.problem import Refused
 
         shares = [share for one in slices for share in one.shares]
@@ -103,17 +107,27 @@ class Candidate:
         ]
         decode = self._served.decoder.decode
         try:
-            return shares, decode(msgspec.json.encode(plain)).rows
+            return shares, decode(msgspec.json.encode(plain)).rows, []
         except Refused:
             read: list[Share] = []
+            refused: list[Share] = []
             rows: list[Row] = []
             at = 0
             for share in shares:
-                with suppress(Refused):
+                try:
                     rows += decode(msgspec.json.encode(plain[at : at + share.rows])).rows
                     read.append(share)
+                except Refused:
+                    refused.append(share)
                 at += share.rows
-            return read, rows
+            return read, rows, refused
+
+    def _refusal(self, refused: Sequence[Share]) -> Scored:
+        """What stands in the log of requests that the candidate cannot read: that it failed, and no inputs."""
+        from charter.serve.scored import unanswered
+
+        rows = sum(share.rows for share in refused)
+        return unanswered(self._served.decoder.frame([]).clear(rows), "the model cannot read the request")
 
     def _score(self, scorer: Scorer, rows: Sequence[Row], lost: bool) -> Scored:
         import polars as pl
