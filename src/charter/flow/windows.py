@@ -158,7 +158,7 @@ def measure(
 
     from charter.data.profile import Profile, profile
     from charter.flow.followed import measures_of, report_json
-    from charter.monitor.concept import Losses, excess
+    from charter.monitor.concept import Losses, excess, rarer_share
     from charter.monitor.feedback import feedback
     from charter.monitor.quality import quality, worth
     from charter.monitor.report import Measurement
@@ -220,7 +220,7 @@ def measure(
         drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),
         feedback=feedback(rows) if spec.train.task == "binary" else None,
         forecast=forecast or None,
-        losses=Losses.of(excess(mature, spec.train.task)),
+        losses=Losses.of(excess(mature, spec.train.task), rarer_share(mature, spec.train.task)),
         profile=seen.to_json(),
         checks=tuple(checks),
         figures=figures,

@@ -26,10 +26,13 @@ BLOCKS = 500
 """Of a window at most so many means are kept, of neighbouring rows."""
 FEWEST = 100
 """Rows with an outcome, below which a window's errors are not followed."""
+RARE, EXPECTED = 0.1, 10
+"""Where the rarer outcome is promised to fewer than `RARE`, a block holds enough rows for so many of it: the error of a
+single row is far from normal, and one fraud in a thousand would pass for a change."""
 ADWIN_DELTA = 0.002
 PH_DELTA, PH_THRESHOLD = 0.5, 20.0
-"""In standard errors of a block's mean: about one false alarm in 300,000 blocks (Siegmund, "Sequential Analysis", 1985,
-eq. 2.57)."""
+"""In standard errors of a block's mean. Of normal means about one in 10^9 would be a false alarm (Siegmund, "Sequential
+Analysis", 1985, eq. 2.57); those of small blocks are skewed and alarm more often, see benchmarks/monitoring."""
 
 
 def excess(rows: pl.DataFrame, task: str) -> Floats:
@@ -59,6 +62,20 @@ def excess(rows: pl.DataFrame, task: str) -> Floats:
     return np.asarray(np.abs(actual - score))
 
 
+def rarer_share(rows: pl.DataFrame, task: str) -> float:
+    """Mean promised share of the rarer outcome of rows with ``score``; 1 where outcomes are not two.
+
+    Examples
+    --------
+    >>> rarer_share(pl.DataFrame({"score": [0.02, 0.04]}), "binary")
+    0.03
+    """
+    if task != "binary" or not rows.height:
+        return 1.0
+    mean = float(np.clip(rows["score"].to_numpy().astype(np.float64), 0.0, 1.0).mean())
+    return min(mean, 1 - mean)
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """The excess losses of a window in the order of their moments, in blocks.
@@ -78,12 +95,20 @@ class Losses:
     means: tuple[float, ...]
 
     @classmethod
-    def of(cls, losses: Floats) -> Losses | None:
-        """Summarise; None for fewer than `FEWEST` rows."""
+    def of(cls, losses: Floats, rarer: float = 1.0) -> Losses | None:
+        """Summarise; None for fewer than `FEWEST` rows, or than a block takes.
+
+        Parameters
+        ----------
+        rarer
+            Mean promised share of the rarer outcome; 1 where there is none.
+        """
         n = len(losses)
-        if n < FEWEST:
-            return None
         every = -(-n // BLOCKS)
+        if rarer < RARE:
+            every = max(every, math.ceil(EXPECTED / max(rarer, 1 / n))) if n else every
+        if n < max(FEWEST, every):
+            return None
         starts = np.arange(0, n - every + 1, every)
         means = np.add.reduceat(losses, starts) / np.diff(np.append(starts, n))
         return cls(every, float(losses.std()), tuple(float(m) for m in means.round(6)))
@@ -125,7 +150,7 @@ def follow(windows: Sequence[Losses]) -> tuple[tuple[Change, Change], ...]:
 
     if not windows:
         return ()
-    largest = max((abs(m) for w in windows for m in w.means), default=0.0) or 1.0
+    largest = max(abs(m) for m in windows[0].means) or 1.0
     adaptive = ADWIN(delta=ADWIN_DELTA)  # type: ignore[no-untyped-call]
     cumulative = PageHinkley(delta=PH_DELTA, threshold=PH_THRESHOLD, alpha=1.0, mode="up")
     deviation = next((w.deviation for w in windows if w.deviation > 0), 1.0)
@@ -136,8 +161,8 @@ def follow(windows: Sequence[Losses]) -> tuple[tuple[Change, Change], ...]:
         for place, mean in enumerate(window.means):
             at = (place + 1) / len(window.means)
             before = adaptive.estimation
-            # ADWIN's bound is for losses up to 1.
-            adaptive.update(mean / largest)  # type: ignore[no-untyped-call]
+            # ADWIN's bound is for losses up to 1: those of the first window, which knows nothing of later ones.
+            adaptive.update(min(max(mean / largest, -1.0), 1.0))  # type: ignore[no-untyped-call]
             worse = adaptive.drift_detected and adaptive.estimation > before
             if worse and told["adwin"].at is None:
                 told["adwin"] = Change("adwin", at, before * largest, adaptive.estimation * largest)

@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 
 from charter.monitor.calibration import calibration_line
-from charter.monitor.concept import BLOCKS, Losses, concepts, excess, follow
+from charter.monitor.concept import BLOCKS, Losses, concepts, excess, follow, rarer_share
 
 
 def test_slope_and_intercept_are_those_of_statsmodels():
@@ -69,6 +69,22 @@ def test_a_changed_relation_is_told_and_a_lasting_one_is_not():
         false.append(any(c.at is not None for pair in told[:6] for c in pair))
         assert all(any(pair[d].at is not None for pair in told[6:]) for d in (0, 1))
     assert np.mean(false) <= 0.1
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.02])
+def test_rare_outcomes_are_no_alarm(rate):
+    """A constant calibrated score: nothing changes, and single positives are far from normal."""
+    alarms = windows = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        outcomes = (rng.random((6, 5000)) < rate).astype(int).astype(str)
+        rows = [pl.DataFrame({"score": np.full(5000, rate), "outcome": y}) for y in outcomes]
+        told = follow([Losses.of(excess(r, "binary"), rarer_share(r, "binary")) for r in rows])
+        alarms += sum(any(c.at is not None for c in pair) for pair in told)
+        windows += len(told)
+    assert alarms / windows <= 0.01
+    few = rows[0].head(400)
+    assert Losses.of(excess(few, "binary"), rarer_share(few, "binary")) is None
 
 
 def test_errors_that_shrink_are_no_alarm():
