@@ -25,13 +25,16 @@ class Silent:
         return lambda *_, **__: None
 
 
-def ask(folder: Path, rows: int = 300, *, begin: int = 0, slow: str = "", failing: str = "") -> None:
+def ask(
+    folder: Path, rows: int = 300, *, begin: int = 0, slow: str = "", failing: str = "", silent: str = ""
+) -> None:
     """Answer requests ``r0``, ``r1``, ... by whoever the traffic says.
 
     Parameters
     ----------
-    slow, failing
-        Version whose answers take a third of a second, or that cannot answer.
+    slow, failing, silent
+        Version whose answers take a third of a second, that cannot answer, or that leaves no trace: then the champion
+        stands in.
     """
     answer(
         folder,
@@ -40,6 +43,7 @@ def ask(folder: Path, rows: int = 300, *, begin: int = 0, slow: str = "", failin
         [f"r{begin + i}" for i in range(rows)],
         slow=slow,
         failing=failing,
+        silent=silent,
     )
 
 
@@ -51,6 +55,7 @@ def answer(
     *,
     slow: str = "",
     failing: str = "",
+    silent: str = "",
 ) -> None:
     """Answer rows, a request each, and log them as a server does."""
     workspace = Workspace.at(folder)
@@ -65,7 +70,7 @@ def answer(
         if traffic is not None and traffic.stage == "shadow":
             given.setdefault((traffic.candidate or "", SHADOW), []).append(i)
     for (version, arm), places in given.items():
-        one = served[version]
+        one = served[version] if version != silent else served[deployment.models[0].version]
         own = asked[places].select(c for c in asked.columns if c in (*one.scorer.signature.names, "as_of"))
         scored = one.scorer.run(own)
         if version == failing:

@@ -68,7 +68,7 @@ def test_units_that_were_given_the_candidate_keep_it(staged):
     assert seen[0] < seen[1]
 
 
-@pytest.mark.parametrize(("fault", "guard"), [("slow", "slow"), ("failing", "errors")])
+@pytest.mark.parametrize(("fault", "guard"), [("slow", "slow"), ("failing", "errors"), ("silent", "errors")])
 def test_a_broken_guard_leads_back_and_opens_an_incident(staged, fault, guard):
     done("rollout", "start", "v2", "--in", staged)
     ask(staged)
@@ -125,6 +125,6 @@ def test_one_pass_of_the_schedule(staged):
     done("rollout", "start", "v2", "--in", staged)
     ask(staged)
     said = done("schedule", "--once", "--in", staged, "--json").json
-    assert [t["task"] for t in said] == ["monitor", "rollout"]
-    assert said[1]["said"] == "rollout.moved"
+    assert [t["task"] for t in said] == ["rollout", "monitor"]
+    assert said[0]["said"] == "rollout.moved"
     assert "OnUnitInactiveSec=300" in done("schedule", "--print", "systemd", "--in", staged).out

@@ -122,8 +122,11 @@ def _shown(workspace: Workspace, spec: ModelSpec, rows: pl.DataFrame, role: str)
     from charter.iterate.guards import Shown
 
     own = rows.filter(pl.col("role") == role)
-    requests = own.group_by("id", maintain_order=True).agg(
-        pl.col("fallback").any(), pl.col("latency_us").max()
+    # Whom the champion had to stand in for has waited for both, and was failed even if the candidate left no trace.
+    asked = rows.filter((pl.col("role") == role) | ((pl.col("role") == "stand-in") & (role == "candidate")))
+    failed = (pl.col("fallback") | (pl.col("role") == "stand-in")).any()
+    requests = asked.group_by("id", maintain_order=True).agg(
+        failed.alias("failed"), pl.col("latency_us").max()
     )
     value = np.empty(0)
     each = worth(spec, own)
@@ -132,7 +135,7 @@ def _shown(workspace: Workspace, spec: ModelSpec, rows: pl.DataFrame, role: str)
         value = known.select(each).to_series().to_numpy()
     return Shown(
         requests.height,
-        int(requests["fallback"].sum()),
+        int(requests["failed"].sum()),
         requests["latency_us"].drop_nulls().cast(pl.Float64).to_numpy() / 1000,
         own["score"].drop_nulls().to_numpy(),
         value,

@@ -19,7 +19,7 @@ VALUE = frozenset({"value_drop"})
 """Needs ``value.per_decision`` and outcomes."""
 
 MEASURES: Mapping[str, str] = {
-    "error_share": "share of requests that the fallback answered",
+    "error_share": "share of requests that it could not answer: its fallback did, or the champion in its place",
     "error_share_rise": "that share less the champion's",
     "p50_latency_ms": "latency of a request that half of them stay below",
     "p95_latency_ms": "latency of a request that 95 % of them stay below",
