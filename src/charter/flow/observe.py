@@ -69,6 +69,7 @@ def observe(
         staged=frozenset(v.package for v in records.versions() if v.status == "staging" and v.package),
         rejected=rejected(records, loaded.spec.name),
         tried=str(deployment.traffic.get("candidate") or "") if deployment is not None else "",
+        stopped=deployment is not None and deployment.traffic.get("stage") == "stopped",
     )
 
 

@@ -100,6 +100,8 @@ class State:
         Packages that were approved and wait for their rollout, or are in one.
     tried
         Version that is being tried beside the one that serves; empty while none is.
+    stopped
+        Whether a person has stopped the model: nothing is released until a person lets it answer again.
     rejected
         Versions that must not follow the one that serves, each with why.
     """
@@ -113,6 +115,7 @@ class State:
     serving_version: int | None = None
     staged: frozenset[Digest] = frozenset()
     tried: str = ""
+    stopped: bool = False
     rejected: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -286,4 +289,10 @@ def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approv
             note="wait for its end, or end it: `charter kill`",
         )  # fmt: skip
         return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=Decision.of("release", [under_way]))
+    if state.stopped:
+        held = Check(
+            "stopped", "the model is stopped", "a model that answers", Verdict.FAIL,
+            note="a person lets it answer again: `charter rollout resume`",
+        )  # fmt: skip
+        return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=Decision.of("release", [held]))
     return Step(Stage.RELEASE, Action.CHANGE, inputs)

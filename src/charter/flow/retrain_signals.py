@@ -57,6 +57,7 @@ def signals(workspace: Workspace, loaded: Loaded) -> Signals:
             conditions=_conditions(workspace, loaded, champion.name),
             new_rows=_new_rows(workspace, loaded, made_of, fingerprints),
             tried=traffic.candidate if (traffic := traffic_of(deployment)) is not None else None,
+            stopped=traffic is not None and traffic.stage == "stopped",
             again=f"v{step.result.summary['version']}" if step.result is not None else None,
             runs=runs(records.events(), spec.name),
         )

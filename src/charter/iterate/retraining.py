@@ -12,7 +12,7 @@ from charter.iterate.retrain_runs import Run
 from charter.spec.types import RetrainSpec, RunBudget
 
 _WHERE = "retrain"
-RESTRAINTS = ("cool-down", "something new", "nothing tried", "budget")
+RESTRAINTS = ("cool-down", "something new", "nothing tried", "not stopped", "budget")
 """Names of the checks that hold a trigger back, as `should_retrain` gives them."""
 PERIOD = {
     "day": timedelta(days=1),
@@ -60,6 +60,8 @@ class Signals:
         them have changed since it was made; None where it would give a new one.
     tried
         Version that a rollout or an experiment tries beside the champion; None where none does.
+    stopped
+        Whether a person has stopped the model.
     runs
         In order.
     """
@@ -71,6 +73,7 @@ class Signals:
     new_rows: int | None = None
     again: str | None = None
     tried: str | None = None
+    stopped: bool = False
     runs: tuple[Run, ...] = ()
 
 
@@ -146,6 +149,9 @@ def _restraints(signals: Signals, policy: RetrainSpec, *, asked: bool) -> Iterat
             note = "decide about it first: `charter rollout status`"
             yield _check("nothing tried", f"{signals.tried} beside {signals.champion}", "no other version",
                          Verdict.FAIL, note=note)  # fmt: skip
+        if signals.stopped:
+            yield _check("not stopped", "stopped by a person", "a model that answers", Verdict.FAIL,
+                         note="`charter rollout resume` ends that")  # fmt: skip
     if policy.budget is not None:
         yield _budget(signals.runs, policy.budget, signals.now)
 

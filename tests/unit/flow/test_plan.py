@@ -234,6 +234,16 @@ def test_a_version_that_was_rejected_is_not_released(world):
     assert "charter retrain" in explain(build_plan(wanted, state), wanted, [], lambda _path: "").closing
 
 
+def test_a_model_that_was_stopped_stays_stopped(world):
+    wanted = spec(FEATURE="x * 3")
+    world.apply(wanted)
+    world.sign(wanted)
+    plan = build_plan(wanted, replace(world.state(), serving_version=7, stopped=True))
+    assert plan.next is None
+    assert plan.refused is plan.step(Stage.RELEASE)
+    assert "charter rollout resume" in plan.refused.decision.checks[0].note
+
+
 def test_a_refusal_stops_what_comes_after(world):
     wanted = spec(REQUIRED="0.9")
     assert world.apply(wanted) == [Stage.GATE]

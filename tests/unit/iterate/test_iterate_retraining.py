@@ -77,6 +77,7 @@ def test_one_trigger_suffices(policy, known, verdict, on):
         ({"cooldown": "2d"}, {"runs": (run(1, ago(days=9)), run(2, None))}, ()),
         ({}, {"again": "v3"}, ("something new",)),
         ({}, {"tried": "v4"}, ("nothing tried",)),
+        ({}, {"stopped": True}, ("not stopped",)),
         ({"budget": RunBudget(runs=1, per="week")}, {"runs": (run(1, ago(days=6)),)}, ("budget",)),
         ({"budget": RunBudget(runs=1, per="week")}, {"runs": (run(1, ago(days=8)),)}, ()),
         ({"budget": RunBudget(runs=2, per="year")}, {"runs": (run(1, ago(days=300)), run(2, ago(days=9)))},
