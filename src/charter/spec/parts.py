@@ -209,9 +209,13 @@ def spec_digest(spec: ModelSpec) -> Digest:
 
 def _by_part(spec: ModelSpec) -> dict[PartName, dict[str, Any]]:
     found: dict[PartName, dict[str, Any]] = {part: {} for part in PART_NAMES}
+    rollout = spec.release.rollout
+    decides = rollout is not None and rollout.experiment is not None
     for path, value in flatten(spec):
         owner, name = _longest(path), dotted(path)
         found[owner][name] = value
+        if decides and _begins(path, ("release", "experiment")):  # what decides a rollout is signed with it
+            found["approve"][name] = value
         for part, patterns in READ_AGAIN.items():
             if owner != "words" and any(_begins(path, pattern) for pattern in patterns):
                 found[part][name] = value

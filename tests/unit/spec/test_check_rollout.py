@@ -118,3 +118,20 @@ def test_the_approvers_sign_the_rollout_and_nothing_else_changes_by_it():
     assert part_of(("release", "experiment", "metric")) == "words"
     bare, declared = part_digests(spec({})), part_digests(spec({"rollout": {"shadow": {}, "guards": GUARDS}}))
     assert {part for part in bare if bare[part] != declared[part]} == {"approve"}
+
+
+@pytest.mark.parametrize(
+    ("release", "signed"),
+    [
+        ({}, False),
+        ({"rollout": {"shadow": {}, "guards": GUARDS}}, False),
+        ({"rollout": {"experiment": {}, "guards": GUARDS}}, True),
+    ],
+)
+def test_the_approvers_sign_an_experiment_that_decides_a_rollout(release, signed):
+    one, other = (
+        part_digests(spec({**release, "experiment": {"arms": {"a": 0.5, "b": 0.5}, "unit": "client",
+                                                     "metric": metric, "mde": "+20%"}}))["approve"]
+        for metric in ("bought", "stayed")
+    )  # fmt: skip
+    assert (one != other) is signed
