@@ -131,7 +131,10 @@ def refusing(
                   "claimed": name}  # fmt: skip
 
         def once(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]] | None:
-            last = next((e for e in reversed(events) if e.actor == actor), None)
+            mine = (e for e in reversed(events) if e.actor == actor)
+            # One refusal may leave entries of two acts, a release and the rollout that it is part of.
+            own = (e for e in mine if e.action == action or e.detail.get("message") != detail["message"])
+            last = next(own, None)
             known = last is not None and (last.action, last.subject, last.detail) == (action, subject, detail)
             return None if known else (subject, detail)
 

@@ -155,9 +155,7 @@ def begin(
         When something stands against it.
     """
     from charter.flow.release import lay_out, package_folder, trusted_keys
-    from charter.flow.retrain_review import refuse_rejected
     from charter.flow.serving import deployment_file
-    from charter.flow.verify import refuse_unverified
     from charter.iterate.rollout import traffic_of as dealt
     from charter.registry.io.packages import verify
 
@@ -181,15 +179,7 @@ def begin(
         raise Refusal(
             f"{found.name} has not passed its gate", remedy=f"`charter show {found.name}` says why."
         )
-    approvals = judge_approvals(workspace, loaded, records, found.package)
-    if not approvals.allows:
-        raise Refusal(
-            f"{found.name} is not approved",
-            decision=approvals,
-            remedy=f"See `charter show {found.name}`, and sign.",
-        )
-    refuse_unverified(workspace, loaded, records, found.package)
-    refuse_rejected(records, model, found.number)
+    signed = _refuse_unfit(workspace, loaded, records, found.number, found.package)
     built = package_result(records, found.package)
     assert built is not None
     folder = package_folder(workspace, model, found.package)
@@ -204,7 +194,7 @@ def begin(
     proof = trying(
         serving.evidence, evidence(loaded.spec, records, found.package), keep_spec(workspace, loaded), place
     )
-    detail = {"reason": reason, "leg": leg.name, "signed": _signers(approvals)}
+    detail = {"reason": reason, "leg": leg.name, "signed": signed}
     record(workspace, act, action, serving, traffic, proof, detail, stages=found.number)
     return stand(workspace, loaded, act, did=action)
 
@@ -287,13 +277,7 @@ def _carry_out(
         did = _hold(workspace, act, now, told)
         _catch_up(workspace, loaded, act)
         return stand(workspace, loaded, act, did=did, decision=decision)
-    approvals = judge_approvals(workspace, now.loaded, act.records, now.package)
-    if not approvals.allows:
-        raise Refusal(
-            f"v{candidate} may not go on: its approval does not stand any more", decision=approvals,
-            remedy=f"See `charter show v{candidate}`, and sign again; or end the rollout: `charter kill`.",
-        )  # fmt: skip
-    told["signed"] = _signers(approvals)
+    told["signed"] = _refuse_unfit(workspace, now.loaded, act.records, candidate, now.package)
     proof, place = dict(serving.evidence), now.leg + 1
     if place < len(way):
         traffic = dealt(
@@ -380,7 +364,22 @@ def _incident(workspace: Workspace, loaded: Loaded, event: AuditEvent) -> str:
     ).name
 
 
-def _signers(approvals: Decision) -> list[str]:
+def _refuse_unfit(
+    workspace: Workspace, loaded: Loaded, records: Records, version: int, package: Digest
+) -> list[str]:
+    """Refuse a version that may not be tried, or not any more; return by whom it is signed."""
+    from charter.flow.retrain_review import refuse_rejected
+    from charter.flow.verify import refuse_unverified
+
+    approvals = judge_approvals(workspace, loaded, records, package)
+    if not approvals.allows:
+        raise Refusal(
+            f"v{version} is not approved",
+            decision=approvals,
+            remedy=f"See `charter show v{version}`, and sign; a rollout under way ends by `charter kill`.",
+        )
+    refuse_unverified(workspace, loaded, records, package)
+    refuse_rejected(records, loaded.spec.name, version)
     return [f"{c.name}: {c.observed}" for c in approvals.checks]
 
 
