@@ -138,7 +138,7 @@ def schedule(
     if print_ is not None:
         program = shutil.which("charter") or "charter"
         written = unit_files if print_ == "systemd" else cron_line
-        say(written(workspace.root, program, int(seconds)))
+        say(written(workspace.root, program, int(seconds), name))
         return
     while True:
         tasks = run_pass(workspace, name=name)

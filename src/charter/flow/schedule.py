@@ -1,4 +1,4 @@
-"""One pass over what a model in production asks for: watch it, step its rollout, train it anew where that is due.
+"""One pass over what a model in production asks for: step its rollout, watch it, train it anew where that is due.
 
 Each of the three finds out by itself what is due, and does nothing the second time. So it does not matter how often a
 pass is made, whether one is killed, or whether two machines make it.
@@ -6,6 +6,8 @@ pass is made, whether one is killed, or whether two machines make it.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,16 +46,20 @@ def run_pass(workspace: Workspace, *, name: str | None = None) -> list[Task]:
         Identity in whose name rollouts are started and stepped, where the specification asks for a role.
     """
     loaded = workspace.load()
-    with workspace.records(loaded.spec.name, readonly=True) as records:
-        if records.deployment() is None:
-            return [Task("release", "nothing is released yet")]
+    if not _released(workspace, loaded):
+        return [Task("release", "nothing is released yet")]
     tasks: list[tuple[str, Callable[[Workspace, Loaded], str]]] = [
+        ("rollout", lambda w, s: _rollout(w, s, name)),  # first: a broken guard waits for nothing
         ("monitor", _monitor),
-        ("rollout", lambda w, s: _rollout(w, s, name)),
     ]
     if _can_fall_due(loaded):
         tasks.append(("retrain", lambda w, s: _retrain(w, s, name)))
     return [_carried_out(task, work, workspace, loaded) for task, work in tasks]
+
+
+def _released(workspace: Workspace, loaded: Loaded) -> bool:
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        return records.deployment() is not None
 
 
 def _carried_out(
@@ -63,6 +69,10 @@ def _carried_out(
         return Task(task, work(workspace, loaded))
     except CharterError as error:
         return Task(task, str(error), failed=True)
+    except (
+        Exception
+    ) as error:  # a full disk or a damaged segment under one part must not keep the others from their turn
+        return Task(task, f"{type(error).__name__}: {error}", failed=True)
 
 
 def _can_fall_due(loaded: Loaded) -> bool:
@@ -95,7 +105,7 @@ def _retrain(workspace: Workspace, loaded: Loaded, name: str | None) -> str:
     return "nothing is due" if found.run is None else f"run {found.run}: {found.ending}"
 
 
-def unit_files(folder: Path, program: str, every_s: int) -> str:
+def unit_files(folder: Path, program: str, every_s: int, name: str | None = None) -> str:
     """Write a systemd service and its timer, as text to be put where systemd looks.
 
     Examples
@@ -103,18 +113,19 @@ def unit_files(folder: Path, program: str, every_s: int) -> str:
     >>> "OnUnitInactiveSec=300" in unit_files(Path("/srv/churn"), "/usr/bin/charter", 300)
     True
     """
-    return f"""# /etc/systemd/system/charter-{folder.name}.service
+    unit, shown = re.sub(r"[^A-Za-z0-9_.-]", "-", folder.name), str(folder).replace("%", "%%")
+    return f"""# /etc/systemd/system/charter-{unit}.service
 [Unit]
-Description=Charter's pass over {folder.name}
+Description=Charter's pass over {unit}
 
 [Service]
 Type=oneshot
-WorkingDirectory={folder}
-ExecStart={program} schedule --once --in {folder}
+WorkingDirectory={shown}
+ExecStart={_command(folder, program, name).replace("%", "%%")}
 
-# /etc/systemd/system/charter-{folder.name}.timer
+# /etc/systemd/system/charter-{unit}.timer
 [Unit]
-Description=Charter's passes over {folder.name}
+Description=Charter's passes over {unit}
 
 [Timer]
 OnBootSec=60
@@ -125,13 +136,35 @@ WantedBy=timers.target
 """
 
 
-def cron_line(folder: Path, program: str, every_s: int) -> str:
-    """Write a line of a crontab; its finest step is a minute.
+def cron_line(folder: Path, program: str, every_s: int, name: str | None = None) -> str:
+    """Write a line of a crontab.
+
+    Its steps are those that divide an hour or a day evenly, the longest that is not longer than asked for; a minute at
+    least.
 
     Examples
     --------
     >>> cron_line(Path("/srv/churn"), "charter", 300)
     '*/5 * * * * charter schedule --once --in /srv/churn'
+    >>> cron_line(Path("/srv/my churn"), "charter", 5400, "ann")
+    "0 * * * * charter schedule --once --in '/srv/my churn' --as ann"
     """
-    minutes = min(max(every_s // 60, 1), 59)
-    return f"*/{minutes} * * * * {program} schedule --once --in {folder}"
+    minutes, hours = max(every_s // 60, 1), every_s // 3600
+    if hours:
+        step = max(h for h in (1, 2, 3, 4, 6, 8, 12, 24) if h <= hours)
+        when = {1: "0 * * * *", 24: "0 0 * * *"}.get(step, f"0 */{step} * * *")
+    else:
+        when = f"*/{max(m for m in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) if m <= minutes)} * * * *"
+    return f"{when} {_command(folder, program, name)}".replace("%", r"\%")
+
+
+def _command(folder: Path, program: str, name: str | None) -> str:
+    words = [
+        program,
+        "schedule",
+        "--once",
+        "--in",
+        str(folder),
+        *(("--as", name) if name is not None else ()),
+    ]
+    return shlex.join(words)
