@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Check, Decision, Verdict
-from charter.core.errors import DataError, Refusal, UsageError
+from charter.core.errors import Refusal, UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.flow.apply import Listener, Outcome, apply
 from charter.flow.challenger import challenge
@@ -126,8 +126,9 @@ def retrain(
         When nothing is released, or ``if_needed`` is asked of a specification without triggers.
     Busy
         When another run is under way.
-    Refusal, DataError
-        When the data breaks its contract, leaks, or does not allow a model; the run is recorded as failed.
+    Refusal, UsageError
+        When the data breaks its contract, leaks, or does not allow a model; or a package is damaged.
+        The run is recorded as failed.
     """
     spec = loaded.spec
     if if_needed and not has_trigger(spec):
@@ -196,7 +197,7 @@ class _Work:
     def carry_out(self, champion: str, decision: Decision | None, *, resumed: bool) -> RetrainReport:
         try:
             made = self._apply(releases=False).plan
-        except (Refusal, DataError) as error:
+        except (Refusal, UsageError) as error:
             self._end("failed", champion, None, {"message": error.message})
             raise
         candidate = _candidate(made)
@@ -274,7 +275,7 @@ class _Work:
                     name=self.identity,
                     reason=f"run {self.run.number}",
                 )
-        except Refusal as refusal:
+        except (Refusal, UsageError) as refusal:
             return (
                 f"{candidate} may replace {champion}, but {refusal.message}. {refusal.remedy or ''}".strip()
             )
@@ -309,7 +310,9 @@ class _Work:
     def _challenge(self, candidate: str) -> None:
         if _tried(self.workspace, self.loaded) == candidate:
             return
-        with suppress(Refusal):  # what stands against it is on record; the person is asked all the same
+        with suppress(
+            Refusal, UsageError
+        ):  # what stands against it is on record; the person is asked all the same
             self._verify(candidate)
             reason = f"run {self.run.number}"
             challenge(self.workspace, self.loaded, candidate, name=self.identity, reason=reason)

@@ -52,7 +52,8 @@ def test_a_whole_policy_is_sound():
     [
         ("every: 1d, cooldown: 2d", "retrain.every is 1d, which the cooldown of 2d holds back"),
         ("max_age: 0d", "retrain.max_age is nothing, so it always holds"),
-        ('when: {age: "rows > 5"}', "retrain.when.age is a trigger of Charter's own"),
+        ('when: {age: "rows > 5"}', "retrain.when.age is a name of Charter's own"),
+        ('when: {budget: "rows > 5"}', "retrain.when.budget is a name of Charter's own"),
         ('when: {moved: "rows > 5"}', "retrain.when.moved is an alert whose action is retrain"),
         ("challenger: shadow", "retrain.challenger is shadow, but release.rollout has no shadow stage"),
         ('when: {low: "recall under 0.7"}', "must read like"),
@@ -71,3 +72,8 @@ def test_a_window_that_stands_still_is_told():
     (found,) = faults("max_age: 90d", old, dates)
     assert "retraining would never see a newer row" in found
     assert faults("cooldown: 2d", old, dates) == [], "a person may still ask, after moving the dates"
+
+
+def test_an_alert_that_calls_for_training_has_a_name_of_its_own():
+    (found,) = faults("max_age: 90d", "moved", "budget")
+    assert found.startswith("monitor.alerts.budget is a name of Charter's own")

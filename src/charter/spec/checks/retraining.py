@@ -7,18 +7,21 @@ from charter.spec.checks.examiner import Examiner
 from charter.spec.document import Path
 
 _RETRAIN: Path = ("retrain",)
-BUILT_IN = ("schedule", "age", "asked")
-"""Names of triggers that are no conditions."""
+BUILT_IN = ("schedule", "age", "asked", "budget")
+"""Names of triggers that are no conditions, and of what holds triggers back."""
 
 
 def check_retrain(look: Examiner) -> None:
     """Check ``retrain``."""
     spec, policy = look.spec, look.spec.retrain
     alerts = [name for name, alert in spec.monitor.alerts.items() if alert.action == "retrain"]
+    for name in set(alerts) & set(BUILT_IN):
+        look.fault(("monitor", "alerts", name), f"{name} is a name of Charter's own where alerts call for training",
+                   "choose another name", at_key=True)  # fmt: skip
     for name in policy.when:
         path = (*_RETRAIN, "when", name)
         if name in BUILT_IN:
-            look.fault(path, f"{name} is a trigger of Charter's own", "choose another name", at_key=True)
+            look.fault(path, f"{name} is a name of Charter's own", "choose another name", at_key=True)
         elif name in alerts:
             look.fault(path, f"{name} is an alert whose action is retrain, which counts already",
                        "leave it out, or choose another name", at_key=True)  # fmt: skip
