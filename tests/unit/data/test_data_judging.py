@@ -157,3 +157,21 @@ def test_lineage_of_other_origins_and_of_failure() -> None:
     assert source_node("t", file).namespace == "file"
     event = run_event(event="FAIL", job="j", key="k", at=datetime(2026, 1, 1, tzinfo=UTC), error="no")
     assert event["run"]["facets"]["errorMessage"]["message"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("make", "copy"),
+    [
+        (lambda y, rng: rng.normal(size=len(y)), False),  # no number repeats, neither here nor there
+        (lambda y, rng: [f"id-{i}" for i in range(len(y))], False),
+        (lambda y, rng: y + rng.normal(size=len(y)), False),
+        (lambda y, rng: 3 * y - 7, True),
+        (lambda y, rng: np.exp(-y), True),
+    ],
+)
+def test_of_numbers_that_hardly_repeat_only_what_moves_with_the_label_is_a_copy(make, copy):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=300)
+    rows = pl.DataFrame({"y": y, "x": make(y, rng)})
+    decision = find_leaks(rows[:200], rows[200:], "y", ["x"])
+    assert ("x repeats the label" in [c.name for c in decision.checks]) is copy
