@@ -155,7 +155,11 @@ def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ..
     }
     passed = last_pass(workspace, name)
     if passed is not None:
-        files[f"{name}.prom"] = textfile(name, kept_windows(workspace, name), last_pass=passed)
+        answering = _answering(workspace, name)
+        shown_windows = [
+            w for w in kept_windows(workspace, name) if answering is None or w["version"] in answering
+        ]
+        files[f"{name}.prom"] = textfile(name, shown_windows, last_pass=passed)
     for file, text in files.items():
         write_atomic(folder / file, text.encode())
     return tuple(folder / file for file in files)
@@ -168,12 +172,22 @@ def last_pass(workspace: Workspace, model: str) -> datetime | None:
 
 
 def judged(workspace: Workspace, loaded: Loaded) -> tuple[Sequence[Alert], Sequence[AlertEvent]]:
-    """Where every alert stands by its windows alone, and every turn there ever was."""
+    """Where every alert stands by its windows and by what serves, and every turn there ever was."""
     from charter.monitor.alerts import judge, rules
     from charter.monitor.report import stored_windows
 
-    kept = kept_windows(workspace, loaded.spec.name)
-    return judge(stored_windows(kept), rules(loaded.spec))
+    windows = stored_windows(kept_windows(workspace, loaded.spec.name))
+    return judge(windows, rules(loaded.spec), serving=_answering(workspace, loaded.spec.name))
+
+
+def _answering(workspace: Workspace, model: str) -> frozenset[str] | None:
+    """Versions that answer or are tried; None where nothing is released."""
+    with workspace.records(model, readonly=True) as records:
+        deployment = records.deployment()
+    if deployment is None:
+        return None
+    named = (f"v{deployment.version}", str(deployment.traffic.get("candidate") or ""))
+    return frozenset(filter(None, named))
 
 
 def _judge(workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert], *, measured: int) -> MonitorReport:

@@ -7,7 +7,7 @@ window changed by late outcomes comes to the same alerts; what was told already 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -159,7 +159,7 @@ def rules(spec: ModelSpec) -> tuple[Rule, ...]:
 
 
 def judge(
-    windows: Sequence[Window], wanted: Iterable[Rule]
+    windows: Sequence[Window], wanted: Iterable[Rule], *, serving: Collection[str] | None = None
 ) -> tuple[tuple[Alert, ...], tuple[AlertEvent, ...]]:
     """Say where every rule stands for every version, and list every turn there ever was.
 
@@ -167,6 +167,9 @@ def judge(
     ----------
     windows
         Of any versions, in any order.
+    serving
+        Versions that answer, or are tried, now: an alert of another is over, since no window of it will come; None
+        where that is not known.
 
     Notes
     -----
@@ -183,6 +186,10 @@ def judge(
     for one in wanted:
         for version, own in by_version.items():
             alert, turns = _follow(one, version, own)
+            if alert.firing and serving is not None and version not in serving:
+                over = f"{version} serves no more"
+                turns.append(_event(one, version, own[-1], Turn.RESOLVED, over, began=alert.event))
+                alert = Alert(one, version, False, None, 0, over)
             alerts.append(alert)
             events += turns
     return tuple(alerts), tuple(sorted(events, key=lambda e: (e.window, e.name, e.version, e.turn)))

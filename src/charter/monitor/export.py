@@ -27,7 +27,7 @@ def textfile(model: str, windows: Iterable[Mapping[str, Any]], *, last_pass: dat
     Parameters
     ----------
     windows
-        As they are kept, in order.
+        As they are kept, in order; of versions that answer, since a rule on a gauge that stands still never ends.
     last_pass
         Aware.
 

@@ -75,6 +75,16 @@ def test_versions_are_judged_apart() -> None:
     assert [e.version for e in events] == ["v1"]
 
 
+def test_an_alert_of_a_version_that_serves_no_more_is_over() -> None:
+    windows = weeks({"recall": 0.7}) + weeks({"recall": 0.7}, version="v2")
+    alerts, events = judge(windows, [rule("recall < 0.8")], serving={"v2"})
+    assert [(a.version, a.firing) for a in alerts] == [("v1", False), ("v2", True)]
+    own = [e for e in events if e.version == "v1"]
+    assert [e.turn for e in own] == [Turn.FIRED, Turn.RESOLVED]
+    assert own[1].began == own[0].id
+    assert own[1].observed == "v1 serves no more"
+
+
 def test_the_order_of_windows_and_a_second_judgement_change_nothing() -> None:
     windows = weeks(*({"recall": v} for v in (0.9, 0.7, 0.7, 0.9, 0.9, 0.7)))
     shuffled = random.Random(1).sample(windows, len(windows))
