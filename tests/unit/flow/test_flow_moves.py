@@ -10,15 +10,20 @@ import yaml
 
 from charter.core.clock import SystemClock
 from charter.core.digest import digest_json, ordered_json
-from charter.core.errors import Refusal
+from charter.core.errors import PackageError, Refusal
+from charter.core.progress import NoProgress
 from charter.core.settings import Settings
+from charter.flow import retrain
 from charter.flow.approvals import create_identity
 from charter.flow.audit import entries, verify
 from charter.flow.kill import kill, resume
 from charter.flow.lock import hold
+from charter.flow.moves import refusing
 from charter.flow.rollback import rollback
+from charter.flow.rollout import _refuse_unfit
 from charter.flow.workspace import Workspace
 from charter.govern.io.trail import Trail
+from charter.iterate.retrain_runs import Run
 from charter.registry.types import Deployment, StageResult
 from charter.serve.deployment import DeployedModel
 from charter.serve.deployment import Deployment as Served
@@ -155,3 +160,52 @@ def test_a_role_that_was_signed_is_not_lost_with_the_text(workspace, move, stopp
     else:  # whose package is nowhere
         with pytest.raises(Refusal, match="never approved"):
             MOVES[move](workspace, name=f"{role}-holder")
+
+
+REJECTED = {"run": 1, "champion": "v1", "candidate": "v2", "ending": "rejected", "triggers": []}
+
+
+@pytest.mark.parametrize(
+    ("said", "rejected", "message"),
+    [
+        ("{}", False, "v2 is not approved"),
+        ("{approve: none, release: {verify: light}}", False, "is not verified as release.verify: light"),
+        ("{approve: none, release: {verify: none}}", True, "rejected as a successor of v1"),
+    ],
+)
+def test_what_goes_on_is_asked_what_was_asked_when_it_began(workspace, said, rejected, message):
+    edit(workspace, said)
+    loaded = workspace.load()
+    with workspace.records(loaded.spec.name) as records:
+        if rejected:
+            trail, now = Trail(records, workspace.anchor_file), workspace.clock.now()
+            for action in ("retrain.started", "retrain.finished"):
+                trail.append(at=now, actor="tester", action=action, subject=loaded.spec.name, detail=REJECTED)
+        with pytest.raises(Refusal, match=message):
+            _refuse_unfit(workspace, loaded, records, 2, digest_json("package 2"))
+
+
+def test_the_same_refusal_twice_leaves_one_entry_of_each_act(workspace):
+    loaded = workspace.load()
+    for _ in range(2):
+        with (
+            pytest.raises(Refusal),
+            refusing(workspace, loaded, "v2", "go on", None),
+            refusing(workspace, loaded, "v2", "release it", None, action="release.refused"),
+        ):
+            raise Refusal("v2 is not verified")
+    assert told(workspace)[-2:] == ["release.refused", "rollout.refused"]
+    assert len(told(workspace)) == 3
+
+
+def test_a_run_that_meets_a_damaged_package_is_ended(workspace, monkeypatch):
+    def damaged(*_given: object, **_named: object) -> None:
+        raise PackageError("damaged")
+
+    monkeypatch.setattr(retrain, "apply", damaged)
+    run = Run(1, workspace.clock.now(), "tester", "v1", ())
+    work = retrain._Work(workspace, workspace.load(), run, None, NoProgress(), None, 0)
+    with pytest.raises(PackageError):
+        work.carry_out("v1", None, resumed=False)
+    last = entries(workspace)[-1]
+    assert (last["action"], last["detail"]["ending"]) == ("retrain.finished", "failed")
