@@ -19,8 +19,7 @@ from charter.core.errors import CharterError
 from charter.core.io.files import write_atomic
 from charter.flow.context import read_frame
 from charter.flow.logs import log_folder
-from charter.flow.plan import Stage
-from charter.flow.views import trained_result, version_number
+from charter.flow.views import features_result, trained_result, version_number
 from charter.flow.workspace import Workspace
 from charter.spec.types import ModelSpec
 
@@ -189,7 +188,7 @@ def again(workspace: Workspace, spec: ModelSpec, version: str, folder: Path) -> 
     with workspace.records(spec.name, readonly=True) as records:
         found = records.version(version_number(version))
         trained = trained_result(records, found)
-        made = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        made = features_result(records, trained)
     snapshot = blobs.tree(made.inputs["snapshot"])
     with tempfile.TemporaryDirectory(prefix="charter-") as scratch:
         bundle = blobs.checkout(found.bundle, Path(scratch) / "bundle")

@@ -8,7 +8,7 @@ from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.flow.context import read_json
 from charter.flow.plan import Stage
-from charter.flow.views import result_of, trained_result, version_view
+from charter.flow.views import features_result, result_of, snapshot_result, trained_result, version_view
 from charter.flow.workspace import Workspace
 from charter.govern.card import document
 from charter.govern.card_text import ENDINGS, render
@@ -43,8 +43,8 @@ def write_card(
             version = f"v{deployment.version}"
         view = version_view(workspace, loaded, version)
         trained = trained_result(records, view.version)
-        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
-        snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+        features = features_result(records, trained)
+        snapshot = snapshot_result(records, features)
         signed = records.approvals(view.version.number)
         events = records.events()
         evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)

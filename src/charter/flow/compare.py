@@ -17,7 +17,14 @@ from charter.flow.build import training_rows
 from charter.flow.context import read_frame
 from charter.flow.judge import write_rules
 from charter.flow.plan import Stage
-from charter.flow.views import judged_alike, result_of, trained_result, tree_json, version_number
+from charter.flow.views import (
+    features_result,
+    judged_alike,
+    result_of,
+    trained_result,
+    tree_json,
+    version_number,
+)
 from charter.flow.workspace import Workspace
 from charter.spec.diff import Change, diff
 from charter.spec.loader import Loaded
@@ -137,7 +144,7 @@ def _version(records: Records, blobs: Blobs, name: str) -> _Version:
     if evaluated is None:
         raise Refusal(f"{found.name} was not evaluated", remedy="`charter apply` evaluates it.")
     judged = result_of(records, Stage.GATE, "evaluate", evaluated.output)
-    features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+    features = features_result(records, trained)
     document = records.result("spec", found.spec)
     if found.package is not None:
         text = blobs.get(blobs.tree(found.package)["spec.json"])

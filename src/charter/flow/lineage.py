@@ -12,7 +12,7 @@ from charter.core.digest import short
 from charter.core.io.files import write_atomic
 from charter.data.lineage import DatasetNode, run_event, snapshot_node, source_node
 from charter.flow.plan import Stage
-from charter.flow.views import result_of, trained_result, version_number
+from charter.flow.views import features_result, result_of, snapshot_result, trained_result, version_number
 from charter.flow.workspace import Workspace
 from charter.registry.types import StageResult
 from charter.spec.loader import Loaded
@@ -62,8 +62,8 @@ def lineage(workspace: Workspace, loaded: Loaded, version: str) -> Lineage:
     with workspace.records(loaded.spec.name, readonly=True) as records:
         found = records.version(version_number(version))
         trained = trained_result(records, found)
-        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
-        snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+        features = features_result(records, trained)
+        snapshot = snapshot_result(records, features)
         chain = [snapshot, features, trained]
         for stage, needs in ((Stage.EVALUATE, "train"), (Stage.GATE, "evaluate"), (Stage.PACKAGE, "gate")):
             after = result_of(records, stage, needs, chain[-1].output)

@@ -14,7 +14,7 @@ from charter.flow.plan import Stage
 from charter.flow.proven import refuse_unapproved
 from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.rolling import traffic_of, tried
-from charter.flow.views import trained_result
+from charter.flow.views import features_result, trained_result
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -55,7 +55,7 @@ def released_model(workspace: Workspace, loaded: Loaded, version: int | None = N
             raise Refusal(what, remedy="`charter status` says what is missing.")
         number, package = found
         trained = trained_result(records, records.version(number))
-        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        features = features_result(records, trained)
         snapshot = blobs.tree(features.inputs["snapshot"])
         folder, trusted = prove(workspace, records, name, package)
     spec = packaged_spec(folder)

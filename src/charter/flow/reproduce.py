@@ -14,7 +14,7 @@ from charter.core.errors import DataError, UsageError
 from charter.core.progress import Progress
 from charter.flow.context import Context, Done, Output
 from charter.flow.plan import RECORDED, Stage
-from charter.flow.views import trained_result, version_number
+from charter.flow.views import features_result, snapshot_result, trained_result, version_number
 from charter.flow.workspace import Workspace
 from charter.registry.package import MANIFEST
 from charter.spec.loader import Loaded, loads
@@ -91,8 +91,8 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
         found = records.version(version_number(version))
         trained = trained_result(records, found)
         document = records.result("spec", found.spec)
-        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
-        snapshot = next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+        features = features_result(records, trained)
+        snapshot = snapshot_result(records, features)
     if found.package is not None:
         text = blobs.get(blobs.tree(found.package)["spec.json"])
     elif document is not None:

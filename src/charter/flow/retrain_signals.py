@@ -11,7 +11,7 @@ from charter.flow.monitor import status
 from charter.flow.observe import current_plan, fingerprint_sources
 from charter.flow.plan import Stage
 from charter.flow.rolling import traffic_of
-from charter.flow.views import trained_result
+from charter.flow.views import features_result, snapshot_result, trained_result
 from charter.flow.workspace import Workspace
 from charter.iterate.retrain_runs import runs
 from charter.iterate.retraining import Condition, Signals
@@ -107,8 +107,8 @@ def _condition(rule: Rule, alert: Alert | None, windows: int) -> Condition:
 
 
 def _snapshot_of(records: Records, trained: StageResult) -> StageResult:
-    features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
-    return next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+    features = features_result(records, trained)
+    return snapshot_result(records, features)
 
 
 def _new_rows(

@@ -23,8 +23,7 @@ from charter.flow.context import read_frame
 from charter.flow.monitor import MonitorReport
 from charter.flow.monitor import run as monitor_pass
 from charter.flow.outcomes import outcomes_folder
-from charter.flow.plan import Stage
-from charter.flow.views import trained_result
+from charter.flow.views import features_result, trained_result
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace, copy_records
 from charter.spec.loader import Loaded
@@ -249,7 +248,7 @@ def _rows(workspace: Workspace, loaded: Loaded, start: date | None, until: date 
         if found is None:
             raise UsageError("nothing is released", remedy="`charter status` says what is missing.")
         trained = trained_result(records, records.version(found.version))
-        features = next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+        features = features_result(records, trained)
     rows = read_frame(blobs, features.output, "dataset.parquet")
     if rows["as_of"].null_count():
         raise UsageError(

@@ -20,9 +20,8 @@ from charter.flow.build import training_rows
 from charter.flow.context import read_frame
 from charter.flow.features import packaged_spec
 from charter.flow.observe import package_result
-from charter.flow.plan import Stage
 from charter.flow.release import lay_out, package_folder, trusted_keys
-from charter.flow.views import trained_result, version_view
+from charter.flow.views import features_result, trained_result, version_view
 from charter.flow.workspace import Workspace, copy_records
 from charter.spec.loader import Loaded
 from charter.spec.types import ModelSpec
@@ -113,9 +112,7 @@ def subject(workspace: Workspace, loaded: Loaded, version: str) -> Iterator[Subj
         blobs = copy.blobs()
         with copy.records(loaded.spec.name, readonly=True) as records:
             trained = trained_result(records, found)
-            features = next(
-                r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"]
-            )
+            features = features_result(records, trained)
             built = package_result(records, found.package)
             assert built is not None
             trusted = trusted_keys(copy, records)

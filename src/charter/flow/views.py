@@ -202,6 +202,16 @@ def trained_result(records: Records, version: ModelVersion) -> StageResult:
     )
 
 
+def features_result(records: Records, trained: StageResult) -> StageResult:
+    """Return the features that a training read."""
+    return next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+
+
+def snapshot_result(records: Records, features: StageResult) -> StageResult:
+    """Return the snapshot that features were made from."""
+    return next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+
+
 def result_of(records: Records, stage: Stage, needs: str, digest: str) -> StageResult | None:
     """Return the result of a stage that was made from ``digest`` and used last."""
     return next((r for r in records.results(stage) if r.inputs.get(needs) == digest), None)
