@@ -95,7 +95,9 @@ def _silent(facts: Facts) -> list[Advice]:
 def _alert(facts: Facts, standing: Standing) -> Advice:
     alert = standing.alert
     rule, spec = alert.rule, alert.rule.spec
-    measure = rule.rule.condition.measure
+    asked = rule.rule.condition
+    end = asked.of if asked.measure in ("low", "high") else None  # of the interval of a metric
+    measure = end or asked.measure
     since = f" since {alert.since:%Y-%m-%d}" if alert.since is not None else ""
     seen = f", {standing.words}" if standing.words != "on" else ""
     then = {
@@ -108,7 +110,7 @@ def _alert(facts: Facts, standing: Standing) -> Advice:
     elif measure in _MONEY:
         audiences = ("business", "data-science")
     else:
-        audiences = ("data-science", "business") if rule.rule.condition.of is None else ("data-science",)
+        audiences = ("data-science", "business") if end or asked.of is None else ("data-science",)
     if spec.severity == "critical":
         audiences = AUDIENCES
     return Advice(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from charter.core.decision import Check
+from charter.core.decision import Check, Verdict
 from charter.monitor.alerts import Window
 from charter.monitor.concept import Losses
 from charter.monitor.drift_types import Finding
@@ -88,6 +88,9 @@ class Measurement:
             "surprises": float(len(q.surprise)),
         }
         found |= {name: one.value for name, one in q.realised.items()}
+        # A rule on an end of the interval asks to be sure: `high(recall) < 0.7` is no chance of few outcomes.
+        found |= {f"low({name})": one.low for name, one in q.realised.items()}
+        found |= {f"high({name})": one.high for name, one in q.realised.items()}
         found |= {f"estimation_error({name})": off for name, off in q.estimation_error.items()}
         found |= {f"estimated({name})": one.value for name, one in q.estimated.items()}
         if self.worth is not None and self.months > 0:
@@ -136,9 +139,15 @@ class Measurement:
 
 
 def _drift_measures(findings: Sequence[Finding], suffix: str) -> dict[str, float]:
-    """Effects by column, such as ``psi(AGE)`` or, against another reference than training, ``psi_previous(AGE)``."""
-    found = {f"drifted_columns{suffix}": float(len({f.measured.column for f in findings if f.persists}))}
-    for finding in findings:
+    """Effects by column, such as ``psi(AGE)`` or, against another reference than training, ``psi_previous(AGE)``.
+
+    What could not be judged (bins of another version, too few rows) is left out: it is not known to be no change.
+    """
+    judged = [f for f in findings if f.verdict is not Verdict.UNKNOWN]
+    if not judged:
+        return {}
+    found = {f"drifted_columns{suffix}": float(len({f.measured.column for f in judged if f.persists}))}
+    for finding in judged:
         m = finding.measured
         for effect, size in m.effects.items():
             word = {"distribution": effect, "missing": "missing_change", "unseen": "unseen_share"}.get(

@@ -25,7 +25,7 @@ class RetrainSpec(Part):
     """Schedule: so long after the last run, or where there was none, after the champion was made."""
     when: dict[Name, AlertText] = {}
     """Conditions on what the monitor measured of the champion: ``drifted: psi(any) > 0.2 for 2 windows``,
-    ``misses: recall < 0.7 when maturity > 0.8``. Alerts whose action is ``retrain`` count, too."""
+    ``misses: high(recall) < 0.7 when maturity > 0.8``. Alerts whose action is ``retrain`` count, too."""
     max_age: DurationText | None = None
     """The champion must not be older than this."""
     new_rows: Annotated[int, Field(ge=1)] | None = None
