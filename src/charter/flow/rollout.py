@@ -248,7 +248,7 @@ def _judged(workspace: Workspace, loaded: Loaded) -> tuple[Deployment, tuple[Mov
     with workspace.records(loaded.spec.name, readonly=True) as records:
         try:
             now = rolling(workspace, loaded, records)
-        except Refusal:  # said once more where it stands in the audit trail
+        except (Refusal, UsageError):  # a lost specification, an edited row: said where it stands in the audit trail
             return None
     return (now.deployment, judge_now(workspace, now)) if now is not None and now.leg is not None else None
 
