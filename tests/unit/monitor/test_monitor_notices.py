@@ -244,8 +244,9 @@ def test_an_address_that_cannot_be_used_is_told_after_all_others_were_served(out
 
 
 def test_an_address_that_is_not_there_delays_nobody_else(outbox, tmp_path):
-    gone = "http://127.0.0.1:9/hook"
-    assert deliver(outbox, [gone, f"file:{tmp_path / 'spool'}"], wait_seconds=0) == 2
+    (tmp_path / "no-folder").write_bytes(b"")
+    gone = ["http://127.0.0.1:9/hook", f"file:{tmp_path / 'no-folder'}"]
+    assert deliver(outbox, [*gone, f"file:{tmp_path / 'spool'}"], wait_seconds=0) == 4
     assert len(list((tmp_path / "spool").iterdir())) == 2
 
 

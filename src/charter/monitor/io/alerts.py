@@ -157,7 +157,10 @@ def _attempt(one: Waiting, wait_seconds: float) -> bool:
 def _send(address: str, notice: Notice) -> bool:
     content = canonical_json(notice.to_json())
     if address.startswith("file:"):
-        write_atomic(Path(address.removeprefix("file:")) / f"{notice.id}.json", content)
+        try:
+            write_atomic(Path(address.removeprefix("file:")) / f"{notice.id}.json", content)
+        except OSError:  # a full disk, a folder that is gone: as an address that does not answer
+            return False
         return True
     if address.startswith(("https://", "http://")):
         return _post(address, content)
