@@ -17,6 +17,9 @@ from charter.spec.types import SourceSpec
 if TYPE_CHECKING:
     import polars as pl
 
+IMPORTED = "outcomes.imported"
+"""Of the audit event that tells of a file of outcomes."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutcomeImport:
@@ -103,26 +106,41 @@ def keep_outcomes(
     dated
         Whether they say themselves when they became known.
     """
-    from charter.core.digest import digest_bytes
-    from charter.govern.io.trail import Trail
     from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import fresh, latest
 
-    folder, clock = outcomes_folder(workspace, model), workspace.clock
-    with hold(workspace.lock_file, doing=doing, actor=actor, clock=clock, wait_seconds=60):
+    folder = outcomes_folder(workspace, model)
+    with hold(workspace.lock_file, doing=doing, actor=actor, clock=workspace.clock, wait_seconds=60):
         before = store.read(folder)
         new = fresh(rows, before, dated=dated)
         if new.height:
-            path = store.add(folder, new)
-            with workspace.records(model) as records:
-                Trail(records, workspace.anchor_file).append(
-                    at=clock.now(),
-                    actor=actor,
-                    action="outcomes.imported",
-                    subject=model,
-                    detail={"rows": new.height, "file": path.name, "digest": digest_bytes(path.read_bytes())},
-                )
+            store.add(folder, new)
+        _put_on_record(workspace, model, actor)
     return new.height, latest([*before, new])
+
+
+def _put_on_record(workspace: Workspace, model: str, actor: str) -> None:
+    """Tell the trail of every file that it does not know: of this import, and of one that was killed in between."""
+    from charter.core.digest import digest_bytes
+    from charter.govern.io.trail import Trail
+    from charter.monitor.io import outcomes as store
+
+    files = store.files(outcomes_folder(workspace, model))
+    if not files:
+        return
+    with workspace.records(model) as records:
+        known = records.events(actions=(IMPORTED,), subject=model)
+        told = {event.detail["file"] for event in known}
+        for path in files:
+            if path.name not in told:
+                rows, digest = store.rows_of(path), digest_bytes(path.read_bytes())
+                Trail(records, workspace.anchor_file).append(
+                    at=workspace.clock.now(),
+                    actor=actor,
+                    action=IMPORTED,
+                    subject=model,
+                    detail={"rows": rows, "file": path.name, "digest": digest},
+                )
 
 
 def outcomes_folder(workspace: Workspace, model: str) -> Path:

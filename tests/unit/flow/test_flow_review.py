@@ -249,6 +249,11 @@ def test_verdicts_are_outcomes_only_where_the_specification_says_so(workspace):
     assert dict(known.select("key", "outcome").iter_rows()) == {"r98/0": "0", "r99/0": "1"}
     assert len(list(folder.iterdir())) == 1
     assert verify(workspace).sound
+    store.add(folder, store.read(folder)[0])  # as an import that was killed before its entry
+    decide(workspace, loaded, "r97")
+    decide(workspace, loaded, "r97")
+    told = [e for e in entries(workspace) if e["action"] == "outcomes.imported"]
+    assert sorted(e["detail"]["file"] for e in told) == [f"0000000{n}.parquet" for n in (1, 2, 3)]
 
 
 def test_kappa_is_that_of_scikit_learn():

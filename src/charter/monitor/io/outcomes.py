@@ -22,7 +22,7 @@ def add(folder: Path, rows: pl.DataFrame) -> Path:
     rows
         From `charter.monitor.outcomes.fresh`.
     """
-    before = _files(folder)
+    before = files(folder)
     number = int(before[-1].stem) + 1 if before else 1
     content = io.BytesIO()
     rows.select(SCHEMA.names()).write_parquet(content)
@@ -33,8 +33,14 @@ def add(folder: Path, rows: pl.DataFrame) -> Path:
 
 def read(folder: Path) -> Sequence[pl.DataFrame]:
     """All imports in order; `charter.monitor.outcomes.latest` tells what holds."""
-    return [pl.read_parquet(path, schema=SCHEMA) for path in _files(folder)]
+    return [pl.read_parquet(path, schema=SCHEMA) for path in files(folder)]
 
 
-def _files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
+    """One for each import, in order."""
     return sorted(folder.glob(f"{'[0-9]' * _DIGITS}.parquet"))
+
+
+def rows_of(file: Path) -> int:
+    """How many outcomes a file holds."""
+    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
