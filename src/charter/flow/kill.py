@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charter.core.clock import iso
-from charter.core.errors import CharterError, DataError, Refusal
+from charter.core.errors import CharterError, DataError, Refusal, UsageError
 from charter.flow.moves import (
     KILLED,
     RESUMED,
@@ -61,9 +61,12 @@ def kill(
         workspace, loaded, subject, to, name, lambda records: _stopper(workspace, loaded, records), stops=True
     ) as act:
         serving = serving_now(loaded, act)
-        before = traffic_of(serving) or Traffic("full", f"v{serving.version}")
         champion = f"v{serving.version}"
-        if before.stage == "stopped" or (before.stage == "full" and not everything):
+        try:
+            before = traffic_of(serving) or Traffic("full", champion)
+        except UsageError:  # somebody edited the row; that is said when it cannot be recorded
+            before = None
+        if before is not None and (before.stage == "stopped" or (before.stage == "full" and not everything)):
             narrow_file(workspace, before)  # whoever was killed may not have come as far
             if everything:
                 return Stand(loaded.spec.name, before, iso(serving.at))
@@ -73,8 +76,9 @@ def kill(
             )
         traffic = Traffic("stopped" if everything else "full", champion)
         action = STOPPED if everything else KILLED
-        detail = {"reason": reason, "before": before.to_json()}
-        retired = version_number(before.candidate) if before.candidate is not None else None
+        detail = {"reason": reason, "before": before.to_json() if before is not None else None}
+        candidate = before.candidate if before is not None else None
+        retired = version_number(candidate) if candidate is not None else None
         try:
             record(workspace, act, action, serving, traffic, alone(serving.evidence), detail, retires=retired)
         except (Refusal, DataError) as damage:

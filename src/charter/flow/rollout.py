@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from charter.core.clock import iso
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import Digest
-from charter.core.errors import Refusal, UsageError
+from charter.core.errors import CharterError, Refusal, UsageError
 from charter.flow.acting import Acting
 from charter.flow.moves import (
     FINISHED,
@@ -248,9 +248,10 @@ def _judged(workspace: Workspace, loaded: Loaded) -> tuple[Deployment, tuple[Mov
     with workspace.records(loaded.spec.name, readonly=True) as records:
         try:
             now = rolling(workspace, loaded, records)
-        except (Refusal, UsageError):  # a lost specification, an edited row: said where it stands in the audit trail
+            known = now is not None and now.leg is not None
+            return (now.deployment, judge_now(workspace, now)) if now is not None and known else None
+        except (CharterError, ValueError):  # what is damaged is said where it stands in the audit trail
             return None
-    return (now.deployment, judge_now(workspace, now)) if now is not None and now.leg is not None else None
 
 
 def _carry_out(

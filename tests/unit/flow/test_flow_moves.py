@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -114,9 +116,18 @@ def test_what_was_killed_between_the_record_and_the_file_is_told_to_servers(work
     assert stage(workspace) == "stopped"
 
 
-@pytest.mark.parametrize("damage", ["{}", "not JSON"])
-def test_a_damaged_trail_keeps_no_model_answering(workspace, damage):
-    workspace.anchor_file.write_text(damage)
+def damaged_anchor(workspace: Workspace) -> None:
+    workspace.anchor_file.write_text("not JSON")
+
+
+def edited_row(workspace: Workspace) -> None:
+    with closing(sqlite3.connect(workspace.state / "records.sqlite")) as connection, connection:
+        connection.execute('UPDATE deployments SET traffic = \'{"stage": "canary", "champion": "v1"}\'')
+
+
+@pytest.mark.parametrize("damage", [damaged_anchor, edited_row])
+def test_damaged_records_keep_no_model_answering(workspace, damage):
+    damage(workspace)
     with pytest.raises(
         Refusal, match=r"nobody but the fallback answers now, but that is on no record"
     ) as said:
