@@ -167,7 +167,7 @@ def judge_verified(
         seen = "never verified" if newest is None else f"verified {newest.detail.get('profile')} only"
         check = Check("verification", seen, asked, Verdict.UNKNOWN, where, f"run {command}")
         return Decision.of("verify", [check], {"package": package})
-    counted = newest if _verdict(newest) is not Verdict.PASS and not _verdict(newest).allows else strong
+    counted = newest if _verdict(newest) is Verdict.FAIL else strong
     verdict = _verdict(counted)
     seen = f"{verdict.value}, {counted.detail.get('profile')}, {iso(counted.at)[:19]}Z"
     note = "" if verdict.allows else f"mend what it found, then run {command}"
