@@ -183,7 +183,7 @@ def _check(
     def step(name: str, work: Callable[[], Decision]) -> None:
         progress.start(f"{name}: {CHECKS[name]}")
         started = time.monotonic()
-        done[name] = _kept(name, work)
+        done[name] = carried_out(name, work)
         seconds[name] += time.monotonic() - started
         progress.finish()
 
@@ -258,12 +258,14 @@ def _serve(
         )
 
 
-def _kept(name: str, work: Callable[[], Decision]) -> Decision:
+def carried_out(name: str, work: Callable[[], Decision]) -> Decision:
     """Carry a check out; what it cannot find out for want of an answer fails."""
     try:
         return work()
-    except (OSError, http.client.HTTPException, IndexError) as error:
+    except (OSError, http.client.HTTPException) as error:
         said = str(error) or type(error).__name__
+    except (LookupError, TypeError, ValueError) as error:  # an answer that lacks what an answer holds
+        said = f"an answer is malformed: {type(error).__name__} {error}"
     except ExceptionGroup as group:
         rest = group.subgroup(lambda e: not isinstance(e, OSError | ExceptionGroup))
         if rest is not None:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 import pytest
 
 from charter.core.clock import ManualClock
+from charter.core.decision import Decision, Verdict
 from charter.core.errors import Busy, UsageError
 from charter.flow.init import create
 from charter.flow.lock import hold
 from charter.flow.reproduce import Reproduction, environment_changes
+from charter.flow.verify import carried_out
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 
@@ -132,3 +134,13 @@ def test_a_reproduction_says_what_differs():
     )
     assert not differs.identical
     assert [line.strip() for line in differs.lines()[1:]] == ["model.onnx: changed", "numpy 1 then, 2 now"]
+
+
+@pytest.mark.parametrize("raised", [KeyError("warnings"), TypeError("NoneType"), ValueError("no number")])
+def test_a_malformed_answer_fails_a_check_and_ends_no_verification(raised: Exception):
+    def work() -> Decision:
+        raise raised
+
+    decision = carried_out("explanation", work)
+    assert decision.verdict is Verdict.FAIL
+    assert "an answer is malformed" in decision.checks[0].observed
