@@ -244,6 +244,7 @@ def results(
     file: Path = typer.Argument(
         ..., help="Units and metrics: CSV, Parquet, JSON lines. Arms are not taken from it."
     ),
+    name: str | None = NAME,
     spec: Path = FOLDER,
     as_json: bool = JSON,
 ) -> None:
@@ -252,7 +253,7 @@ def results(
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
-    found = bring(workspace, workspace.load(), file)
+    found = bring(workspace, workspace.load(), file, name=name)
     if as_json:
         emit(found)
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charter.iterate.guards import Shown, Signals
     from charter.spec.types import ModelSpec
 
-_OWN = (
+LOGGED = (
     "id",
     "row",
     "entity",
@@ -30,6 +30,7 @@ _OWN = (
     "fallback",
     "latency_us",
 )
+"""Columns of the log that tell of answers; all others are inputs."""
 
 
 def answered(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: datetime) -> pl.DataFrame:
@@ -43,7 +44,7 @@ def answered(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: dat
 
     from charter.serve.log_reader import scan
 
-    rows = scan(log_folder(workspace), model=spec.name, since=_naive(since), shadow=True)
+    rows = scan(log_folder(workspace), model=spec.name, since=naive(since), shadow=True)
     own = [arm for arm, version in traffic.arms.items() if version == traffic.champion]
     dealt = pl.col("arm").is_in(own) if traffic.arms else pl.col("arm").is_null()
     tried = [arm for arm, version in traffic.arms.items() if version == traffic.candidate]
@@ -57,7 +58,7 @@ def answered(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: dat
         .then(pl.lit("stood in"))
     )
     there = rows.collect_schema().names()
-    kept = [c for c in there if c in _OWN or c == f"input_{traffic.unit}"]
+    kept = [c for c in there if c in LOGGED or c == f"input_{traffic.unit}"]
     found = (
         rows.filter(pl.col("stage") == traffic.stage).select(kept).with_columns(role.alias("role")).collect()
     )
@@ -91,7 +92,7 @@ def with_outcomes(workspace: Workspace, spec: ModelSpec, rows: pl.DataFrame) -> 
     moment = pl.coalesce("as_of", "time") if "as_of" in rows.columns else pl.col("time")
     joined = join(rows, latest(store.read(outcomes_folder(workspace, spec.name))))
     return joined.with_columns(moment.alias("moment")).filter(
-        pl.col("outcome").is_not_null() & due(spec, _naive(workspace.clock.now()))
+        pl.col("outcome").is_not_null() & due(spec, naive(workspace.clock.now()))
     )
 
 
@@ -156,5 +157,6 @@ def _compared(rows: pl.DataFrame) -> tuple[int, int]:
     return both.height, int((both["champion"] != both["candidate"]).sum())
 
 
-def _naive(moment: datetime) -> datetime:
+def naive(moment: datetime) -> datetime:
+    """Moment as the log has it: UTC, and not told so."""
     return moment.astimezone(UTC).replace(tzinfo=None)

@@ -17,6 +17,7 @@ from charter.core.digest import Digest
 from charter.core.errors import CharterError, Refusal, UsageError
 from charter.flow.acting import Acting
 from charter.flow.moves import (
+    CHALLENGED,
     FINISHED,
     HELD,
     MOVED,
@@ -105,7 +106,7 @@ def step(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reaso
     subject, to = tried_now(workspace, loaded), "step the rollout"
     known = _judged(workspace, loaded)
     with moving(
-        workspace, loaded, subject, to, name, lambda records: _stepper(workspace, loaded, records)
+        workspace, loaded, subject, to, name, lambda records: stepper(workspace, loaded, records)
     ) as act:
         now = rolling(workspace, loaded, act.records)
         if now is None or now.leg is None:
@@ -186,7 +187,9 @@ def begin(
     lay_out(workspace.blobs(), found.package, Digest(built.summary["signature"]), folder)
     verify(folder, trusted_keys(workspace, records))
     _refuse_undealt(loaded, package_folder(workspace, model, serving.package))
-    times = sum(e.action == action and e.subject == found.name for e in records.events())
+    # A name is the salt of a trial and the key of its results: an experiment and a rollout share none.
+    begun = (STARTED, CHALLENGED, "experiment.started")
+    times = sum(e.action in begun and e.subject == found.name for e in records.events())
     name = f"{model[:48]}-{found.name}" + (f"-{times + 1}" if times else "")
     traffic = dealt(
         leg, loaded.spec.release, champion=champion, candidate=found.name, name=name, before=before
@@ -384,7 +387,7 @@ def _refuse_unfit(
     return [f"{c.name}: {c.observed}" for c in approvals.checks]
 
 
-def _stepper(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
+def stepper(workspace: Workspace, loaded: Loaded, records: Records) -> str | None:
     """Role that it takes, by the specification under which the rollout began."""
     now = rolling(workspace, loaded, records)
     rollout = now.loaded.spec.release.rollout if now is not None else None

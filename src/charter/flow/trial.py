@@ -3,18 +3,22 @@
 The arm of a unit is the one that the server gave it. Metrics come from the log and the outcomes (``outcome`` or the
 label's name, ``value``, ``latency_ms``, ``fallback``, ``flagged``), and from a file of results where one was brought
 in: it holds units and metrics, and who was in which arm is not taken from it.
+
+A file is evidence that somebody chose: only the one that decides is named in the decision by its digest, and it is not
+read where units that had been given a version by then are missing from it.
 """
 
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest
 from charter.core.errors import DataError, Refusal
-from charter.flow.arms import with_outcomes, worth
+from charter.flow.arms import LOGGED, naive, with_outcomes, worth
 from charter.flow.logs import log_folder
 from charter.flow.rolling import Rolling, rolling
 from charter.flow.workspace import Workspace
@@ -24,9 +28,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from charter.iterate.types import ExperimentReport
+    from charter.registry.types import AuditEvent
     from charter.spec.types import ExperimentSpec, ModelSpec
 
 RESULTS = "experiment.results"
+COMPLETE = 0.95
+"""Share of the units of the experiment that a file must tell of: who is missing may not be missing by chance."""
 
 
 def read(workspace: Workspace, now: Rolling) -> tuple[ExperimentReport | None, Decision]:
@@ -43,17 +50,30 @@ def read(workspace: Workspace, now: Rolling) -> tuple[ExperimentReport | None, D
     if experiment is None:
         return None, _unread("no experiment is declared")
     planned = plan(experiment)
-    frame = results(workspace, now)
-    wanted = [c for m in (planned.primary, *planned.guardrails) for c in m.columns]
-    wanted += [*planned.segments, *((planned.covariate,) if planned.covariate is not None else ())]
-    missing = [c for c in wanted if c not in frame.columns]
+    frame, brought = results(workspace, now)
+    missing = [c for c in _wanted(experiment) if c not in frame.columns]
     if missing:
         bring = "`charter experiment results FILE` brings them in"
-        return None, _unread(f"nothing known of {', '.join(dict.fromkeys(missing))}; {bring}")
+        return None, _unread(f"nothing known of {', '.join(missing)}; {bring}")
     if frame.height == 0 or set(frame["arm"].unique()) != set(planned.shares):
         return None, _unread("not every arm has a unit yet")
+    if brought is not None and brought.verdict is not Verdict.PASS:
+        return None, Decision.of("experiment", [brought], {"outcome": "keep running"})
     report = analyse(frame, planned)
-    return report, report.decision
+    if brought is None:
+        return report, report.decision
+    checks = (*report.decision.checks, brought)
+    return report, Decision.of("experiment", checks, report.decision.evidence)
+
+
+def _wanted(experiment: ExperimentSpec) -> list[str]:
+    """Columns that the reading takes, each once."""
+    from charter.iterate.declared import plan
+
+    planned = plan(experiment)
+    metrics = [c for m in (planned.primary, *planned.guardrails) for c in m.columns]
+    covariate = [planned.covariate] if planned.covariate is not None else []
+    return list(dict.fromkeys([*metrics, *planned.segments, *covariate]))
 
 
 def _unread(note: str) -> Decision:
@@ -61,8 +81,13 @@ def _unread(note: str) -> Decision:
     return Decision.of("experiment", [check], {"outcome": "keep running"})
 
 
-def results(workspace: Workspace, now: Rolling) -> pl.DataFrame:
-    """One row for each answer (or, with a file of results, each of its rows) of a unit that is in an arm."""
+def results(workspace: Workspace, now: Rolling) -> tuple[pl.DataFrame, Check | None]:
+    """One row for each answer (or, with a file of results, each of its rows) of a unit that is in an arm.
+
+    Returns
+    -------
+    The rows, and of a file how many units it tells of, with its digest.
+    """
     import polars as pl
 
     from charter.serve.log_reader import scan
@@ -70,40 +95,78 @@ def results(workspace: Workspace, now: Rolling) -> pl.DataFrame:
     spec, traffic = now.loaded.spec, now.traffic
     experiment = spec.release.experiment
     assert experiment is not None
-    since = now.deployment.at.replace(tzinfo=None)
-    rows = scan(log_folder(workspace), model=spec.name, since=since).filter(
+    rows = scan(log_folder(workspace), model=spec.name, since=naive(now.deployment.at)).filter(
         (pl.col("stage") == traffic.stage) & pl.col("arm").is_in(list(traffic.arms))
     )
-    found = rows.collect()
-    found = _with_unit(found, experiment, spec).filter(pl.col(experiment.unit).is_not_null())
+    asked = {f"input_{name}" for name in (experiment.unit, experiment.stratum, *_wanted(experiment))}
+    kept = [c for c in rows.collect_schema().names() if c in LOGGED or c in asked]
+    found = _with_unit(rows.select(kept).collect(), experiment, spec)
+    found = found.filter(pl.col(experiment.unit).is_not_null())
     own = f"input_{experiment.stratum}"
     if experiment.strata and own in found.columns:
         # Strata with shares of their own would look like a fault of the assignment.
         found = found.filter(
             ~pl.col(own).cast(pl.String).is_in(list(experiment.strata)).fill_null(value=False)
         )
-    brought = _brought(workspace, now)
-    if brought is not None:
-        exposed = found.group_by(experiment.unit).agg(pl.col("arm").first())
-        return _named(workspace, spec, experiment, brought).join(exposed, on=experiment.unit)
-    return _measured(workspace, spec, found)
+    brought = newest(workspace, now)
+    if brought is None:
+        return _measured(workspace, spec, found), None
+    exposed = found.group_by(experiment.unit).agg(pl.col("arm").first(), pl.col("time").min())
+    table = _named(workspace, spec, experiment, _table(workspace, brought))
+    told = table.join(exposed.drop("time"), on=experiment.unit)
+    return told, complete(exposed, table, experiment, brought)
 
 
-def bring(workspace: Workspace, loaded: Loaded, file: Path) -> dict[str, Any]:
+def complete(
+    exposed: pl.DataFrame, table: pl.DataFrame, experiment: ExperimentSpec, event: AuditEvent
+) -> Check:
+    """Hold a file of results against the units that were given a version before it was brought in.
+
+    Parameters
+    ----------
+    exposed
+        A row for each unit: its name and ``time``, when it was first answered (naive UTC).
+    table
+        The file, with the unit and the primary metric.
+    """
+    import polars as pl
+
+    from charter.iterate.declared import plan
+
+    known = [pl.col(c).is_not_null() for c in plan(experiment).primary.columns if c in table.columns]
+    told = table.filter(*known)[experiment.unit]
+    due = exposed.filter(pl.col("time") <= naive(event.at))[experiment.unit]
+    share = float(due.is_in(told.unique().implode()).mean() or 0.0) if due.len() else 0.0  # type: ignore[arg-type]
+    observed = f"{share:.1%} of {due.len():,} units, file {event.detail['digest']}"
+    verdict = Verdict.PASS if share >= COMPLETE else Verdict.UNKNOWN
+    note = "" if share >= COMPLETE else "who is missing may not be missing by chance; bring in a file of all"
+    return Check("results", observed, f"{COMPLETE:.0%} at least", verdict, note=note)
+
+
+def bring(workspace: Workspace, loaded: Loaded, file: Path, *, name: str | None = None) -> dict[str, Any]:
     """Keep a file of results for the experiment that runs; the newest one counts.
+
+    Parameters
+    ----------
+    name
+        Identity of whoever brings them in; asked for where ``release.rollout.roles.step`` names a role, since they
+        decide as a step does.
 
     Raises
     ------
     Refusal
-        When no experiment runs.
+        When no experiment runs, or whoever asks does not hold the role.
     DataError
         When the file lacks the unit, or a metric.
     """
-    from charter.flow.acting import acting
     from charter.flow.experiment import read_results
+    from charter.flow.moves import moving
+    from charter.flow.rollout import stepper
     from charter.iterate.declared import plan
 
-    with acting(workspace, loaded.spec.name, None, None, to="bring in results") as act:
+    with moving(
+        workspace, loaded, loaded.spec.name, "bring in results", name, partial(stepper, workspace, loaded)
+    ) as act:
         now = rolling(workspace, loaded, act.records)
         if now is None or now.traffic.stage != "experiment":
             raise Refusal("no experiment is running", remedy="`charter rollout status` says what is tried.")
@@ -111,27 +174,33 @@ def bring(workspace: Workspace, loaded: Loaded, file: Path) -> dict[str, Any]:
         assert experiment is not None
         frame, planned = read_results(file, workspace.settings), plan(experiment)
         wanted = [experiment.unit, *(c for m in (planned.primary, *planned.guardrails) for c in m.columns)]
-        for name in wanted:
-            if name not in frame.columns:
-                raise DataError(f"{file} has no column {name!r}", remedy=f"It needs {', '.join(wanted)}.")
+        for column in wanted:
+            if column not in frame.columns:
+                raise DataError(f"{file} has no column {column!r}", remedy=f"It needs {', '.join(wanted)}.")
         kept = io.BytesIO()
         frame.drop("arm", strict=False).write_parquet(kept)
         digest = workspace.blobs().put_bytes(kept.getvalue())
-        detail = {"digest": digest, "rows": frame.height, "experiment": now.traffic.name}
+        detail = {
+            "model": loaded.spec.name, "digest": digest, "rows": frame.height, "experiment": now.traffic.name,
+        }  # fmt: skip
         act.trail.append(
             at=workspace.clock.now(), actor=act.name, action=RESULTS, subject=now.traffic.name, detail=detail
         )
     return detail
 
 
-def _brought(workspace: Workspace, now: Rolling) -> pl.DataFrame | None:
+def newest(workspace: Workspace, now: Rolling) -> AuditEvent | None:
+    """Newest results of this very trial: one before it may have had its name."""
+    since = now.deployment.at
+    with workspace.records(now.loaded.spec.name, readonly=True) as records:
+        mine = (e for e in records.events() if e.action == RESULTS and e.subject == now.traffic.name)
+        return max((e for e in mine if e.at >= since), key=lambda e: e.sequence, default=None)
+
+
+def _table(workspace: Workspace, event: AuditEvent) -> pl.DataFrame:
     import polars as pl
 
-    with workspace.records(now.loaded.spec.name, readonly=True) as records:
-        found = [e for e in records.events() if e.action == RESULTS and e.subject == now.traffic.name]
-    if not found:
-        return None
-    return pl.read_parquet(io.BytesIO(workspace.blobs().get(Digest(str(found[-1].detail["digest"])))))
+    return pl.read_parquet(io.BytesIO(workspace.blobs().get(Digest(str(event.detail["digest"])))))
 
 
 def _with_unit(rows: pl.DataFrame, experiment: ExperimentSpec, spec: ModelSpec) -> pl.DataFrame:
