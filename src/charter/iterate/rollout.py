@@ -176,10 +176,11 @@ def _requests(leg: Leg, signals: Signals) -> Check:
 def _answered(leg: Leg, signals: Signals, *, by_unit: bool) -> Check:
     """Whether the candidate answers about as much as it is sent: what is left unanswered stands in no log."""
     new, old = signals.candidate.requests, signals.champion.requests
+    meant = leg.share if signals.meant is None else signals.meant
     _, high = share_bounds(new, new + old, _LOST)
     seen = f"{new:,} of {new + old:,} requests"
-    required = f"about {percent(leg.share)}, half of it at least"
-    if high >= leg.share / 2:
+    required = f"about {percent(meant)}, half of it at least"
+    if high >= meant / 2:
         return Check("answered", seen, required, Verdict.PASS)
     if by_unit:
         note = "does it fail without an answer, or are there few units?"

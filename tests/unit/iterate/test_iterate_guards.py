@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from charter.core.decision import Verdict
 from charter.iterate.guards import (
+    Draws,
     Shown,
     Signals,
     check,
     distance_bounds,
+    draws,
     quantile_bounds,
     share_bounds,
 )
@@ -66,6 +69,45 @@ def test_an_ordinary_interval_read_again_and_again_does_not_hold():
         return p - half, p + half
 
     assert ever_wrong(wald, 0.5, lambda rng: rng.random(LOOKS[-1]) < 0.5) > 0.1
+
+
+def test_requests_of_few_units_prove_no_more_than_the_units_do():
+    """A few units make most requests, and each does the same most of the time."""
+
+    def story(rng):
+        sizes = np.ceil(rng.pareto(1.2, 150) + 1).clip(max=300).astype(int)
+        bad = rng.random(150) < 0.2
+        unit = rng.permutation(np.repeat(np.arange(150), sizes))
+        return np.stack([unit, np.where(rng.random(len(unit)) < 0.1, rng.random(len(unit)) < 0.2, bad[unit])])
+
+    def by_units(drawn):
+        worth = draws(np.unique(drawn[0], return_counts=True)[1])
+        return share_bounds(int(drawn[1].sum()), len(drawn[1]), 0.05, worth)
+
+    def by_requests(drawn):
+        return share_bounds(int(drawn[1].sum()), len(drawn[1]), 0.05)
+
+    def wrong(bounds):
+        rng = np.random.default_rng(9)
+        told = [story(rng) for _ in range(150)]
+        ends = [[bounds(one[:, :n]) for n in (100, 300, one.shape[1])] for one in told]
+        return np.mean([any(not low <= 0.2 <= high for low, high in looks) for looks in ends])
+
+    assert wrong(by_units) <= 0.05
+    assert wrong(by_requests) > 0.1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["error_share > 0.01", "error_share_rise > 0.02", "p95_latency_ms > 50", "p95_latency_rise > 0.2",
+     "score_shift > 0.25", "value_drop > 0.3"],
+)  # fmt: skip
+def test_what_one_unit_does_is_sure_of_nobody(text):
+    one = replace(shown(3000, seed=1), draws=Draws(1.0, 1.0, 1.0, 1.0))
+    found = check(Guard.parse(text), Signals(GOOD, one), name="g", alpha=0.05)
+    assert found.verdict is Verdict.UNKNOWN
+    if text.startswith("error_share >"):
+        assert "one unit" in found.note
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 1000), (1000, 1000), (3, 1000), (1, 10**7)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_a_candidate_that_leaves_requests_unanswered_does_not_go_on():
     silent = seen(20, champion=4000)
     assert moved(silent, by_unit=False) is Move.GO_BACK
     assert moved(silent) is Move.HOLD
+    assert moved(replace(seen(1000, champion=60_000), meant=0.02), by_unit=False) is Move.GO_ON
 
 
 @pytest.mark.parametrize(
