@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,6 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import polars as pl
 
+from charter.serve.io.recorder import wall_us
 from charter.serve.observe import Ticket
 from charter.serve.scored import Scored
 from charter.serve.served import Served
@@ -47,6 +47,7 @@ class _Item(NamedTuple):
     tickets: Sequence[Ticket]
     inputs: pl.DataFrame
     first: int
+    at_us: int
 
 
 class Link:
@@ -59,6 +60,8 @@ class Link:
     ----------
     address
         Socket of the candidate's process, see `address`.
+    now_us
+        Tells the time as the log does, in microseconds since 1970; a replay has a time of its own.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class Link:
         meter: ShadowMeter,
         *,
         queue_rows: int = QUEUE_ROWS,
+        now_us: Callable[[], int] = wall_us,
     ) -> None:
         self._address, self._meter, self._queue_rows = address, meter, queue_rows
+        self._now_us = now_us
         self._model, self._candidate = champion.name, candidate
         self._names = champion.scorer.signature.names
         self._items: deque[_Item] = deque()
@@ -89,11 +94,12 @@ class Link:
         if self._closed or self._held + count > self._queue_rows:
             self._meter.shadow_dropped(self._model, self._candidate, count)
             return
+        at_us = self._now_us()
         if count > PARCEL_ROWS:  # of one request: such are scored by themselves
             parts = range(0, count, PARCEL_ROWS)
-            self._items += [_Item(tickets, inputs[k : k + PARCEL_ROWS], k) for k in parts]
+            self._items += [_Item(tickets, inputs[k : k + PARCEL_ROWS], k, at_us) for k in parts]
         else:
-            self._items.append(_Item(tickets, inputs, 0))
+            self._items.append(_Item(tickets, inputs, 0, at_us))
         self._held += count
         self._gathered += count
         loop = asyncio.get_running_loop()
@@ -127,8 +133,7 @@ class Link:
         self._gathered -= size
         self._due = loop.call_later(_SOON_SECONDS, self._post, loop) if self._items else None
         self._number += 1
-        at_us = time.time_ns() // 1000
-        parcel = Parcel(self._number, [_slice(item, at_us) for item in taken])
+        parcel = Parcel(self._number, [_slice(item) for item in taken])
         self._held -= size - parcel.rows
         self._pending[parcel.number] = parcel
         if self._writer is not None:
@@ -162,12 +167,12 @@ class Link:
             self._meter.shadowed(self._model, self._candidate, parcel.rows, receipt.failed, receipt.seconds)
 
 
-def _slice(item: _Item, at_us: int) -> Slice:
+def _slice(item: _Item) -> Slice:
     """Rows of a batch, without those of requests that asked for the champion by its version."""
     rows = item.inputs.rows()
     if item.first or item.inputs.height < sum(t.rows for t in item.tickets):
         (ticket,) = item.tickets
-        return Slice(at_us, [Share(ticket.id, item.first, len(rows), ticket.route)], rows)
+        return Slice(item.at_us, [Share(ticket.id, item.first, len(rows), ticket.route)], rows)
     meant = [t.dealt is not None and t.dealt.stage == STAGE for t in item.tickets]
     shares = [
         Share(t.id, 0, t.rows, t.route) for t, wanted in zip(item.tickets, meant, strict=True) if wanted
@@ -175,7 +180,7 @@ def _slice(item: _Item, at_us: int) -> Slice:
     if not all(meant):
         wanted_rows = [wanted for t, wanted in zip(item.tickets, meant, strict=True) for _ in range(t.rows)]
         rows = list(compress(rows, wanted_rows))
-    return Slice(at_us, shares, rows)
+    return Slice(item.at_us, shares, rows)
 
 
 def address(state: Path, model: str, version: str) -> Path:

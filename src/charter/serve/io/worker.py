@@ -121,7 +121,8 @@ def _application(options: WorkerOptions) -> Application:
 
     def shadow(champion: Served, candidate: str) -> Link:
         state = Path(os.environ[STATE])
-        return Link(address(state, champion.name, candidate), champion, candidate, metrics)
+        socket = address(state, champion.name, candidate)
+        return Link(socket, champion, candidate, metrics, now_us=now_us)
 
     return Application(
         follower.models(follower.deployments),
