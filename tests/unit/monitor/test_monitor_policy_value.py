@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from charter.core.errors import UsageError
 from charter.monitor.policy_value import FEWEST, METHODS, policy_value
@@ -143,3 +144,18 @@ def test_nothing_is_said_before_outcomes_come_and_nonsense_is_refused():
         policy_value(taken, propensity * 0, outcome, taken, score, WORTH)
     with pytest.raises(UsageError, match="as many"):
         policy_value(taken[:5], propensity, outcome, taken, score, WORTH)
+
+
+def test_an_interval_of_few_informative_rows_is_as_wide_as_few_rows_make_it():
+    rng = np.random.default_rng(5)
+    n = 10_000
+    score = rng.random(n)
+    greedy, turned = score >= 0.7, rng.random(n) < 0.02
+    outcome = (rng.random(n) < score).astype(float)
+    worth = PerDecision(true_positive=1, false_positive=-1, false_negative=0, true_negative=0)
+    found = policy_value(greedy ^ turned, np.where(turned, 0.02, 0.98), outcome, score >= 0.5, score, worth)
+    gain = found.gain["horvitz_thompson"]
+    weighed = np.where((greedy != (score >= 0.5)) & turned, (2 * outcome - 1) / 0.02, 0.0)
+    error = weighed.std(ddof=1) / n**0.5
+    assert 30 <= found.informative < 50
+    assert stats.t.ppf(0.975, found.informative) < (gain.high - gain.value) / error < stats.t.ppf(0.975, 20)
