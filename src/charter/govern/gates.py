@@ -59,6 +59,7 @@ def judge(
         *requirements(evaluation, spec, where),
         *_threshold(evaluation, spec, where),
         *fairness(evaluation, spec, where),
+        *_protected(spec, where),
         *_kpis(evaluation, spec, where),
         _baseline(evaluation, spec, where),
         *_added(evaluation, spec, where),
@@ -107,6 +108,28 @@ def fairness(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]
         for attribute in declared.by:
             found = _mapping(measured.get(attribute)).get(limit)
             yield _against(f"{limit} by {attribute}", found, text, where(("evaluate", "fairness", limit)))
+
+
+def _protected(spec: ModelSpec, where: Where) -> Iterator[Check]:
+    """Say which protected columns the model sees: columns of the rows themselves, unless they are excluded."""
+    observed = spec.data.observations
+    if observed.source is None or observed.entity is not None or observed.series:
+        return  # of entities and series the model sees what is computed from the rows
+    columns = spec.data.sources[observed.source].columns
+    seen = [
+        name for name, column in columns.items()
+        if column.sensitivity == "protected" and name not in (*spec.features.exclude, spec.data.label.column)
+    ]  # fmt: skip
+    if seen:
+        note = "the model sees them; write them under features.exclude, or say in the card why it must"
+        yield Check(
+            "protected columns",
+            ", ".join(seen),
+            "none among the features",
+            Verdict.WARN,
+            where(("features",)),
+            note,
+        )
 
 
 def _kpis(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:

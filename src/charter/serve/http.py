@@ -34,11 +34,14 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 def request_id(scope: Scope, make: Callable[[], str]) -> str:
     """The client's ``X-Request-Id``, if it is short and plain, else a new one."""
     given = header(scope, b"x-request-id")
-    if given is not None and 0 < len(given) <= 128:
-        text = given.decode("latin-1")
-        if set(text) <= _SAFE_ID:
-            return text
+    if given is not None and is_plain_id(text := given.decode("latin-1")):
+        return text
     return make()
+
+
+def is_plain_id(text: str) -> bool:
+    """Whether a client's identifier is short and plain enough to be logged and told."""
+    return 0 < len(text) <= 128 and set(text) <= _SAFE_ID
 
 
 def require_json(scope: Scope) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from charter.serve.http import JSON, Scope, header
+from charter.serve.http import JSON, Scope, header, is_plain_id
 from charter.serve.problem import Refused, refuse, shown
 from charter.serve.protocols import Asked, Headers, problem_json
 from charter.serve.scored import Scored
@@ -62,6 +62,10 @@ class OpenInference:
         if request_id is not None and not isinstance(request_id, str):
             raise refuse(
                 422, "type", f"id is {shown(request_id)}; it must be text", field="id", value=request_id
+            )
+        if request_id is not None and not is_plain_id(request_id):
+            raise refuse(
+                422, "id", "id must be up to 128 letters, digits and -_.:", field="id", value=request_id[:200]
             )
         decoded = served.decoder.decode(msgspec.json.encode(rows))
         return Asked(decoded, request_id, (wanted, binary))

@@ -45,6 +45,13 @@ def test_a_model_that_meets_everything_may_go_on_with_the_external_kpi_shown() -
     }
 
 
+def test_a_protected_column_among_the_features_is_told() -> None:
+    assert credit_risk().features.exclude
+    found = check(judged(features={"exclude": []}), "protected columns")
+    assert (found.verdict, found.where) == (Verdict.WARN, "features")
+    assert "SEX" in found.observed
+
+
 def test_each_check_points_at_its_requirement() -> None:
     decision = judged()
     assert check(decision, "roc_auc").where == "evaluate.require.roc_auc"

@@ -108,6 +108,8 @@ def faulty(**changes) -> bytes:
         (json.dumps(tensors([GOOD], outputs=[{"name": "scor"}])).encode(), 422, "allowed: prediction, score"),
         (json.dumps(tensors([GOOD], outputs=3)).encode(), 422, "outputs is 3"),
         (json.dumps(tensors([GOOD], id=3)).encode(), 422, "id is 3"),
+        (json.dumps(tensors([GOOD], id="\x1b[31m")).encode(), 422, "up to 128 letters"),
+        (json.dumps(tensors([GOOD], id="x" * 200)).encode(), 422, "up to 128 letters"),
     ],
 )
 def test_wrong_tensors_are_refused_in_the_protocols_form(application, body, status, said):
