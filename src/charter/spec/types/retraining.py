@@ -19,7 +19,10 @@ class RunBudget(Part):
 
 
 class RetrainSpec(Part):
-    """What makes ``charter retrain --if-needed`` train anew. One trigger suffices; nothing here trains by itself."""
+    """What makes ``charter retrain --if-needed`` train anew. One trigger suffices.
+
+    It is looked at whenever that command runs, by cron or with each pass of ``charter schedule``.
+    """
 
     every: DurationText | None = None
     """Schedule: so long after the last run, or where there was none, after the champion was made."""
