@@ -108,6 +108,14 @@ def challenges(deployment: Deployment) -> str | None:
     return traffic.candidate
 
 
+def attempts(records: Records, model: str, candidate: str) -> int:
+    """How often the rollout of a version was started so far."""
+    from charter.govern.timeline import concerns
+
+    mine = (e for e in records.events() if e.action == "rollout.started" and e.subject == candidate)
+    return sum(concerns(e, model) for e in mine)
+
+
 def keep_spec(workspace: Workspace, loaded: Loaded) -> Digest:
     """Keep the specification under which something begins."""
     return workspace.blobs().put_bytes(ordered_json(loaded.spec.model_dump(mode="json")))

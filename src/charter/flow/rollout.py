@@ -39,6 +39,7 @@ from charter.flow.rolling import (
     LEG,
     Rolling,
     alone,
+    attempts,
     challenges,
     keep_spec,
     rolling,
@@ -236,6 +237,8 @@ def judge_now(workspace: Workspace, now: Rolling) -> tuple[Move, Decision]:
         from charter.flow.trial import read
 
         _, trial = read(workspace, now)
+    with workspace.records(spec.name, readonly=True) as records:
+        attempt = attempts(records, spec.name, f"v{now.candidate}")
     return judge(
         leg,
         signals(workspace, spec, now.traffic, since),
@@ -243,6 +246,7 @@ def judge_now(workspace: Workspace, now: Rolling) -> tuple[Move, Decision]:
         confidence=rollout.confidence,
         by_unit=now.traffic.unit is not None,
         experiment=trial,
+        attempt=max(attempt, 1),
     )
 
 

@@ -115,6 +115,7 @@ def judge(
     confidence: float,
     by_unit: bool = True,
     experiment: Decision | None = None,
+    attempt: int = 1,
 ) -> tuple[Move, Decision]:
     """Judge where a leg stands.
 
@@ -132,12 +133,16 @@ def judge(
         Whether units keep their arm, so that the requests of one unit are no independent draws.
     experiment
         What `charter.iterate.analysis.analyse` decided; asked for in the stage ``experiment`` alone.
+    attempt
+        How often this version has been started, this time included. Whoever tries often enough passes by luck, so each
+        attempt halves the chance of an error: all of them together err at most twice as often as one.
 
     Returns
     -------
     The move, and why: one check each for time, requests, and every guard.
     """
-    guards = [check(g, signals, name=name, alpha=1 - confidence) for name, g in leg.guards.items()] or [
+    alpha = (1 - confidence) * 0.5 ** (attempt - 1)
+    guards = [check(g, signals, name=name, alpha=alpha) for name, g in leg.guards.items()] or [
         Check(
             "guards",
             "none",
@@ -150,6 +155,9 @@ def judge(
     trial = list(_trial(experiment)) if leg.stage == "experiment" else []
     bad = any(c.verdict is Verdict.FAIL for c in (*guards, *lost, *trial))
     pace = [_time(leg, elapsed), _requests(leg, signals)]
+    if attempt > 1:
+        required = f"guards hold with confidence {1 - alpha:.4g}"
+        pace.append(Check("attempt", f"{attempt} of this version", required, Verdict.PASS))
     found = Decision.of("rollout", [*guards, *lost, *trial, *pace])
     move = Move.GO_BACK if bad else Move.GO_ON if found.allows else Move.HOLD
     if move is Move.HOLD and elapsed >= leg.at_most:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from charter.core.decision import Verdict
+from charter.flow.rolling import attempts
 from charter.flow.trial import RESULTS, complete, newest
 from charter.registry.types import AuditEvent
 from charter.spec.types import ExperimentSpec
@@ -58,3 +59,11 @@ def test_results_of_an_earlier_trial_of_the_same_name_are_not_this_ones():
 
     assert of(NOON + timedelta(hours=1)) == told[1]
     assert of(NOON + timedelta(hours=4)) is None
+
+
+def test_attempts_are_those_of_this_model_and_version():
+    def started(model: str, subject: str) -> AuditEvent:
+        return AuditEvent(1, NOON, "ann", "rollout.started", subject, {"model": model}, "", "")
+
+    told = [started("m", "v2"), started("other", "v2"), started("m", "v3"), started("m", "v2")]
+    assert attempts(SimpleNamespace(events=lambda: told), "m", "v2") == 2

@@ -66,6 +66,15 @@ def test_surely_kept_goes_on_surely_broken_goes_back_and_anything_else_holds(sig
     assert moved(signals, elapsed) is move
 
 
+def test_who_tries_often_enough_does_not_pass_by_luck():
+    close = seen(1000, errors=25)
+    assert moved(close) is Move.GO_ON
+    assert moved(close, attempt=8) is Move.HOLD
+    decision = judge(LEG, close, elapsed=2 * HOUR, confidence=0.95, attempt=3)[1]
+    (told,) = [c for c in decision.checks if c.name == "attempt"]
+    assert (told.observed, told.required) == ("3 of this version", "guards hold with confidence 0.9875")
+
+
 def test_without_a_guard_nothing_goes_on():
     bare = Leg("canary", 0.2, HOUR, 24 * HOUR, 500)
     move, decision = judge(bare, seen(10_000), elapsed=2 * HOUR, confidence=0.95)
