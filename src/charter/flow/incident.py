@@ -53,7 +53,7 @@ def open_incident(
     Parameters
     ----------
     source
-        What opens it: ``alert/NAME``, ``rollout/v4``, ``by hand/TITLE``. Its steps are taken from
+        What opens it: ``alert/NAME``, ``rollout/v4/12``, ``by hand/TITLE``. Its steps are taken from
         ``monitor.playbook``: those of the alert (of ``rollout``), of the alert's group, and of ``any``.
     evidence
         Name to what was observed, in words.

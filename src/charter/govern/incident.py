@@ -67,7 +67,8 @@ class Incident:
     Attributes
     ----------
     source
-        What opened it, such as ``alert/misses`` or ``rollout/v4``; of one source only one incident is open at a time.
+        What opened it, such as ``alert/misses`` or ``rollout/v4/12`` (entry 12 of the audit trail); of one source only
+        one incident is open at a time.
     evidence
         Name to what was observed, in words.
     playbook

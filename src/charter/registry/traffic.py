@@ -50,7 +50,8 @@ class Traffic:
     --------
     >>> from charter.registry.allocation import Allocation
     >>> shares = Allocation.of({"champion": 0.9, "candidate": 0.1})
-    >>> ten = Traffic.canary("v3", "v4", Assignment("rollout-v4", shares), unit="customer_id")
+    >>> arms = {"champion": "v3", "candidate": "v4"}
+    >>> ten = Traffic("canary", "v3", "v4", "customer_id", Assignment("rollout-v4", shares), arms)
     >>> ten.version_for("customer-1"), ten.version_for("customer-4"), ten.version_for(None)
     (('v3', 'champion'), ('v4', 'candidate'), ('v3', None))
     >>> Traffic.from_json(ten.to_json()) == ten
@@ -98,14 +99,6 @@ class Traffic:
             )
         if assignment.strata and self.stratum is None:
             raise UsageError("traffic.stratum is missing: the assignment has strata")
-
-    @classmethod
-    def canary(
-        cls, champion: str, candidate: str, assignment: Assignment, *, unit: str | None = None, name: str = ""
-    ) -> Traffic:
-        """Deal units out to the arms ``champion`` and ``candidate``."""
-        arms = {CHAMPION: champion, CANDIDATE: candidate}
-        return cls("canary", champion, candidate, unit, assignment, arms, name)
 
     @property
     def versions(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from charter.registry.assignment import Assignment
 from charter.registry.traffic import Traffic
 
 HALF = Assignment("rollout", Allocation.of({"champion": 0.5, "candidate": 0.5}))
-TRAFFIC = Traffic.canary("v1", "v2", HALF)
+TRAFFIC = Traffic("canary", "v1", "v2", None, HALF, {"champion": "v1", "candidate": "v2"})
 ROWS = pl.DataFrame(
     [
         ("a", 0, "v1", "champion", 0.1, False),

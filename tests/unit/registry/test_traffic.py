@@ -17,12 +17,13 @@ def _assignment(share: float, **more: Any) -> Assignment:
     return Assignment("try-v4", Allocation.of({"champion": 1 - share, "candidate": share}), **more)
 
 
-CANARY = Traffic.canary("v3", "v4", _assignment(0.2), unit="customer")
+ARMS = {"champion": "v3", "candidate": "v4"}
+CANARY = Traffic("canary", "v3", "v4", "customer", _assignment(0.2), ARMS)
 
 
 def test_units_keep_their_version_while_the_share_grows() -> None:
     grown = CANARY.assignment.arms.with_shares({"champion": 0.5, "candidate": 0.5})  # type: ignore[union-attr]
-    later = Traffic.canary("v3", "v4", Assignment("try-v4", grown), unit="customer")
+    later = Traffic("canary", "v3", "v4", "customer", Assignment("try-v4", grown), ARMS)
     now = {n: CANARY.version_for(n) for n in range(2000)}
     then = {n: later.version_for(n) for n in range(2000)}
     assert all(then[n] == ("v4", "candidate") for n in now if now[n][0] == "v4")
@@ -32,11 +33,12 @@ def test_units_keep_their_version_while_the_share_grows() -> None:
 
 def test_who_has_no_arm_gets_the_champion() -> None:
     kept_out = _assignment(1.0, excluded=frozenset({"tester"}), holdout=Slot("held", 0, 500_000))
-    traffic = Traffic.canary("v3", "v4", kept_out)
+    traffic = Traffic("canary", "v3", "v4", None, kept_out, ARMS)
     answers = {traffic.version_for(n) for n in range(100)}
     assert answers == {("v3", None), ("v4", "candidate")}
     assert {traffic.version_for(n) for n in ("tester", "", None)} == {("v3", None)}
-    elsewhere = Traffic.canary("v3", "v4", _assignment(1.0, layer=Slot("layer", 0, 1)))
+    layer = _assignment(1.0, layer=Slot("layer", 0, 1))
+    elsewhere = Traffic("canary", "v3", "v4", None, layer, ARMS)
     assert {elsewhere.version_for(n) for n in range(100)} == {("v3", None)}
 
 

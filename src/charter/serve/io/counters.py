@@ -8,12 +8,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -202,20 +202,6 @@ def read_counters(
     for _, found in _files(_folder(folder, model, version), since, until):
         total = found if total is None else combine(total, found)
     return total
-
-
-def daily_counters(folder: Path, model: str, version: str) -> Mapping[date, Counters]:
-    """Merged counters by day."""
-    days: dict[date, Counters] = {}
-    for day, found in _files(_folder(folder, model, version), None, None):
-        days[day] = combine(days[day], found) if day in days else found
-    return days
-
-
-def counted_versions(folder: Path) -> Iterator[Version]:
-    """Models and versions that something was counted of."""
-    for path in sorted((folder / PROFILES).glob("*/*")):
-        yield unquote(path.parent.name), unquote(path.name)
 
 
 def _folder(folder: Path, model: str, version: str) -> Path:
