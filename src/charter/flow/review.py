@@ -81,8 +81,9 @@ def queue(workspace: Workspace, loaded: Loaded, *, settled_too: bool = False) ->
     UsageError
         When the specification sends none to a person.
     """
-    review, model = declared(loaded), loaded.spec.name
-    found = items(select(_answers(workspace, loaded), review, model), _given(workspace, model))
+    model = loaded.spec.name
+    drawn = _drawn(workspace, loaded, _answers(workspace, loaded))
+    found = items(drawn, _given(workspace, model))
     return found if settled_too else [i for i in found if i.final is None]
 
 
@@ -276,19 +277,25 @@ def _item(workspace: Workspace, loaded: Loaded, key: str) -> Item:
     """One answer, with why it is looked at: what the specification says, or that somebody asked for it."""
     import polars as pl
 
-    review, model = declared(loaded), loaded.spec.name
+    model = loaded.spec.name
     key = "/".join(map(str, _parts(key)))
     rows = _answers(workspace, loaded, key)
     if rows.is_empty():
         raise UsageError(
             f"no answer {key} of {model} is logged", remedy="`charter review list`, `charter log`"
         )
-    found = select(rows, review, model)
+    found = _drawn(workspace, loaded, rows)
     if found.is_empty():
         found = rows.with_columns(
             key=pl.lit(key), why=pl.lit([ASKED], dtype=pl.List(pl.String)), wanted=pl.lit(1)
         )
     return items(found, _given(workspace, model, key))[0]
+
+
+def _drawn(workspace: Workspace, loaded: Loaded, rows: pl.DataFrame) -> pl.DataFrame:
+    from charter.serve.io.secret import load_secret
+
+    return select(rows, declared(loaded), loaded.spec.name, load_secret(log_folder(workspace)))
 
 
 def _parts(key: str) -> tuple[str, int]:

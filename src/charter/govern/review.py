@@ -137,7 +137,7 @@ def final(said: Sequence[Verdict]) -> str | None:
     return settled([v.to for v in said], said[0].wanted) if said else None
 
 
-def select(rows: pl.DataFrame, review: ReviewSpec, model: str) -> pl.DataFrame:
+def select(rows: pl.DataFrame, review: ReviewSpec, model: str, secret: bytes) -> pl.DataFrame:
     """Draw the answers that the specification sends to a person.
 
     Parameters
@@ -147,6 +147,8 @@ def select(rows: pl.DataFrame, review: ReviewSpec, model: str) -> pl.DataFrame:
         there is none.
     model
         Name of the model: the draws of two models are independent.
+    secret
+        Of the log. Whoever asks names the request, and must not be able to pick a name that is never drawn.
 
     Returns
     -------
@@ -154,14 +156,15 @@ def select(rows: pl.DataFrame, review: ReviewSpec, model: str) -> pl.DataFrame:
 
     Notes
     -----
-    The random share, and who of the queue is looked at twice, go by a hash of the answer's key
-    (`charter.registry.allocation.bucket`), so a second look draws the same answers, and a greater share those and more.
+    The random share, and who of the queue is looked at twice, go by a hash of the answer's key and the secret
+    (`charter.registry.allocation.buckets`), so a second look draws the same answers, and a greater share those and
+    more.
     """
     import polars as pl
 
     key = pl.concat_str(pl.col("id"), pl.col("row").cast(pl.String), separator="/")
     found = rows.with_columns(key.alias("key"))
-    place = pl.Series("place", buckets(_salt("review", model), found["key"]))
+    place = pl.Series("place", buckets(_salt("review", model), found["key"], secret=secret))
     reasons = {
         "band": pl.col("band").is_in(list(review.bands)),
         "decision": pl.col("decision").is_in(list(review.decisions)),
@@ -173,7 +176,7 @@ def select(rows: pl.DataFrame, review: ReviewSpec, model: str) -> pl.DataFrame:
         pl.when(expr.fill_null(value=False)).then(pl.lit(name)) for name, expr in reasons.items()
     )
     found = found.with_columns(why.list.drop_nulls().alias("why")).filter(pl.col("why").list.len() > 0)
-    second = pl.Series("second", buckets(_salt("second", model), found["key"]))
+    second = pl.Series("second", buckets(_salt("second", model), found["key"], secret=secret))
     wanted = pl.when(second < round(review.second * BUCKETS)).then(2).otherwise(1)
     return found.with_columns(wanted.alias("wanted")).sort("time", "key")
 

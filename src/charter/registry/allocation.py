@@ -56,13 +56,16 @@ def bucket(salt: str, unit: str | int) -> int:
     return _bucket(f"{salt}:".encode(), unit_text(unit))
 
 
-def buckets(salt: str, units: pl.Series) -> Integers:
-    """Buckets of a column of units: exactly those of `bucket`, one by one.
+def buckets(salt: str, units: pl.Series, *, secret: bytes = b"") -> Integers:
+    """Buckets of a column of units: exactly those of `bucket`, one by one, where there is no secret.
 
     Parameters
     ----------
     units
         Text, categories or whole numbers, n rows.
+    secret
+        Hashed before the salt, always as long: where whoever asks can choose a unit, only its holder can tell the
+        bucket.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def buckets(salt: str, units: pl.Series) -> Integers:
             f"units are of type {units.dtype}, which has no one way to be written",
             remedy="Give text or whole numbers.",
         )
-    prefix = f"{salt}:".encode()
+    prefix = secret + f"{salt}:".encode()
     texts = units.cast(pl.String).to_list()
     return np.fromiter((_bucket(prefix, t) if t else -1 for t in texts), dtype=np.int64, count=len(texts))
 

@@ -105,15 +105,16 @@ def test_the_queue_holds_what_the_specification_sends_to_a_person(workspace):
 def test_spot_checks_are_the_same_each_time_and_a_greater_share_draws_more():
     rows = answers(20_000).with_columns(other=pl.lit(None, dtype=pl.Float64))
 
-    def drawn(share: float, model: str = "m") -> set[str]:
-        return set(select(rows, ReviewSpec(random=share), model)["key"])
+    def drawn(share: float, model: str = "m", secret: bytes = b"a" * 32) -> set[str]:
+        return set(select(rows, ReviewSpec(random=share), model, secret)["key"])
 
     one = drawn(0.01)
     assert one == drawn(0.01)
     assert one < drawn(0.02)
     assert len(one) == pytest.approx(200, abs=5 * 200**0.5)
     assert len(one & drawn(0.01, "other")) < 20
-    twice = select(rows, ReviewSpec(random=0.1, second=0.5), "m")["wanted"]
+    assert len(one & drawn(0.01, secret=b"b" * 32)) < 20, "without the secret nobody can tell"
+    twice = select(rows, ReviewSpec(random=0.1, second=0.5), "m", b"a" * 32)["wanted"]
     assert (twice == 2).mean() == pytest.approx(0.5, abs=0.06)
 
 

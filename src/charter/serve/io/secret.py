@@ -29,7 +29,12 @@ def load_secret(folder: Path) -> bytes:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise UsageError(f"{path} can be read by others (mode {mode:o})", remedy=f"chmod 600 {path}")
-    key = path.read_bytes()
+    try:
+        key = path.read_bytes()
+    except PermissionError as error:
+        raise UsageError(
+            f"{path} can be read by its owner alone", remedy="Work as the user whose server answers."
+        ) from error
     if len(key) != SECRET_BYTES:
         raise UsageError(
             f"{path} holds {len(key)} bytes; a key has {SECRET_BYTES}",
