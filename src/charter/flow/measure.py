@@ -15,6 +15,7 @@ from charter.core.progress import Progress
 from charter.flow.followed import Followed, follow, forecasts_in_files
 from charter.flow.kept import follow_concept
 from charter.flow.outcomes import outcomes_folder
+from charter.flow.released import in_force
 from charter.flow.views import version_number
 from charter.flow.windows import answers, due, end_of, known_by, measure, reference, year_before
 from charter.flow.workspace import Workspace
@@ -40,6 +41,7 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
     from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import join, latest
 
+    loaded = in_force(workspace, loaded)
     spec = loaded.spec
     now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
     outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from charter.flow.plan import Stage
 from charter.flow.proven import refuse_unapproved
 from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.rolling import traffic_of, tried
-from charter.flow.views import features_result, trained_result
+from charter.flow.views import features_result, trained_result, tree_json
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -119,6 +120,22 @@ def prove(
             remedy=f"Find out who changed it, then remove {folder}: it is laid out anew from the blobs.",
         ) from error
     return folder, trusted
+
+
+def in_force(workspace: Workspace, loaded: Loaded) -> Loaded:
+    """The specification that was released, with what the file says now of watching: nobody judges a model by a draft.
+
+    Where nothing is released, the file.
+    """
+    from charter.spec.types import ModelSpec
+
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        deployment = records.deployment()
+    if deployment is None:
+        return loaded
+    released = ModelSpec.model_validate(tree_json(workspace.blobs(), deployment.package, "spec.json"))
+    watching = {part: getattr(loaded.spec, part) for part in ("monitor", "kpis", "review", "retrain")}
+    return replace(loaded, spec=released.model_copy(update=watching))
 
 
 def log_policy(declared: LogSpec) -> LogPolicy:
