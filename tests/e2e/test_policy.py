@@ -36,7 +36,9 @@ def test_another_threshold_is_valued_from_what_was_explored(loans, tmp_path):
     scored = served.scorer.run(asked)
     greedy = list(scored.decision)
     tickets = [Ticket.now(f"r{i}", 1) for i in range(ROWS)]
-    exploring(served, lambda t, s: recorder.observe(served, t, s))(tickets, scored)
+    exploring(served, lambda t, s: recorder.observe(served, t, s), lambda: recorder.secret("loans"))(
+        tickets, scored
+    )
     recorder.close()
     turned = sum(a != b for a, b in zip(greedy, scored.decision, strict=True))
     assert 0.27 < turned / ROWS < 0.33

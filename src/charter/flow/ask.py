@@ -61,7 +61,9 @@ class InProcess:
         now_us = round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
         recorder = Recorder(self._folder, Metrics(), now_us=lambda: now_us)
         observe = exploring(
-            self.served, lambda tickets, scored: recorder.observe(self.served, tickets, scored)
+            self.served,
+            lambda tickets, scored: recorder.observe(self.served, tickets, scored),
+            lambda: recorder.secret(self.served.name),
         )
         refused: list[str] = []
         pairs = list(zip(ids, requests, strict=True))

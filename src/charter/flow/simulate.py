@@ -20,6 +20,7 @@ from charter.core.errors import UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.flow.ask import Asker, InProcess, OverHttp, Request
 from charter.flow.context import read_frame
+from charter.flow.logs import log_folder
 from charter.flow.monitor import MonitorReport
 from charter.flow.monitor import run as monitor_pass
 from charter.flow.outcomes import outcomes_folder
@@ -160,11 +161,17 @@ def simulate(
 
 def _copy(workspace: Workspace, loaded: Loaded, to: Path) -> Workspace:
     """Copy a workspace with records of its own, wherever those of the workspace are: a replay opens incidents, too."""
+    from charter.serve.io.secret import NAME
+
     ignored = shutil.ignore_patterns(
         "log", "outcomes", "monitor", "scratch", "simulations", "*lock", "records.sqlite*", "audit.head"
     )
     shutil.copytree(workspace.root, to, ignore=ignored)
     copy = Workspace.at(to, replace(workspace.settings, records_url=None))
+    key = log_folder(workspace) / NAME
+    if key.exists():  # who is a pseudonym, and whose decision is left to chance, is the same in a replay
+        log_folder(copy).mkdir(parents=True)
+        shutil.copy2(key, log_folder(copy) / NAME)
     copy_records(workspace, copy, loaded.spec.name)
     return copy
 

@@ -1,7 +1,8 @@
 """Exploration: a small, known share of decisions is turned around by chance, so that other policies can be valued.
 
-The chance is a hash of who asked, not a random number: the same request gets the same decision again, on every worker
-and in a replay, and anybody can work out afterwards which decisions were turned.
+The chance is a hash of who asked and of the log's secret, not a random number: the same request gets the same decision
+again, on every worker and in a replay, and who holds the secret can work out afterwards which decisions were turned.
+Whoever asks cannot, so nobody can choose a name whose decision is turned.
 """
 
 from __future__ import annotations
@@ -29,20 +30,30 @@ TURNED = "decided the other way by exploration"
 Observe = Callable[["Sequence[Ticket]", "Scored"], "Awaitable[None] | None"]
 
 
-def exploring(served: Served, observe: Observe) -> Observe:
+def exploring(served: Served, observe: Observe, secret: Callable[[], bytes | None]) -> Observe:
     """Let a model explore before its batches are observed; where it does not explore, ``observe`` itself.
 
+    Parameters
+    ----------
+    secret
+        Tells the secret of the log that observes; None where nothing is logged, and then nothing is explored.
+
+    Notes
+    -----
     Only what is observed is explored: a decision by chance that nobody notes would cost and teach nothing.
     """
     rules, bundle = served.scorer.rules, served.scorer.bundle
     policy, threshold = rules.explore, rules.threshold
     if policy is None or threshold is None or served.log.mode == "none":
         return observe
+    key = secret()
+    if key is None:
+        return observe
 
     def explored(tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
         turn_around(
             scored, _units(tickets, scored, policy.unit), policy,
-            model=served.name, threshold=threshold, classes=bundle.classes,
+            model=served.name, threshold=threshold, classes=bundle.classes, secret=key,
         )  # fmt: skip
         return observe(tickets, scored)
 
@@ -57,6 +68,7 @@ def turn_around(
     model: str,
     threshold: float,
     classes: Sequence[str],
+    secret: bytes,
 ) -> None:
     """Turn decisions of a batch around, in place, and note with which probability each one was made.
 
@@ -70,9 +82,10 @@ def turn_around(
     Notes
     -----
     A row may be turned when its score lies within ``policy.within`` of the threshold, its decision is one that
-    ``policy.turn`` names, and the model gave it, not the fallback. It is turned when ``bucket("explore",
-    "MODEL/UNIT") < share * 1,000,000``. The propensity is then ``share``; ``1 - share`` when the row might have been
-    turned and was not; 1 when it could not be; NaN where nothing was decided.
+    ``policy.turn`` names, and the model gave it, not the fallback. It is turned when the bucket of ``MODEL/UNIT``
+    (`charter.registry.allocation.buckets`, with the secret) is below ``share * 1,000,000``. The propensity is then
+    ``share``; ``1 - share`` when the row might have been turned and was not; 1 when it could not be; NaN where nothing
+    was decided.
     """
     score, rows = scored.score, len(scored)
     decision = np.array(scored.decision, dtype=object)
@@ -87,7 +100,7 @@ def turn_around(
     if not rows or not len(places):
         return
     names = pl.Series([f"{model}/{units[i]}" for i in places.tolist()], dtype=pl.String)
-    turned = buckets(SALT, names) < round(policy.share * BUCKETS)
+    turned = buckets(SALT, names, secret=secret) < round(policy.share * BUCKETS)
     scored.propensity[places] = np.where(turned, policy.share, 1 - policy.share)
     low, high = (classes[0], classes[1]) if len(classes) == 2 else ("0", "1")
     for i in places[turned].tolist():

@@ -82,6 +82,9 @@ class Observer(Protocol):
     def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
         """Take note of a batch."""
 
+    def secret(self, model: str) -> bytes | None:
+        """Secret of a model's log, by which decisions are left to chance; None where it has no log."""
+
     async def drain(self) -> None:
         """Finish what is under way; called once, after the last request."""
 

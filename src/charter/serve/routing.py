@@ -169,7 +169,8 @@ class Routing:
         fall_back = self._fall_back(served, role)
         observe: Observe | None = None
         if self._observer is not None:
-            observe = exploring(served, partial(self._observer.observe, served))
+            secret = partial(self._observer.secret, served.name)
+            observe = exploring(served, partial(self._observer.observe, served), secret)
         if shadow is not None:
             observe = watched(observe, shadow)
         return (

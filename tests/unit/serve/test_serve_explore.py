@@ -10,12 +10,15 @@ import pytest
 from log_models import logged, post, requests
 from serve_models import Example
 
-from charter.registry.allocation import bucket
+from charter.registry.allocation import buckets
 from charter.serve.explore import TURNED, turn_around
+from charter.serve.io.secret import load_secret
 from charter.serve.log_reader import scan
 from charter.serve.policy import LogPolicy
 from charter.serve.scored import Scored
 from charter.serve.types import DecisionRules, Exploration
+
+SECRET = bytes(range(32))
 
 
 def batch(score: np.ndarray, threshold: float = 0.5, fallback: list[bool] | None = None) -> Scored:
@@ -35,7 +38,7 @@ def batch(score: np.ndarray, threshold: float = 0.5, fallback: list[bool] | None
 def explored(score: np.ndarray, policy: Exploration, units: list[str] | None = None, **options) -> Scored:
     scored = batch(score, **options)
     names = units or [f"r{i}/0" for i in range(len(score))]
-    turn_around(scored, names, policy, model="loans", threshold=0.5, classes=())
+    turn_around(scored, names, policy, model="loans", threshold=0.5, classes=(), secret=SECRET)
     return scored
 
 
@@ -52,15 +55,17 @@ def test_the_share_that_is_asked_for_is_turned_and_its_probability_noted():
     assert abs(np.corrcoef(turned, score)[0, 1]) < 0.02
 
 
-def test_chance_is_a_hash_that_anybody_can_work_out_again():
+def test_chance_is_a_hash_that_who_holds_the_secret_can_work_out_again():
     score = np.full(200, 0.6)
     units = [f"customer-{i}" for i in range(200)]
     found = explored(score, Exploration(0.1), units)
-    expected = [bucket("explore", f"loans/{u}") < 100_000 for u in units]
+    names = pl.Series([f"loans/{u}" for u in units])
+    expected = (buckets("explore", names, secret=SECRET) < 100_000).tolist()
     assert [d == "negative" for d in found.decision] == expected
     again = explored(score, Exploration(0.1), units)
     assert again.decision == found.decision
     assert any(expected)
+    assert (buckets("explore", names) < 100_000).tolist() != expected, "whoever asks cannot tell"
 
 
 def test_clear_cases_other_decisions_fallbacks_and_the_undecided_are_left_alone():
@@ -96,8 +101,9 @@ def test_the_server_explores_what_it_logs(credit: Example, tmp_path, by_unit):
     assert (rows["propensity"] == 0.3).equals(turned, null_equal=True)
     assert turned.any()
     if unit is not None:
-        chosen = [bucket("explore", f"credit-test/{u}") < 300_000 for u in rows[f"input_{unit}"].to_list()]
-        assert turned.to_list() == chosen
+        names = "credit-test/" + rows[f"input_{unit}"].cast(pl.String)
+        chosen = buckets("explore", names, secret=load_secret(tmp_path)) < 300_000
+        assert turned.to_list() == chosen.tolist()
     for row, was in zip(rows.iter_rows(named=True), turned, strict=True):
         assert by_id[row["id"]]["decision"] == row["decision"]
         assert (TURNED in by_id[row["id"]]["warnings"]) == was

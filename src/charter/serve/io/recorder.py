@@ -68,6 +68,10 @@ class Recorder:
                 self._hand_over_soon()
         return self._writer.put_durable(self._table(served), batch) if mode == "durable" else None
 
+    def secret(self, model: str) -> bytes | None:
+        """Secret of the log; every model's here."""
+        return self._secret
+
     async def drain(self) -> None:
         """Write and count what is under way."""
         self._hand_over()
@@ -143,6 +147,11 @@ class Recorders:
         """Hand a batch to the recorder of its model's folder."""
         recorder = self._of(served.name)
         return None if recorder is None else recorder.observe(served, tickets, scored)
+
+    def secret(self, model: str) -> bytes | None:
+        """Secret of the log that the model is logged to."""
+        recorder = self._of(model)
+        return None if recorder is None else recorder.secret(model)
 
     async def drain(self) -> None:
         """Write and count what is under way everywhere."""

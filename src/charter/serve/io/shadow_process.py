@@ -164,7 +164,7 @@ class Candidate:
         def write(tickets: Sequence[Ticket], scored: Scored) -> None:
             writer.put(table, [Batch(tickets, scored, at_us, ended)])
 
-        exploring(self._served, write)(tickets, scored)
+        exploring(self._served, write, lambda: table.secret)(tickets, scored)
 
 
 async def listen(candidate: Candidate, socket: Path, most_bytes: float) -> bool:
