@@ -67,7 +67,7 @@ def kill(
         except UsageError:  # somebody edited the row; that is said when it cannot be recorded
             before = None
         if before is not None and (before.stage == "stopped" or (before.stage == "full" and not everything)):
-            narrow_file(workspace, before)  # whoever was killed may not have come as far
+            narrow_file(workspace, loaded, before)  # whoever was killed may not have come as far
             if everything:
                 return Stand(loaded.spec.name, before, iso(serving.at))
             raise Refusal(
@@ -82,13 +82,13 @@ def kill(
         try:
             record(workspace, act, action, serving, traffic, alone(serving.evidence), detail, retires=retired)
         except (Refusal, DataError) as damage:
-            narrow_file(workspace, traffic)
+            narrow_file(workspace, loaded, traffic)
             done = "nobody but the fallback answers" if everything else f"{champion} alone answers"
             raise Refusal(
                 f"{done} now, but that is on no record: {damage.message}",
                 remedy=f"{damage.remedy or ''} Then stop it once more, so that it is recorded.".strip(),
             ) from damage
-        narrow_file(workspace, traffic)
+        narrow_file(workspace, loaded, traffic)
         return Stand(loaded.spec.name, traffic, iso(serving_now(loaded, act).at), action)
 
 

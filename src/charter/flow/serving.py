@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.errors import Refusal
+from charter.core.errors import CharterError, Refusal
 from charter.flow.logs import log_folder
 from charter.flow.release import package_folder
 from charter.flow.released import released_model
@@ -42,10 +42,16 @@ def deployment_file(workspace: Workspace, loaded: Loaded) -> Path:
     return path
 
 
-def narrow_file(workspace: Workspace, traffic: Traffic) -> None:
+def narrow_file(workspace: Workspace, loaded: Loaded, traffic: Traffic) -> None:
     """Tell servers that the champion alone answers, or nobody, by what their file says already.
 
-    Nothing new answers, so nothing has to prove itself, and servers keep what they have loaded.
+    Nothing new answers, so nothing has to prove itself, and servers keep what they have loaded. Only where the file is
+    gone or garbled, while a server may still answer by what it said, it is written anew from what is released.
+
+    Raises
+    ------
+    Refusal
+        When neither can be read.
     """
     from dataclasses import replace
 
@@ -53,9 +59,17 @@ def narrow_file(workspace: Workspace, traffic: Traffic) -> None:
     from charter.serve.io.loading import read_deployment, write_deployment
 
     path = workspace.state / "deployment.json"
-    if not path.exists():  # then nobody serves, and `charter serve` writes it by the records
-        return
-    now = read_deployment(path)
+    try:
+        now = read_deployment(path)
+    except (CharterError, OSError):
+        try:
+            now = released(workspace, loaded)
+        except CharterError as damage:
+            raise Refusal(
+                f"servers cannot be told: {path} cannot be read, and what is released does not prove itself: "
+                f"{damage.message}",
+                remedy="End the server's process: it goes on with what it has loaded.",
+            ) from damage
     champion = next((m for m in now.models if m.version == traffic.champion), now.models[0])
     alone = {champion.name: replace(traffic, champion=champion.version)} if traffic.stage == "stopped" else {}
     write_deployment(path, Deployment((champion,), now.log, alone))

@@ -116,6 +116,18 @@ def test_what_was_killed_between_the_record_and_the_file_is_told_to_servers(work
     assert stage(workspace) == "stopped"
 
 
+@pytest.mark.parametrize("content", [None, b"{", b'{"schema_version": 99, "models": []}'])
+def test_a_server_whose_file_is_gone_or_garbled_is_told_all_the_same(workspace, content, monkeypatch):
+    path = workspace.state / "deployment.json"
+    whole = read_deployment(path)
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(Refusal, match="servers cannot be told"):
+        kill(workspace, workspace.load(), everything=True)
+    monkeypatch.setattr("charter.flow.serving.released", lambda *_: whole)
+    kill(workspace, workspace.load(), everything=True)
+    assert stage(workspace) == "stopped"
+
+
 def damaged_anchor(workspace: Workspace) -> None:
     workspace.anchor_file.write_text("not JSON")
 
