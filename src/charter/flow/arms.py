@@ -91,8 +91,14 @@ def signals(workspace: Workspace, spec: ModelSpec, traffic: Traffic, since: date
 def _unit(spec: ModelSpec, traffic: Traffic, there: Sequence[str]) -> pl.Expr:
     import polars as pl
 
-    rollout = spec.release.rollout
-    unit = traffic.unit or (rollout.unit if rollout is not None else None)
+    rollout, experiment = spec.release.rollout, spec.release.experiment
+    unit = traffic.unit
+    if (
+        unit is None and rollout is not None
+    ):  # a shadow deals nothing out, and its units are those of the next stage
+        unit = rollout.unit
+        if unit is None and rollout.experiment is not None and experiment is not None:
+            unit = experiment.unit
     if unit is None:
         return pl.col("id")
     if f"input_{unit}" in there:

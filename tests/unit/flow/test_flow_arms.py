@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -39,10 +40,11 @@ ROWS = pl.DataFrame(
 
 @pytest.fixture
 def seen(monkeypatch, tmp_path):
-    def judged(rows: pl.DataFrame, traffic: Traffic = TRAFFIC) -> Signals:
+    def judged(rows: pl.DataFrame, traffic: Traffic = TRAFFIC, **declared: Any) -> Signals:
         monkeypatch.setattr("charter.serve.log_reader.scan", lambda *_, **__: rows.lazy())
         data = SimpleNamespace(observations=SimpleNamespace(entity=None))
-        spec = SimpleNamespace(name="m", value=None, release=SimpleNamespace(rollout=None), data=data)
+        release = SimpleNamespace(**{"rollout": None, "experiment": None, **declared})
+        spec = SimpleNamespace(name="m", value=None, release=release, data=data)
         return signals(SimpleNamespace(state=tmp_path), spec, traffic, datetime(2026, 1, 1, tzinfo=UTC))
 
     return judged
@@ -68,6 +70,21 @@ def test_requests_of_one_unit_are_no_independent_draws(seen):
     told = ROWS.with_columns(input_client=pl.Series([1, 2, 3, 3, 3, None]))
     assert seen(told, by_unit).candidate.draws.requests == pytest.approx(9 / 5)
     assert seen(ROWS, by_unit).candidate.draws.requests == 1
+
+
+def test_a_shadow_has_the_units_of_the_stages_after_it(seen):
+    both = [(i, 0, v, a, 0.1, False) for i in "abc" for v, a in (("v1", None), ("v2", "shadow"))]
+    known = {c: ROWS.schema[c] for c in ROWS.columns[:6]}
+    rows = pl.DataFrame(both, schema=known, orient="row").with_columns(
+        stage=pl.lit("shadow"), decision=pl.lit("negative"), latency_us=pl.lit(1000),
+        time=pl.lit(datetime(2026, 1, 1)),  # noqa: DTZ001  as the log has it
+        input_client=pl.Series([7, None, 7, 7, 8, 8]),
+    )  # fmt: skip
+    shadow = Traffic("shadow", "v1", "v2")
+    rollout = SimpleNamespace(unit=None, experiment=object())
+    found = seen(rows, shadow, rollout=rollout, experiment=SimpleNamespace(unit="client"))
+    assert found.candidate.draws.requests == found.draws == pytest.approx(9 / 5)
+    assert seen(rows, shadow).draws == 3
 
 
 def test_strata_with_shares_of_their_own_are_not_expected_to_give_more(seen):
