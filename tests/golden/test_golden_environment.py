@@ -195,3 +195,17 @@ def test_a_disk_that_takes_nothing(name: str, number: int, command: tuple[str, .
         ran = bench.run(*command)
     bench.golden(f"environment-{name}", ran, command)
     assert ran.code == 2
+
+
+@pytest.mark.parametrize("target", [".charter/records.sqlite", "model.yaml"])
+def test_no_report_is_written_over_what_is_kept(target: str, bench: Bench) -> None:
+    path = bench.root / target
+    before = path.read_bytes() if path.exists() else None
+    for command in (
+        ("card", "v1", "--to"),
+        ("verify", "v1", "--junit"),
+        ("data", "profile", "bills.csv", "--out"),
+    ):
+        ran = bench.run(*command, str(path))
+        assert (ran.code, "Charter's own" in ran.seen) == (2, True)
+    assert (path.read_bytes() if path.exists() else None) == before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charter.cli import data as look
-from charter.cli.output import JSON, emit, say, show_decision, table
+from charter.cli.output import JSON, elsewhere, emit, say, show_decision, table
 
 if TYPE_CHECKING:
     from charter.flow.plan import Plan, Step
@@ -334,7 +334,7 @@ def data_report(
         None, "--quarantined", help="A source whose rows set aside are written."
     ),
     to: Path | None = typer.Option(
-        None, "--to", help="Parquet file for them; default SOURCE.quarantine.parquet."
+        None, "--to", callback=elsewhere, help="Parquet file for them; default SOURCE.quarantine.parquet."
     ),
     as_json: bool = JSON,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charter.cli.output import JSON, emit, say, show_decision, table
+from charter.cli.output import JSON, elsewhere, emit, say, show_decision, table
 from charter.core.decision import Verdict
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def profile(
     file: Path = typer.Argument(..., help="A table: CSV, Parquet, JSON Lines or Arrow."),
     target: str | None = typer.Option(None, "--target", help="The column to be predicted."),
     time: str | None = typer.Option(None, "--time", help="The column with the moment of a row."),
-    out: Path | None = typer.Option(None, "--out", help="Write a page of HTML, with charts, to this file."),
+    out: Path | None = typer.Option(
+        None, "--out", callback=elsewhere, help="Write a page of HTML, with charts, to this file."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Describe a table and say what is odd about it; --json gives the profile that drift can be measured against."""
@@ -65,7 +67,9 @@ def drift(
         "--classifier/--no-classifier",
         help="Also train a classifier that tells the rows of two tables apart.",
     ),
-    out: Path | None = typer.Option(None, "--out", help="Write a page of HTML, with charts, to this file."),
+    out: Path | None = typer.Option(
+        None, "--out", callback=elsewhere, help="Write a page of HTML, with charts, to this file."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Say which columns changed from one table or profile to another; exit code 1 when one changed much."""

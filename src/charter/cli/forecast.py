@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charter.cli.output import JSON, emit, say, table
+from charter.cli.output import JSON, elsewhere, emit, say, table
 from charter.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _SOURCE = typer.Option(
     "--ahead",
     help="A .parquet or .csv file with what is known ahead: a row for each series and period.",
 )
-_OUT = typer.Option(None, "--out", help="Write all rows to a .parquet or .csv file.")
+_OUT = typer.Option(None, "--out", callback=elsewhere, help="Write all rows to a .parquet or .csv file.")
 _SHOWN = 20
 
 

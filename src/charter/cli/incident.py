@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charter.cli.output import JSON, emit, say, table
+from charter.cli.output import JSON, elsewhere, emit, say, table
 
 if TYPE_CHECKING:
     from charter.govern.incident import Incident
@@ -161,7 +161,9 @@ def incident_close(
 def incident_report(
     name: str = NAME,
     form: str = typer.Option("markdown", "--format", help="markdown, html or json."),
-    to: Path | None = typer.Option(None, "--to", help="File to write; default MODEL-NAME in the folder."),
+    to: Path | None = typer.Option(
+        None, "--to", callback=elsewhere, help="File to write; default MODEL-NAME in the folder."
+    ),
     spec: Path = SPEC,
 ) -> None:
     """Write the post-mortem: what happened, the timeline from the audit trail, impact, cause, actions."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charter.cli.output import JSON, emit, say, table
+from charter.cli.output import JSON, elsewhere, emit, say, table
 
 if TYPE_CHECKING:
     from charter.serve.io.compaction import Compacted
@@ -65,7 +65,7 @@ def show(
 
 
 def export(
-    to: Path = typer.Option(..., "--to", help="File to write: .parquet, .csv or .jsonl."),
+    to: Path = typer.Option(..., "--to", callback=elsewhere, help="File to write: .parquet, .csv or .jsonl."),
     model: str | None = MODEL,
     version: str | None = VERSION,
     since: str | None = SINCE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charter.cli.output import JSON, emit, say, table
+from charter.cli.output import JSON, elsewhere, emit, say, table
 from charter.cli.policy import policy
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def report(
     audience: str = typer.Option("all", "--for", help="operations, data-science, business, or all."),
     form: str = typer.Option("terminal", "--format", help="terminal, json or html."),
     to: Path | None = typer.Option(
-        None, "--to", help="File for a page of HTML; default MODEL-AUDIENCE.html in the folder."
+        None,
+        "--to",
+        callback=elsewhere,
+        help="File for a page of HTML; default MODEL-AUDIENCE.html in the folder.",
     ),
     as_json: bool = JSON,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -82,3 +83,12 @@ def show_decision(decision: Decision, *, indent: int = 5) -> None:
         for c in checks
     ]
     table(rows, indent=indent)
+
+
+def elsewhere(path: Path | None) -> Path | None:
+    """Refuse to write a report over a specification, or into what Charter keeps: the callback of such options."""
+    if path is not None:
+        whole = path.resolve()
+        if ".charter" in whole.parts or whole.name == "model.yaml":
+            raise typer.BadParameter(f"{path} is Charter's own; name another file")
+    return path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charter.cli.output import JSON, emit, say
+from charter.cli.output import JSON, elsewhere, emit, say
 from charter.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def card(
     version: str = typer.Argument(..., help="A version, for example v3."),
     form: str = typer.Option("html", "--format", help="html, markdown, json or cyclonedx."),
     to: Path | None = typer.Option(
-        None, "--to", help="File to write; default MODEL-VERSION-card in the folder."
+        None, "--to", callback=elsewhere, help="File to write; default MODEL-VERSION-card in the folder."
     ),
     spec: Path = SPEC,
 ) -> None:

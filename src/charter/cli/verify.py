@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charter.cli.output import JSON, SYMBOLS, emit, say, show_decision
+from charter.cli.output import JSON, SYMBOLS, elsewhere, emit, say, show_decision
 from charter.core.decision import Verdict
 from charter.core.errors import UsageError
 
@@ -26,8 +26,12 @@ def verify(
         None, help="A packaged version, for example v3; default: what the specification last gave."
     ),
     profile: str = typer.Option("light", "--profile", help="light (under a minute) or robust (minutes)."),
-    junit: Path | None = typer.Option(None, "--junit", help="Write JUnit XML, for continuous integration."),
-    markdown: Path | None = typer.Option(None, "--markdown", help="Write the report for people."),
+    junit: Path | None = typer.Option(
+        None, "--junit", callback=elsewhere, help="Write JUnit XML, for continuous integration."
+    ),
+    markdown: Path | None = typer.Option(
+        None, "--markdown", callback=elsewhere, help="Write the report for people."
+    ),
     spec: Path = typer.Option(Path(), "--in", help="The model's folder."),
     as_json: bool = JSON,
 ) -> None:
