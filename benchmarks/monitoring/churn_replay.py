@@ -48,7 +48,7 @@ def main() -> int:
             f"  {real['value']:.3f} [{real['low']:.3f}, {real['high']:.3f}]  {'yes' if holds else 'no'}"
         )
     print(f"{inside} of {len(found['final']['windows'])} estimates lie in the interval of the realised value")
-    print("\n".join(found["final"]["recommendations"]))
+    print("\n".join(f"{a['what']}. {a['then']}" for a in found["final"]["advice"]))
     return 0 if inside >= 4 else 1
 
 

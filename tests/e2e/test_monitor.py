@@ -111,7 +111,7 @@ def test_outcomes_against_the_promise_fire_the_requirement_as_an_alert_once(loan
     slope = first.json["windows"][0]["quality"]["realised"]["calibration_slope"]
     assert slope["high"] < 0  # upside down
     assert [c["detector"] for c in first.json["windows"][0]["concept"]] == ["adwin", "page_hinkley"]
-    assert any("retrain" in line for line in first.json["recommendations"])
+    assert any("charter retrain" in one["then"] for one in first.json["advice"])
     again = charter("monitor", "run", "--in", loans, "--json")
     assert again.json["told"] == []
     (told,) = (tmp_path / "told").iterdir()
@@ -126,14 +126,14 @@ def test_inputs_that_moved_are_named(loans):
     moved = {f["column"] for f in found["windows"][0]["drift"] if f["level"]}
     assert "credit" in moved
     assert "bill" not in moved
-    assert any("credit" in line for line in found["recommendations"])
+    assert any("credit" in one["what"] for one in found["advice"])
 
 
 def test_a_server_that_errs_is_found_by_answering_again(loans):
     answer(loans, accounts(200, seed=26), err=0.9)
     found = report(loans)
     assert found["windows"][0]["checks"][0]["verdict"] == "fail"
-    assert any("200 of 200 answers differ" in line for line in found["recommendations"])
+    assert any("200 of 200 answers differ" in one["what"] for one in found["advice"])
 
 
 def test_windows_of_entities_go_by_the_moment_that_was_asked_about(clients):
@@ -171,7 +171,7 @@ def test_a_file_that_holds_no_outcomes_is_refused_whole(loans, tmp_path, text, s
 
 def test_nothing_to_say_is_said(loans):
     assert "has not run yet" in charter("monitor", "status", "--in", loans).err
-    assert report(loans)["recommendations"] == ["Nothing was answered yet."]
+    assert [one["what"] for one in report(loans)["advice"]] == ["Nothing was answered yet"]
     assert "--for" in charter("monitor", "report", "--for", "nobody", "--in", loans).err
 
 
@@ -189,8 +189,8 @@ def test_a_monitor_that_is_silent_is_told_of(loans):
     report(loans)
     workspace = Workspace.at(loans)
     later = Workspace.at(loans, clock=ManualClock(workspace.clock.now() + timedelta(days=30)))
-    assert "silent for 30 days" in status(later, later.load()).recommendations[0]
-    assert "silent" not in status(workspace, workspace.load()).recommendations[0]
+    assert "no pass for 30 days" in status(later, later.load()).advice[0].what
+    assert "no pass" not in status(workspace, workspace.load()).advice[0].what
 
 
 class Died(BaseException):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from charter.cli.output import say, table
 
 if TYPE_CHECKING:
+    from charter.monitor.advice import Advice
     from charter.monitor.audience_types import Page
 
 _ROWS = 12
@@ -19,14 +21,7 @@ def show(page: Page) -> None:
     say(page.title)
     say(f"  {page.lead}")
     table([(_SIGNS[t.verdict], t.name, t.value, t.target) for t in page.tiles])
-    for one in page.advice:
-        say()
-        say(f"  {one.severity}: {one.what}")
-        say(f"    sure   {one.sure}")
-        say(f"    cost   {one.cost}")
-        say(f"    next   {one.then}")
-    if not page.advice:
-        say("  All is as it was at release: nothing to do.")
+    show_advice(page.advice)
     for found in page.tables:
         say()
         say(found.name if found.rows else f"{found.name}: {found.empty}")
@@ -37,3 +32,15 @@ def show(page: Page) -> None:
             table(rows, head=found.head, right=found.right)
         if len(found.rows) > _ROWS:
             say(f"  and {len(found.rows) - _ROWS:,} more")
+
+
+def show_advice(found: Sequence[Advice]) -> None:
+    """Print what to do next: what changed, how sure that is, what it costs, and the command."""
+    for one in found:
+        say()
+        say(f"  {one.severity}: {one.what}")
+        say(f"    sure   {one.sure}")
+        say(f"    cost   {one.cost}")
+        say(f"    next   {one.then}")
+    if not found:
+        say("  All is as it was at release: nothing to do.")

@@ -242,6 +242,8 @@ def _day(text: str | None, option: str) -> date | None:
 
 
 def _standing(found: MonitorReport) -> None:
+    from charter.cli.audience import show_advice
+
     say(f"{found.model}  {found.serving or 'nothing'} serves")
     if found.firing:
         rows = [
@@ -252,8 +254,7 @@ def _standing(found: MonitorReport) -> None:
         table(rows, head=("alert", "", "version", "", "observed", "rule"))
     else:
         say("  no alert is on")
-    for line in found.recommendations:
-        say(f"  {line}")
+    show_advice(found.advice)
 
 
 def _quality(found: MonitorReport) -> None:

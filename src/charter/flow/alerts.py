@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,14 +59,6 @@ def stopped_after(monitor: MonitorSpec) -> timedelta:
     """After so long without a finished pass the monitor counts as stopped."""
     declared = monitor.stopped_after
     return parse_duration(declared) if declared is not None else 2 * LENGTH[monitor.every]
-
-
-def as_said(workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert]) -> tuple[Alert, ...]:
-    """Alerts as persons see them: off where somebody called the present run resolved."""
-    return tuple(
-        s.alert if s.is_on or not s.alert.firing else replace(s.alert, firing=False)
-        for s in _stand(workspace, loaded, alerts)[0]
-    )
 
 
 def tell(

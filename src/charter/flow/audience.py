@@ -7,14 +7,11 @@ from pathlib import Path
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 from charter.core.nearest import did_you_mean
-from charter.flow.alerts import list_alerts
-from charter.flow.incident import list_incidents
-from charter.flow.monitor import status
-from charter.flow.review import tell
+from charter.flow.monitor import facts
 from charter.flow.workspace import Workspace
 from charter.monitor.audience import page
 from charter.monitor.audience_types import Page
-from charter.monitor.facts import AUDIENCES, Facts
+from charter.monitor.facts import AUDIENCES
 from charter.spec.loader import Loaded
 
 
@@ -52,31 +49,3 @@ def write_page(workspace: Workspace, found: Page, to: Path | None) -> Path:
     target = to or workspace.root / f"{found.model}-{found.audience}.html"
     write_atomic(target, html(found).encode())
     return target
-
-
-def facts(workspace: Workspace, loaded: Loaded) -> Facts:
-    """Everything that a report may tell.
-
-    Raises
-    ------
-    UsageError
-        When the monitor has not run yet.
-    """
-    spec, now = loaded.spec, status(workspace, loaded)
-    alerts = list_alerts(workspace, loaded)
-    with workspace.records(spec.name, readonly=True) as records:
-        deployment = records.deployment()
-    return Facts(
-        spec=spec,
-        at=workspace.clock.now(),
-        serving=now.serving,
-        since=deployment.at if deployment is not None else None,
-        windows=[w for w in now.windows if w["version"] == now.serving],
-        primary=spec.train.metric,
-        standings=alerts.standings,
-        silences=alerts.silences,
-        stopped_for=alerts.stopped_for,
-        undelivered=len(alerts.waiting),
-        incidents=list_incidents(workspace, loaded),
-        review=tell(workspace, loaded) if spec.review is not None else None,
-    )

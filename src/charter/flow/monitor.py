@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso, parse_iso
-from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
-from charter.core.quantity import span
-from charter.flow.alerts import as_said, stopped_after, tell
+from charter.flow.alerts import list_alerts, stopped_after, tell
+from charter.flow.incident import list_incidents
 from charter.flow.kept import kept_windows, monitor_folder
 from charter.flow.lock import hold
 from charter.flow.windows import LENGTH
@@ -27,7 +26,9 @@ from charter.spec.loader import Loaded
 from charter.spec.vocabulary import DEFAULT_METRIC
 
 if TYPE_CHECKING:
+    from charter.monitor.advice import Advice
     from charter.monitor.alerts import Alert, AlertEvent
+    from charter.monitor.facts import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class MonitorReport:
         Turns of alerts that were found for the first time.
     undelivered
         How many notices an address has yet to take.
+    advice
+        What to do next, the worst first, as the reports of all audiences say it.
     """
 
     model: str
@@ -55,7 +58,7 @@ class MonitorReport:
     alerts: tuple[Alert, ...]
     told: tuple[AlertEvent, ...]
     measured: int
-    recommendations: tuple[str, ...]
+    advice: tuple[Advice, ...]
     undelivered: int = 0
 
     @property
@@ -79,7 +82,7 @@ class MonitorReport:
             "told": [e.to_json() for e in self.told],
             "measured": self.measured,
             "undelivered": self.undelivered,
-            "recommendations": list(self.recommendations),
+            "advice": [a.to_json() for a in self.advice],
         }  # fmt: skip
 
 
@@ -113,10 +116,9 @@ def run(
             server.keep(folder / "server", server.ask(metrics_url, loaded.spec.name, workspace.clock.now()))
         measured = measure_new(workspace, loaded, folder, progress)
         alerts, events = judged(workspace, loaded)
-        found = _judge(workspace, loaded, alerts, measured=measured)
-        told, left = tell(workspace, loaded, folder, alerts, events, serving=found.serving)
+        told, _ = tell(workspace, loaded, folder, alerts, events, serving=_serving(workspace, loaded))
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
-    return replace(found, told=told, undelivered=left)
+    return replace(status(workspace, loaded), told=told, measured=measured)
 
 
 def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
@@ -127,9 +129,51 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     UsageError
         When there was no pass yet.
     """
-    if last_pass(workspace, loaded.spec.name) is None:
-        raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
-    return _judge(workspace, loaded, judged(workspace, loaded)[0], measured=0)
+    from charter.monitor.advice import advice
+
+    known = facts(workspace, loaded)
+    return MonitorReport(
+        loaded.spec.name,
+        iso(known.at),
+        known.serving,
+        tuple(kept_windows(workspace, loaded.spec.name)),
+        tuple(s.alert if s.is_on else replace(s.alert, firing=False) for s in known.standings),
+        (),
+        0,
+        advice(known),
+        known.undelivered,
+    )
+
+
+def facts(workspace: Workspace, loaded: Loaded) -> Facts:
+    """Everything that a report may tell of a model.
+
+    Raises
+    ------
+    UsageError
+        When the monitor has not run yet.
+    """
+    from charter.flow.review import tell as tell_reviews
+    from charter.monitor.facts import Facts
+
+    spec, alerts = loaded.spec, list_alerts(workspace, loaded)
+    with workspace.records(spec.name, readonly=True) as records:
+        deployment = records.deployment()
+    serving = f"v{deployment.version}" if deployment is not None else None
+    return Facts(
+        spec=spec,
+        at=workspace.clock.now(),
+        serving=serving,
+        since=deployment.at if deployment is not None else None,
+        windows=[w for w in kept_windows(workspace, spec.name) if w["version"] == serving],
+        primary=spec.train.metric,
+        standings=alerts.standings,
+        silences=alerts.silences,
+        stopped_for=alerts.stopped_for,
+        undelivered=len(alerts.waiting),
+        incidents=list_incidents(workspace, loaded),
+        review=tell_reviews(workspace, loaded) if spec.review is not None else None,
+    )
 
 
 def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:
@@ -190,27 +234,7 @@ def _answering(workspace: Workspace, model: str) -> frozenset[str] | None:
     return frozenset(filter(None, named))
 
 
-def _judge(workspace: Workspace, loaded: Loaded, alerts: Sequence[Alert], *, measured: int) -> MonitorReport:
-    """Where the model stands, with no turn told yet."""
-    from charter.monitor.report import recommendations
-
-    spec = loaded.spec
-    kept = kept_windows(workspace, spec.name)
-    with workspace.records(spec.name, readonly=True) as records:
+def _serving(workspace: Workspace, loaded: Loaded) -> str | None:
+    with workspace.records(loaded.spec.name, readonly=True) as records:
         deployment = records.deployment()
-    serving = f"v{deployment.version}" if deployment is not None else None
-    alerts = as_said(workspace, loaded, alerts)
-    primary = spec.train.search.metric or DEFAULT_METRIC[spec.train.task]
-    own = [w for w in kept if w["version"] == serving]
-    on = [a.rule.name for a in alerts if a.firing and a.version == serving]
-    advice = recommendations(own, on, primary=primary)
-    passed = last_pass(workspace, spec.name)
-    silent = workspace.clock.now() - passed if passed is not None else timedelta(0)
-    if not measured and silent > stopped_after(spec.monitor):
-        old = (
-            f"The monitor has been silent for {span(silent)}: what is said here is old. `charter monitor run`"
-        )
-        advice = (old, *advice)
-    return MonitorReport(
-        spec.name, iso(workspace.clock.now()), serving, tuple(kept), alerts, (), measured, advice
-    )
+    return f"v{deployment.version}" if deployment is not None else None

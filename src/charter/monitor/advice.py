@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -256,7 +257,7 @@ def _drift(facts: Facts) -> list[Advice]:
     last = facts.newest
     moved = lasting(last["drift"]) if last is not None else []
     if not moved or last is None:
-        return []
+        return _just_moved(last)
     names = ", ".join(f["column"] for f in moved[:3])
     more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
     known = facts.known[-1:]
@@ -272,6 +273,23 @@ def _drift(facts: Facts) -> list[Advice]:
             "See whether the source changed or the people did: `charter data drift`."
             + (" Retraining can wait." if holds else ""),
         )
+    ]
+
+
+def _just_moved(window: Mapping[str, Any] | None) -> list[Advice]:
+    """Columns that moved in the last window and not for as many as the specification asks for."""
+    found = [f for f in window["drift"] if f["level"]] if window is not None else []
+    names = ", ".join(dict.fromkeys(f["column"] for f in found))
+    return [
+        Advice(
+            "info",
+            ("data-science",),
+            f"The inputs moved in this window: {names}",
+            "large enough and not by chance, but in this window alone",
+            "none seen yet",
+            "The next window will tell whether they stay there: `charter data drift`.",
+        )
+        for _ in found[:1]
     ]
 
 
