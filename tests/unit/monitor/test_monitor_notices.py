@@ -156,6 +156,7 @@ class Sink(ThreadingHTTPServer):
         self.taken: list[tuple[dict, bool]] = []
         self.asked = 0
         self.refuse = 0
+        self.moved = ""
 
     @property
     def address(self) -> str:
@@ -166,6 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: Sink
 
     def do_POST(self) -> None:
+        if self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved)
+            self.end_headers()
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked += 1
         refused = self.server.refuse > 0
@@ -247,6 +253,20 @@ def test_an_address_that_is_not_there_delays_nobody_else(outbox, tmp_path):
     (tmp_path / "no-folder").write_bytes(b"")
     gone = ["http://127.0.0.1:9/hook", f"file:{tmp_path / 'no-folder'}"]
     assert deliver(outbox, [*gone, f"file:{tmp_path / 'spool'}"], wait_seconds=0) == 4
+    assert len(list((tmp_path / "spool").iterdir())) == 2
+
+
+def test_a_webhook_that_sends_elsewhere_has_not_taken_the_notice(outbox, sink):
+    other = Sink()
+    sink.moved = other.address
+    assert deliver(outbox, [sink.address], wait_seconds=0) == 2
+    other.server_close()
+    assert other.asked == 0
+
+
+@pytest.mark.parametrize("odd", ["http://127.0.0.1:abc/x", "http://h h/", "http://[::1"])
+def test_an_odd_address_delays_nobody_else(outbox, tmp_path, odd):
+    assert deliver(outbox, [odd, f"file:{tmp_path / 'spool'}"], wait_seconds=0) == 2
     assert len(list((tmp_path / "spool").iterdir())) == 2
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import time
@@ -182,9 +183,20 @@ def _post(address: str, body: bytes) -> bool:
     secret = os.environ.get(SECRET)
     if secret:
         headers[SIGNATURE] = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    request = urllib.request.Request(address, body, headers, method="POST")  # noqa: S310 - http(s) only, see `_send`
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+        request = urllib.request.Request(address, body, headers, method="POST")  # noqa: S310 - http(s) only, see `_send`
+        with _STRAIGHT.open(request, timeout=_TIMEOUT_SECONDS) as answer:
             return 200 <= int(answer.status) < 300
-    except (urllib.error.URLError, OSError):
+    # Whatever an address or who is there does, it is one that does not answer.
+    except (OSError, ValueError, http.client.HTTPException):
         return False
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Somewhere else nobody asked for the message, and its signature is for the address that was declared."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_STRAIGHT = urllib.request.build_opener(_NoRedirect)
