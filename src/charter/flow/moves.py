@@ -213,6 +213,16 @@ def serving_now(loaded: Loaded, act: Acting) -> Deployment:
     return serving
 
 
+def refuse_late_clock(workspace: Workspace, serving: Deployment) -> None:
+    """Refuse to begin or go on under a clock that is behind: requests of before would count as seen since."""
+    now = workspace.clock.now()
+    if now < serving.at:
+        raise Refusal(
+            f"the clock says {iso(now)}, before the last deployment, {iso(serving.at)}",
+            remedy="Set the clock right, and take this step again. `charter kill` ends a rollout under any clock.",
+        )
+
+
 def nothing(loaded: Loaded) -> Refusal:
     """Say that nothing is released."""
     return Refusal(

@@ -30,6 +30,7 @@ from charter.flow.moves import (
     moving,
     nothing,
     record,
+    refuse_late_clock,
     serving_now,
     stand,
     tried_now,
@@ -163,6 +164,7 @@ def begin(
 
     model, records = loaded.spec.name, act.records
     serving = serving_now(loaded, act)
+    refuse_late_clock(workspace, serving)
     found = records.version(version_number(version))
     before, champion = traffic_of(serving) or Traffic("full", f"v{serving.version}"), f"v{serving.version}"
     if before.stage != "full" and challenges(serving) != found.name:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import yaml
 
-from charter.core.clock import SystemClock
+from charter.core.clock import ManualClock, SystemClock
 from charter.core.digest import digest_json, ordered_json
 from charter.core.errors import PackageError, Refusal
 from charter.core.progress import NoProgress
@@ -20,7 +22,7 @@ from charter.flow.approvals import create_identity
 from charter.flow.audit import entries, verify
 from charter.flow.kill import kill, resume
 from charter.flow.lock import hold
-from charter.flow.moves import refusing
+from charter.flow.moves import refuse_late_clock, refusing
 from charter.flow.rollback import rollback
 from charter.flow.rollout import _refuse_unfit
 from charter.flow.workspace import Workspace
@@ -232,3 +234,12 @@ def test_a_run_that_meets_a_damaged_package_is_ended(workspace, monkeypatch):
         work.carry_out("v1", None, resumed=False)
     last = entries(workspace)[-1]
     assert (last["action"], last["detail"]["ending"]) == ("retrain.finished", "failed")
+
+
+def test_nothing_begins_under_a_clock_that_is_behind(workspace):
+    with workspace.records(workspace.load().spec.name, readonly=True) as records:
+        serving = records.deployment()
+    refuse_late_clock(replace(workspace, clock=ManualClock(serving.at)), serving)
+    behind = replace(workspace, clock=ManualClock(serving.at - timedelta(days=400)))
+    with pytest.raises(Refusal, match="before the last deployment"):
+        refuse_late_clock(behind, serving)
