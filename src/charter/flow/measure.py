@@ -26,7 +26,7 @@ from charter.spec.types import ModelSpec
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 4
+FORMAT = 5
 """Raised when the meaning of what is kept of a window changes."""
 _ROWS_AT_ONCE = 1_000_000
 """Answers that are read together, with their inputs."""

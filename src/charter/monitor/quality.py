@@ -94,9 +94,10 @@ class Quality:
 
     @property
     def surprise(self) -> tuple[str, ...]:
-        """Metrics whose realised interval and expected interval do not touch: more than the inputs has changed.
+        """Metrics realised surely worse than expected, their intervals apart: more than the inputs has changed.
 
-        With intervals at 95 % each they part by chance in about 1 case of 200.
+        Better than expected is no broken promise. With intervals at 95 % each they part by chance in about 1 case of
+        200, on either side.
         """
         found = []
         for name, real in self.realised.items():
@@ -109,7 +110,8 @@ class Quality:
                 or hoped.high is None
             ):
                 continue
-            if real.high < hoped.low or real.low > hoped.high:
+            better = METRICS[name].better
+            if (better != "down" and real.high < hoped.low) or (better != "up" and real.low > hoped.high):
                 found.append(name)
         return tuple(found)
 

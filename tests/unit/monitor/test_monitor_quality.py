@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 from sklearn.metrics import precision_score, roc_auc_score
 
-from charter.monitor.quality import quality, watched, worth
+from charter.evaluate.types import Estimate
+from charter.monitor.estimate import Estimated
+from charter.monitor.quality import Quality, quality, watched, worth
 from charter.spec.types import ModelSpec
 
 
@@ -48,6 +50,22 @@ def test_calibrated_scores_hold_their_promise_and_broken_ones_do_not(loans_spec:
     flipped = pl.col("outcome").replace({"0": "1", "1": "0"})
     upside_down = rows(3000).with_columns(flipped)
     assert "roc_auc" in quality(upside_down, loans_spec).surprise
+
+
+@pytest.mark.parametrize(
+    ("metric", "realised", "broken"),
+    [
+        ("root_mean_squared_error", (57.0, 69.0), False),
+        ("root_mean_squared_error", (91.0, 99.0), True),
+        ("recall", (57.0, 69.0), True),
+        ("recall", (91.0, 99.0), False),
+    ],
+)
+def test_better_than_promised_is_no_broken_promise(metric, realised, broken) -> None:
+    low, high = realised
+    real = Estimate((low + high) / 2, low, high, "bca", 500)
+    found = Quality(500, 500, 500, 500, None, {metric: real}, {}, {metric: Estimated(82.0, 73.0, 90.0, 500)})
+    assert (metric in found.surprise) is broken
 
 
 def test_a_window_without_outcomes_answers_or_scores_says_so(loans_spec: ModelSpec) -> None:
