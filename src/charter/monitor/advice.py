@@ -12,7 +12,6 @@ from charter.monitor.facts import AUDIENCES, SEVERITIES, Facts, estimate_of, las
 from charter.monitor.lifecycle import Standing
 
 _LIVE = ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms", "fallback_share", "warning_share", "rows")
-_MONEY = ("net_value_per_month", "benefit_per_month")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +105,11 @@ def _alert(facts: Facts, standing: Standing) -> Advice:
         "rollback": f"`charter rollback --reason 'alert {rule.name}'`",
         "incident": _incident_of(facts, alert.event),
     }.get(spec.action, f"`charter alerts acknowledge {rule.name}`, then see why.")
-    if measure in _LIVE:
-        audiences: tuple[str, ...] = ("operations",)
-    elif measure in _MONEY:
-        audiences = ("business", "data-science")
-    else:
-        audiences = ("data-science", "business") if end or asked.of is None else ("data-science",)
-    if spec.severity == "critical":
+    audiences: tuple[str, ...] = ("operations",)  # they answer the call, whatever it is about
+    if spec.severity == "critical" or (measure not in _LIVE and (end or asked.of is None)):
         audiences = AUDIENCES
+    elif measure not in _LIVE:
+        audiences = ("operations", "data-science")
     return Advice(
         spec.severity,
         audiences,

@@ -24,7 +24,7 @@ def page(facts: Facts, audience: Audience) -> Page:
     """Write the report of one audience; the same facts give the same page."""
     own = tuple(a for a in advice(facts) if audience in a.audiences)
     verdict = "fail" if any(a.severity == "critical" for a in own) else "warn" if own else "pass"
-    if verdict == "warn" and all(a.severity == "info" for a in own):
+    if verdict == "warn" and all(a.severity == "info" for a in own) and not facts.on:
         verdict = "pass"
     since = f" since {facts.since:%Y-%m-%d}" if facts.since is not None else ""
     serving = f"{facts.serving} serves{since}" if facts.serving is not None else "nothing serves"

@@ -79,6 +79,18 @@ def test_a_broken_promise_is_told_with_how_sure_and_what_it_costs(loans_spec):
     )
 
 
+@pytest.mark.parametrize("severity", ["info", "warning", "critical"])
+def test_operations_are_told_of_every_alert_that_is_on(loans_spec, severity):
+    when = {"monitor": {"alerts": {"off": {"when": "surprises > 0", "severity": severity}}}}
+    spec = ModelSpec.model_validate(loans_spec.model_dump(exclude_unset=True) | when)
+    odd = window(0)
+    odd["measures"]["surprises"] = 1.0
+    found = page(facts(spec, odd), "operations")
+    assert found.verdict != "pass"
+    assert next(t for t in found.tiles if t.name == "alerts on").value == "1"
+    assert any(one.what.startswith("off: surprises = 1") for one in found.advice)
+
+
 def test_before_outcomes_come_the_report_says_that_it_estimates(loans_spec):
     found = page(facts(loans_spec, window(0, roc_auc=None)), "data-science")
     assert [t.name for t in found.tiles][:2] == ["roc_auc, estimated", "outcomes known"]
