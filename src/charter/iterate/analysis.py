@@ -18,11 +18,13 @@ from charter.iterate.boundary import DEFAULT_PLANNED, mixture_weight
 from charter.iterate.effects import (
     QuantileDraws,
     boundary_of,
+    doubt,
     mean_effect,
     proportion_effect,
     quantile_draws,
     quantile_effect,
     relative,
+    unvaried,
 )
 from charter.iterate.moments import Moments, adjusted, linearised, moments
 from charter.iterate.multiplicity import benjamini_hochberg, dunnett_boundary, dunnett_tail
@@ -37,11 +39,16 @@ _FEW_UNITS = 100
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """One arm on one metric: its moments between units, hits of a proportion, draws of a quantile."""
+    """One arm on one metric: its moments between units, hits of a proportion, draws of a quantile.
+
+    ``weighty`` is how many units of like weight would tell as much (Kish, 1965): of rows that are nearly all one
+    unit's, one.
+    """
 
     moments: Moments
     hits: float | None = None
     draws: QuantileDraws | None = None
+    weighty: float = 0.0
 
 
 def analyse(frame: pl.DataFrame, plan: ExperimentPlan) -> ExperimentReport:
@@ -126,7 +133,10 @@ def _arms(rows: pl.DataFrame, measure: Measure, plan: ExperimentPlan) -> dict[st
             found[arm] = _Arm(Moments(float(len(y)), math.nan, math.nan))
             continue
         own = moments(y if simple else linearised(y, x), z if covariate is not None else None)
-        found[arm] = _Arm(own, float(y.sum()) if binary else None)
+        hits = float(y.sum()) if binary else None
+        if plan.sequential and hits is not None and own.variance == 0:
+            own = replace(own, variance=unvaried(hits, float(own.n)))
+        found[arm] = _Arm(own, hits, weighty=float(x.sum() ** 2 / (x**2).sum()))
     return found
 
 
@@ -179,9 +189,16 @@ def _effects(
             nothing = Estimate(None, None, None, "none", n, "too few units")
             effects.append(ArmEffect(str(measure), arm, nothing, nothing, None))
             continue
+        proportions = a.hits is not None and weight is None and not helped
+        why = doubt([after[control], after[arm]], [a.weighty, b.weighty], sequential=weight is not None)
+        if why and a.draws is None and not proportions:
+            gap = float(after[arm].mean - after[control].mean)
+            nothing = Estimate(None, None, None, "none", n, why)
+            effects.append(ArmEffect(str(measure), arm, replace(nothing, value=gap), nothing, None))
+            continue
         if a.draws is not None and b.draws is not None:
             told = quantile_effect(a.draws, b.draws, each)
-        elif a.hits is not None and b.hits is not None and weight is None and not helped:
+        elif proportions and a.hits is not None and b.hits is not None:
             told = proportion_effect(a.hits, float(a.moments.n), b.hits, float(b.moments.n), each)
         else:
             told = mean_effect(after[control], after[arm], each, weight)

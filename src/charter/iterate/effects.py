@@ -7,6 +7,7 @@ Coverage of each over 10,000 simulated experiments is measured in ``benchmarks/e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from charter.evaluate.types import Floats, Integers
 from charter.iterate.boundary import fixed_boundary, sequential_boundary, sequential_p_value
 from charter.iterate.moments import Moments, Number, linearised
 
+LEAST_UNITS = 50
+"""Of an arm, for a confidence sequence: it holds asymptotically, and says nothing of a handful of units."""
 _SURE_OF_SIGN = 3.0
 _DRAWS = 20_000
 
@@ -83,13 +86,45 @@ def sequence(control: Moments, arm: Moments, alpha: float, weight: float) -> tup
     return gap, gap - half, gap + half
 
 
+def doubt(arms: Sequence[Moments], units: Sequence[float], *, sequential: bool) -> str:
+    """Why no interval of a difference of means can be told; empty where it can.
+
+    Parameters
+    ----------
+    units
+        Of each arm, those that count: of units with very different numbers of rows as many as would tell as much.
+
+    Examples
+    --------
+    >>> doubt([Moments(5.0, 1.0, 0.2), Moments(3.0, 0.0, 0.3)], [5.0, 3.0], sequential=True)
+    'too few units: an arm has 3, and 50 are needed to read at any time'
+    """
+    if sequential and min(units) < LEAST_UNITS:
+        return f"too few units: an arm has {min(units):.3g}, and {LEAST_UNITS} are needed to read at any time"
+    if any(not float(m.variance) > 0 for m in arms):
+        return "the metric does not vary in an arm, so nothing says how far other units would lie"
+    return ""
+
+
+def unvaried(hits: float, units: float) -> float:
+    """Variance of a proportion of which only zeros or only ones were seen: of one more unit of either kind.
+
+    Examples
+    --------
+    >>> round(unvaried(0, 98), 4)
+    0.0099
+    """
+    share = (hits + 1) / (units + 2)
+    return share * (1 - share)
+
+
 def mean_effect(control: Moments, arm: Moments, alpha: float, weight: float | None) -> EffectEstimate:
     """Judge a difference of means (or linearised ratios): once by Welch, or at any time (``weight``) by a sequence."""
     error = math.sqrt(float(control.of_mean + arm.of_mean))
     gap = float(arm.mean - control.mean)
     method = "welch" if weight is None else "sequence"
-    if error == 0:  # nobody differs from anybody in an arm: what is seen is all there is
-        return EffectEstimate(gap, gap, gap, float(gap == 0), method)
+    if error == 0:  # nobody differs from anybody, so nothing says how far others would
+        return EffectEstimate(gap, math.nan, math.nan, 1.0, "none")
     if weight is None:
         _, low, high, p_value = (float(v) for v in welch(control, arm, alpha))
         return EffectEstimate(gap, low, high, p_value, method)

@@ -263,6 +263,42 @@ def test_a_metric_that_never_varies_and_arms_of_one_unit_do_not_break_it() -> No
     assert few.outcome is Outcome.CONTINUE
 
 
+def outcomes(old: list[float], new: list[float], rows: int = 1) -> pl.DataFrame:
+    """A row for each unit, but ``rows`` of the first."""
+    y = [old[0]] * (rows - 1) + old + new
+    arms = ["old"] * (rows - 1 + len(old)) + ["new"] * len(new)
+    return pl.DataFrame({"id": [0] * (rows - 1) + list(range(len(old) + len(new))), "arm": arms, "y": y})
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (outcomes([1.0] * 5, [0.0] * 3), "too few units: an arm has 3"),
+        (outcomes([0.5] * 5, [1.0] * 3), "too few units: an arm has 3"),
+        (outcomes([0.5] * 90, [1.5] * 90), "does not vary in an arm"),
+        (outcomes([0.5] * 90, [1.5, 2.5] * 45), "does not vary in an arm"),
+        (outcomes([0.1, 0.2] * 45, [1.5, 2.5] * 45, rows=100_000), "too few units: an arm has 1"),
+    ],
+)
+def test_a_handful_of_units_or_values_that_do_not_vary_decide_nothing(frame: pl.DataFrame, why: str) -> None:
+    report = analyse(frame, replace(PLAN, sequential=True))
+    assert report.outcome is Outcome.CONTINUE
+    assert why in told(report, "y")
+    assert report.effects[0].p_value is None
+
+
+def test_events_that_nobody_had_hold_nothing_up() -> None:
+    frame = outcomes([1.0, 2.0] * 500, [2.0, 3.0] * 500).with_columns(fell=pl.lit(0.0))
+    report = analyse(
+        frame, replace(PLAN, sequential=True, guardrails={Measure("fell"): Effect.parse("+0.01")})
+    )
+    assert report.outcome is Outcome.SHIP
+    fell = report.effects[1].difference
+    assert fell.value == 0
+    assert fell.high is not None
+    assert 0.003 < fell.high < 0.01, "of 1,000 units without an event the rule of three allows 0.003"
+
+
 @pytest.fixture(scope="module")
 def cookie_cats(data_folder: Path) -> pl.DataFrame:
     """Players of Cookie Cats, whose first gate stood at level 30 or 40."""
