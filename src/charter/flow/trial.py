@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest
-from charter.core.errors import DataError, Refusal
+from charter.core.errors import CharterError, DataError, Refusal
 from charter.flow.arms import LOGGED, naive, with_outcomes, worth
 from charter.flow.logs import log_folder
 from charter.flow.rolling import Rolling, rolling
@@ -41,8 +41,21 @@ def read(workspace: Workspace, now: Rolling) -> tuple[ExperimentReport | None, D
 
     Returns
     -------
-    The report, None where there is nothing to read, and the decision.
+    The report, None where there is nothing to read, and the decision. Results that cannot be read are nothing known of
+    it: whoever damages a file must not keep the guards beside it from being judged.
     """
+    from polars.exceptions import PolarsError
+
+    try:
+        return _read(workspace, now)
+    except (CharterError, PolarsError, ValueError) as damage:
+        told = damage.message if isinstance(damage, CharterError) else str(damage).partition("\n")[0]
+        return None, _unread(
+            f"the results cannot be read: {told}; `charter experiment results FILE` brings in others"
+        )
+
+
+def _read(workspace: Workspace, now: Rolling) -> tuple[ExperimentReport | None, Decision]:
     from charter.iterate.analysis import analyse
     from charter.iterate.declared import plan
 
@@ -157,7 +170,7 @@ def bring(workspace: Workspace, loaded: Loaded, file: Path, *, name: str | None 
     Refusal
         When no experiment runs, or whoever asks does not hold the role.
     DataError
-        When the file lacks the unit, or a metric.
+        When the file lacks the unit, or a metric, or holds what could not be read later.
     """
     from charter.flow.experiment import read_results
     from charter.flow.moves import moving
@@ -177,6 +190,7 @@ def bring(workspace: Workspace, loaded: Loaded, file: Path, *, name: str | None 
         for column in wanted:
             if column not in frame.columns:
                 raise DataError(f"{file} has no column {column!r}", remedy=f"It needs {', '.join(wanted)}.")
+        refuse_unreadable(frame, experiment, file)
         kept = io.BytesIO()
         frame.drop("arm", strict=False).write_parquet(kept)
         digest = workspace.blobs().put_bytes(kept.getvalue())
@@ -187,6 +201,46 @@ def bring(workspace: Workspace, loaded: Loaded, file: Path, *, name: str | None 
             at=workspace.clock.now(), actor=act.name, action=RESULTS, subject=now.traffic.name, detail=detail
         )
     return detail
+
+
+def refuse_unreadable(frame: pl.DataFrame, experiment: ExperimentSpec, file: Path) -> None:
+    """Refuse results before they are kept, where the experiment could not be read by them.
+
+    Raises
+    ------
+    DataError
+        For a unit that is neither text nor a whole number, a metric that is no number or not finite, or a column of
+        lists, objects or bytes.
+    """
+    import polars as pl
+
+    from charter.flow.experiment import as_numbers
+
+    for name, dtype in frame.schema.items():
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Unknown):
+            raise DataError(
+                f"{file}: column {name!r} holds {dtype}, which no experiment is read by",
+                remedy="Write text, numbers or moments, one a row.",
+            )
+    unit = frame.schema[experiment.unit]
+    if not (unit.is_integer() or unit in (pl.String, pl.Categorical, pl.Enum)):
+        raise DataError(
+            f"{file}: the unit {experiment.unit!r} is of type {unit}, and no request names one like that",
+            remedy="Write units as the requests do: text, or whole numbers.",
+        )
+    names = [n for n in _wanted(experiment) if n in frame.columns and n not in experiment.segments]
+    numbers = as_numbers(frame, names)
+    for name in names:
+        if not (numbers.schema[name].is_numeric() or numbers.schema[name] == pl.Boolean):
+            raise DataError(
+                f"{file}: column {name!r} holds {numbers.schema[name]}, and a metric is a number",
+                remedy="Write 0 and 1, true and false, or numbers.",
+            )
+        if odd := int((~numbers[name].cast(pl.Float64).is_finite()).sum()):
+            raise DataError(
+                f"{file}: column {name!r} holds {odd:,} values that are not finite",
+                remedy="Repair them, or leave them empty where nothing is known.",
+            )
 
 
 def newest(workspace: Workspace, now: Rolling) -> AuditEvent | None:

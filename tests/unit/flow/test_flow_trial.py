@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from charter.core.decision import Verdict
+from charter.core.errors import DataError
+from charter.flow import trial
 from charter.flow.rolling import attempts
-from charter.flow.trial import RESULTS, complete, newest
+from charter.flow.trial import RESULTS, complete, newest, refuse_unreadable
 from charter.registry.types import AuditEvent
 from charter.spec.types import ExperimentSpec
 
@@ -67,3 +70,45 @@ def test_attempts_are_those_of_this_model_and_version():
 
     told = [started("m", "v2"), started("other", "v2"), started("m", "v3"), started("m", "v2")]
     assert attempts(SimpleNamespace(events=lambda: told), "m", "v2") == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"client": [1, 2], "bought": [1.0, float("inf")]}, "1 values that are not finite"),
+        ({"client": [1, 2], "bought": [float("nan"), 1.0]}, "1 values that are not finite"),
+        ({"client": ["1", "2"], "bought": ["inf", "0"]}, "1 values that are not finite"),
+        ({"client": ["1", "2"], "bought": ["abc", "0"]}, "which is no number"),
+        ({"client": [1, 2], "bought": [NOON, NOON]}, "a metric is a number"),
+        ({"client": [1.0, 2.0], "bought": [1, 0]}, "no request names one like that"),
+        ({"client": [True, False], "bought": [1, 0]}, "no request names one like that"),
+        ({"client": [[1], [2]], "bought": [1, 0]}, "which no experiment is read by"),
+        ({"client": [b"a", b"b"], "bought": [1, 0]}, "which no experiment is read by"),
+        ({"client": [1, 2], "bought": [1, 0], "more": [{"a": 1}, None]}, "which no experiment is read by"),
+    ],
+)
+def test_what_could_not_be_read_later_is_refused_before_it_is_kept(columns, why):
+    with pytest.raises(DataError, match=why):
+        refuse_unreadable(pl.DataFrame(columns), EXPERIMENT, Path("results.parquet"))
+
+
+def test_whole_numbers_and_text_are_kept():
+    for bought in ([1, 0, None], ["1", "", "true"], [True, None, False], [0.5, None, 1.0]):
+        refuse_unreadable(
+            pl.DataFrame({"client": ["a", "b", None], "bought": bought}), EXPERIMENT, Path("f.csv")
+        )
+
+
+@pytest.mark.parametrize(
+    "damage", [DataError("column 'bought' holds 1 infinite numbers"), pl.exceptions.ComputeError("of lists")]
+)
+def test_results_that_cannot_be_read_leave_the_guards_to_be_judged(monkeypatch, damage):
+    def broken(*_):
+        raise damage
+
+    monkeypatch.setattr(trial, "results", broken)
+    spec = SimpleNamespace(release=SimpleNamespace(experiment=EXPERIMENT))
+    report, decision = trial.read(SimpleNamespace(), SimpleNamespace(loaded=SimpleNamespace(spec=spec)))
+    assert report is None
+    assert decision.verdict is Verdict.UNKNOWN
+    assert "cannot be read" in decision.checks[0].note
