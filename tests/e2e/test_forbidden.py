@@ -223,7 +223,7 @@ MOVES = {
     "start while the model is stopped": Forbidden("stopped", START, "the model is stopped"),
     "skip the stages by an experiment": Forbidden(
         "approved", ("experiment", "start", "v2", "--as", "rita"), "stages are not skipped",
-        lambda f: edit(f, "release:\n", "release:\n  experiment: {unit: account, arms: {champion: 0.5, candidate: 0.5},"
+        lambda f: edit(f, "release:\n", "release:\n  experiment: {unit: region, arms: {champion: 0.5, candidate: 0.5},"
                        " metric: converted, mde: '+10%'}\n")),
     "step without saying who": Forbidden("shadow", STEP[:2], "takes a release-manager"),
     "step in the wrong role": Forbidden("shadow", ("rollout", "step", "--as", "eve"), "takes a release-manager"),

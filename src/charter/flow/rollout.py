@@ -207,8 +207,8 @@ def begin(
 
 def _refuse_undealt(loaded: Loaded, champion: Path) -> None:
     """Refuse a unit or a stratum that is no field of requests, or has no one way to be written."""
-    from charter.serve.arms import UNIT_TYPES
     from charter.serve.bundle import read_bundle
+    from charter.spec.vocabulary import UNIT_TYPES
 
     release = loaded.spec.release
     asked = {i.name: i.type for i in read_bundle(champion).signature.inputs}

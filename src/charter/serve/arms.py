@@ -30,11 +30,10 @@ from charter.serve.problem import Refused
 from charter.serve.protocols import Asked, Form, Headers
 from charter.serve.scored import Scored, gather, unanswered
 from charter.serve.served import Served
+from charter.spec.vocabulary import UNIT_TYPES
 
 TRIED_SECONDS = 1.0
 """A tried version that has not answered after so long is answered for by the champion."""
-UNIT_TYPES = ("integer", "category", "text")
-"""Of fields that may be dealt out: values that have one way to be written."""
 _log = logging.getLogger("charter.serve")
 
 

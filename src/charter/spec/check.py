@@ -43,9 +43,9 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     check_decisions(look)
     check_serving(look, names)
     check_experiment(look)
-    check_rollout(look)
     check_oversight(look)
     check_retrain(look)
+    check_rollout(look, names)
     return look.faults
 
 

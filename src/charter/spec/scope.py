@@ -112,6 +112,31 @@ def scope(spec: ModelSpec) -> Scope:
     return Scope(base, rows, cycle, frozenset(label), frozenset(keys), frozenset(times))
 
 
+def request_fields(spec: ModelSpec, names: Scope) -> dict[str, str]:
+    """Fields that a request may hold and the type of each, as far as the specification tells.
+
+    Of rows, every source column that a feature or the fallback reads, directly or through others; training may still
+    find that it does without one. Of an entity, whom the question is about. Of series, what is known ahead.
+    """
+    observations = spec.data.observations
+    if observations.entity is not None:
+        events = observations.population.source if observations.population is not None else ""
+        column = spec.data.sources[events].columns.get(observations.entity) if events else None
+        return {observations.entity: column.type if column is not None else "category"}
+    source = spec.data.sources[observations.source or ""]
+    if observations.series:
+        known = known_columns(spec.data).columns
+        return {n: source.columns[n].type if n in source.columns else "category" for n in known}
+    read = {name for name in names.candidates if name not in spec.features.exclude}
+    fallback = spec.serve.fallback
+    texts = {**source.derive, **spec.features.rows}
+    read |= set(parse(fallback.rule).names) if fallback is not None and fallback.rule is not None else set()
+    for name in reversed(texts):  # each rests on those before it
+        if name in read:
+            read |= set(parse(texts[name]).names)
+    return {name: column.type for name, column in source.columns.items() if name in read}
+
+
 def window_features(spec: ModelSpec) -> dict[str, str]:
     """Window features and the window each comes from: ``amount_30d`` -> ``amount``."""
     return {f"{name}_{over}": name for name, window in spec.features.windows.items() for over in window.over}

@@ -14,6 +14,9 @@ from charter.core import plugins
 Direction = Literal["up", "down", "zero"]
 Needs = Literal["score", "decision", "value", "values", "interval"]
 
+UNIT_TYPES = ("integer", "category", "text")
+"""Types of fields by whose values units can be dealt out: those that have one way to be written."""
+
 
 @dataclass(frozen=True, slots=True)
 class MetricWord:

@@ -102,6 +102,33 @@ def test_what_does_not_fit_is_said(release, said):
     assert said in found if said else found == ""
 
 
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("id", "only identifies a row, and no request holds it"),
+        ("y", "is the label or made from it, which no request holds"),
+        ("away", "is excluded from the features, so no request holds it"),
+        ("x", "is of type float"),
+        ("nobody", "is no field of requests"),
+        ("client", ""),
+    ],
+)
+def test_units_are_dealt_out_by_a_field_that_requests_have(unit, said):
+    columns = {"id": {"type": "integer"}, "x": {"type": "float"}, "away": {"type": "text"}, "client": {"type": "text"},
+               "y": {"type": "category", "values": ["0", "1"]}}  # fmt: skip
+    plain = spec({}).model_dump(exclude_unset=True)
+    plain["data"]["sources"]["s"]["columns"] = columns
+    plain["features"] = {"exclude": ["away"]}
+    ramp = {"rollout": {"canary": {}, "unit": unit, "guards": GUARDS}}
+    for release in (ramp, {"experiment": {**EXPERIMENT, "unit": unit}}):
+        found = find(ModelSpec.model_validate(plain | {"release": release}))
+        if not said or (unit == "nobody" and "experiment" in release):  # results alone may be of other units
+            assert not found
+        else:
+            assert [said in f.message for f in found] == [True]
+            assert found[0].hint == "name a field that tells whom a request is about: client"
+
+
 def test_guards_need_a_log():
     release = {"rollout": {"shadow": {}, "guards": GUARDS}}
     assert "serve.log.mode is none" in faults(release, serve={"log": {"mode": "none"}})

@@ -8,14 +8,18 @@ from charter.core.quantity import parse_duration
 from charter.spec.checks.examiner import Examiner
 from charter.spec.document import Path
 from charter.spec.guards import SHADOW_ONLY, VALUE, Guard
+from charter.spec.scope import Scope, request_fields
 from charter.spec.types import ExperimentStage, RolloutSpec, ShadowStage
+from charter.spec.vocabulary import UNIT_TYPES
 
 _ROLLOUT: Path = ("release", "rollout")
 
 
-def check_rollout(look: Examiner) -> None:
-    """Stages that lead nowhere, a ramp that does not grow, guards that nothing can measure."""
+def check_rollout(look: Examiner, names: Scope) -> None:
+    """Stages that lead nowhere, a ramp that does not grow, guards that nothing can measure, units no request has."""
     _check_assignment(look)
+    if look.names_known and not look.faults:  # else what a request holds cannot be told
+        _check_units(look, names)
     rollout = look.spec.release.rollout
     if rollout is None:
         return
@@ -84,6 +88,54 @@ def _check_experiment(look: Examiner, rollout: RolloutSpec, stage: ExperimentSta
     if rollout.unit is not None and rollout.unit != experiment.unit:
         look.fault((*_ROLLOUT, "unit"), f"is {rollout.unit}, and the experiment's is {experiment.unit}",
                    "leave it out")  # fmt: skip
+
+
+def _check_units(look: Examiner, names: Scope) -> None:
+    """Units are dealt out by a field of requests, and so is a stratum."""
+    release = look.spec.release
+    rollout, experiment = release.rollout, release.experiment
+    fields = request_fields(look.spec, names)
+    wanted: list[tuple[Path, str, str]] = []
+    none = "make it a feature, or observe an entity: a request holds nothing else"
+    if rollout is not None and rollout.unit is not None:
+        wanted.append(
+            ((*_ROLLOUT, "unit"), rollout.unit, "leave it out, and each request is dealt out by itself")
+        )
+    if experiment is not None:
+        path: Path = ("release", "experiment")
+        serves = rollout is not None and (rollout.canary is not None or rollout.experiment is not None)
+        # Results that are only read may be of units that this model knows nothing of.
+        if serves or experiment.unit in names.columns:
+            wanted.append(((*path, "unit"), experiment.unit, none))
+        if experiment.stratum is not None and experiment.strata and serves:
+            wanted.append(((*path, "stratum"), experiment.stratum, none))
+    for place, name, otherwise in wanted:
+        if fields.get(name) in UNIT_TYPES:
+            continue
+        if name in fields:
+            why = f"is of type {fields[name]}, by which no units are dealt out"
+        elif name in names.label:
+            why = "is the label or made from it, which no request holds"
+        elif name in names.keys:
+            why = "only identifies a row, and no request holds it"
+        elif name in look.spec.features.exclude:
+            why = "is excluded from the features, so no request holds it"
+        else:
+            why = "is no field of requests"
+        look.fault(place, f"{name} {why}", _unit_hint(look, fields) or otherwise)
+
+
+def _unit_hint(look: Examiner, fields: Mapping[str, str]) -> str:
+    """Fields whose values are not few: those may tell whom a request is about."""
+    columns = {n: c for source in look.spec.data.sources.values() for n, c in source.columns.items()}
+    telling = [
+        name
+        for name, kind in fields.items()
+        if kind in ("category", "text") and not (name in columns and columns[name].values)
+    ]
+    entity = look.spec.data.observations.entity
+    telling = [entity] if entity is not None else telling
+    return f"name a field that tells whom a request is about: {', '.join(telling)}" if telling else ""
 
 
 def _check_assignment(look: Examiner) -> None:
