@@ -272,13 +272,15 @@ def _share(hits: int, n: int) -> float | None:
 
 
 def _missing(guard: Guard, signals: Signals, alpha: float) -> str:
-    """How many more of the same would show that a share is kept; nothing where they never would."""
+    """How many more of the same would show that a limit is kept; nothing where they never would."""
     new = signals.candidate
     match guard.measure:
         case "error_share":
             hits, n, worth = new.errors, new.requests, new.draws.requests
         case "disagreement":
             hits, n, worth = signals.differing, signals.compared, signals.draws
+        case "p50_latency_ms" | "p95_latency_ms" | "p99_latency_ms":
+            return _untimed(int(guard.measure[1:3]) / 100, guard.limit, new, alpha)
         case _:
             return ""
     if worth < 2 <= n:
@@ -292,6 +294,19 @@ def _missing(guard: Guard, signals: Signals, alpha: float) -> str:
             return ""
     missing = round(n * times) - n
     return f"about {missing:,} more requests like these would show it" if missing > 0 else ""
+
+
+def _untimed(q: float, limit: float, new: Shown, alpha: float) -> str:
+    """How many requests have a latency, and how many more would show that the quantile is kept."""
+    timed, n, worth = new.latency_ms, len(new.latency_ms), new.draws.latency
+    note = f"{n:,} of {new.requests:,} requests were timed"
+    if worth < 2 <= n:
+        return f"{note}; all are of one unit, or the log does not tell of which"
+    for times in 1.25 ** np.arange(1, 32):  # more of the same, up to a thousand times as many
+        many = np.quantile(timed, np.linspace(0, 1, round(n * times)), method="nearest")
+        if quantile_bounds(many, q, alpha, worth * float(times))[1] <= limit:
+            return f"{note}; about {len(many) - n:,} more timed ones would show it"
+    return f"{note}; the data cannot tell yet"
 
 
 def _rise(champion: Shown, candidate: Shown, alpha: float) -> tuple[float | None, Ends, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -159,6 +160,22 @@ GOOD = shown(3000)
 def test_a_guard_is_kept_or_broken_for_sure_or_not_known(text, candidate, verdict):
     found = check(Guard.parse(text), Signals(GOOD, candidate), name="g", alpha=0.05)
     assert found.verdict is verdict, found
+
+
+def test_a_guard_of_latency_says_how_many_requests_were_timed_and_how_many_are_missing():
+    def note(candidate: Shown) -> str:
+        return check(Guard.parse("p95_latency_ms > 50"), Signals(GOOD, candidate), name="g", alpha=0.05).note
+
+    few = replace(shown(20), requests=2800)
+    said = note(few)
+    assert said.startswith("20 of 2,800 requests were timed; about ")
+    more = int(re.search(r"about (\d+) more", said)[1])
+    assert note(replace(shown(20 + more), requests=2800)) == ""
+    assert 96 <= more <= 140  # 116 in all are enough where none is late
+    assert note(shown(40, latency=49.9)).endswith("more timed ones would show it")
+    late = replace(few, latency_ms=np.append(np.full(18, 10.0), np.full(2, 60.0)))
+    assert note(late) == "20 of 2,800 requests were timed; the data cannot tell yet"
+    assert "of one unit" in note(replace(shown(20), draws=Draws(latency=1.0)))
 
 
 def test_hardly_varied_worths_prove_nothing():
