@@ -110,7 +110,7 @@ def predict(
         emit(answer(Workspace.at(spec), _body(body), explain=explain))
     except Refused as error:
         emit(error.to_json())
-        raise typer.Exit(2) from error
+        raise typer.Exit(1 if error.status == 503 else 2) from error  # stopped: the request is not at fault
 
 
 def rollback(

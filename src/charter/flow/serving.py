@@ -76,17 +76,20 @@ def narrow_file(workspace: Workspace, loaded: Loaded, traffic: Traffic) -> None:
 
 
 def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
-    """Answer a request in this process, exactly as the server would.
+    """Answer a request in this process, exactly as the server would: of a stopped model by its fallback.
 
     Raises
     ------
     RequestError
-        When the request is at fault.
+        When the request is at fault, or the model is stopped and declares no fallback.
     """
     from charter.serve.io.loading import load_models
 
-    served, *_ = load_models(released(workspace, workspace.load()))
-    return json.loads(served.answer(body, explain=explain, request_id="cli"))
+    deployment = released(workspace, workspace.load())
+    served, *_ = load_models(deployment)
+    traffic = deployment.traffic.get(served.name)
+    stopped = traffic is not None and traffic.stage == "stopped"
+    return json.loads(served.answer(body, explain=explain, request_id="cli", stopped=stopped))
 
 
 def sample_requests(workspace: Workspace, loaded: Loaded, *, count: int) -> list[dict[str, Any]]:

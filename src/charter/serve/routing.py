@@ -223,11 +223,4 @@ def _runs(served: Served) -> Run:
 
 
 def _stopped(served: Served) -> Run:
-    """Let the declared fallback answer, without asking the model."""
-
-    def run(rows: Any, _explain: Any) -> Scored:
-        if served.scorer.rules.fallback is None:
-            raise refuse(503, "stopped", f"{served.name} is stopped and declares no fallback")
-        return served.scorer.fall_back(served.decoder.frame(rows), f"{served.name} is stopped")
-
-    return run
+    return lambda rows, _explain: served.stopped(rows)

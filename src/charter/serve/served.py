@@ -12,6 +12,7 @@ import numpy.typing as npt
 from charter.serve.counters import Reference
 from charter.serve.decode import Decoded, Decoder, example
 from charter.serve.policy import LogPolicy
+from charter.serve.problem import refuse
 from charter.serve.scored import Scored
 from charter.serve.scorer import Scorer
 from charter.serve.types import Reason, Scalar
@@ -80,6 +81,18 @@ class Served:
         """Score decoded rows; the fallback answers for what fails."""
         return self.scorer.run(self.decoder.frame(rows), explain=explain, soft=True)
 
+    def stopped(self, rows: Sequence[tuple[Any, ...]]) -> Scored:
+        """Let the declared fallback answer decoded rows in place of a model that was stopped.
+
+        Raises
+        ------
+        Refused
+            When none is declared (503).
+        """
+        if self.scorer.rules.fallback is None:
+            raise refuse(503, "stopped", f"{self.name} is stopped and declares no fallback")
+        return self.scorer.fall_back(self.decoder.frame(rows), f"{self.name} is stopped")
+
     def encode(self, scored: Scored, start: int, request: Decoded, request_id: str) -> bytes:
         """Answers of one request as JSON: an object for an object, a list for a list."""
         if request.single:
@@ -87,16 +100,24 @@ class Served:
         answers = [self._answer(scored, start + i, f"{request_id}-{i}") for i in range(len(request.rows))]
         return self._encoder.encode(answers)
 
-    def answer(self, body: bytes, *, explain: bool = False, request_id: str = "") -> bytes:
+    def answer(
+        self, body: bytes, *, explain: bool = False, request_id: str = "", stopped: bool = False
+    ) -> bytes:
         """Decode, score and encode one request without a server.
+
+        Parameters
+        ----------
+        stopped
+            Whether the model was stopped: then the fallback answers, without asking it.
 
         Raises
         ------
         Refused
-            When the request is at fault.
+            When the request is at fault, or the model is stopped and declares no fallback.
         """
         request = self.decoder.decode(body)
-        scored = self.run(request.rows, np.full(len(request.rows), explain))
+        rows = request.rows
+        scored = self.stopped(rows) if stopped else self.run(rows, np.full(len(rows), explain))
         return self.encode(scored, 0, request, request_id)
 
     def warm_up(self) -> None:

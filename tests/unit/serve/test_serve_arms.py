@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from log_models import post, requests
 from serve_models import GOOD, acall, call
 
 from charter.core.errors import UsageError
+from charter.flow import serving
 from charter.registry.allocation import Allocation
 from charter.registry.assignment import Assignment
 from charter.registry.traffic import Traffic
@@ -24,6 +26,7 @@ from charter.serve.io.recorder import Recorder
 from charter.serve.log_reader import scan
 from charter.serve.metrics import Metrics
 from charter.serve.observe import Dealt, Ticket
+from charter.serve.problem import Refused
 from charter.serve.scorer import Scorer
 from charter.serve.served import Served
 from charter.serve.types import Input
@@ -335,6 +338,19 @@ def test_a_model_that_is_stopped_without_a_fallback_says_so(credit, monkeypatch)
     application = Application(models, traffic={"credit-test": Traffic("stopped", "v1")})
     status, _, body = call(application, body=json.dumps(GOOD).encode())
     assert (status, json.loads(body)["error"]["rule"]) == (503, "stopped")
+    with pytest.raises(Refused, match="is stopped and declares no fallback"):
+        models[0].answer(json.dumps(GOOD).encode(), stopped=True)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_answer_without_a_server_leaves_a_stopped_model_to_the_fallback(credit, monkeypatch, stopped):
+    traffic = {"credit-test": Traffic("stopped", "v1")} if stopped else {}
+    monkeypatch.setattr(serving, "released", lambda *_: SimpleNamespace(traffic=traffic))
+    monkeypatch.setattr("charter.serve.io.loading.load_models", lambda _: versions(credit))
+    body = json.dumps({**GOOD, "late": 4}).encode()
+    answer = serving.answer(SimpleNamespace(load=lambda: None), body, explain=False)
+    assert (answer["score"] is None) is stopped
+    assert any("is stopped" in warning for warning in answer.get("warnings") or ()) is stopped
 
 
 def test_a_server_where_nothing_is_tried_takes_the_way_it_took(credit):
