@@ -101,7 +101,8 @@ def _kept(step: Step) -> str:
         total = len(step.decision.checks)
         return f"{total} of {total} requirements"
     if step.stage is Stage.RELEASE:
-        return f"package {short(step.inputs['package'])}"
+        beside = f" of {step.inputs[STAGING]}, beside what serves" if STAGING in step.inputs else ""
+        return f"package {short(step.inputs['package'])}{beside}"
     assert step.result is not None
     return describe(step.stage, step.result)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
@@ -18,6 +20,7 @@ from charter.flow.retrain_review import under_review
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
 from charter.spec.loader import Loaded, Source
+from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     from charter.registry.io.blobs import Blobs
@@ -84,10 +87,11 @@ def status(workspace: Workspace, loaded: Loaded) -> Status:
 
     with workspace.records(loaded.spec.name, readonly=True) as records:
         plan = current_plan(workspace, loaded, records)
-        deployment = records.deployment()
+        deployments = records.deployments()
         waits = under_review(records, loaded.spec.name)
+    deployment = deployments[-1] if deployments else None
     told = explain(plan, loaded.spec, [], loaded.source.where)
-    remarks = []
+    remarks = _beside(loaded.spec, deployment) if deployment is not None else []
     if plan.next is not None:
         remarks.append(f"{plan.next.stage} is out of date: `charter plan` says why, `charter apply` does it")
     if plan.refused is not None and plan.refused.decision is not None:
@@ -100,10 +104,29 @@ def status(workspace: Workspace, loaded: Loaded) -> Status:
     return Status(
         loaded.spec.name,
         f"v{deployment.version}" if deployment else None,
-        iso(deployment.at)[:19] + "Z" if deployment else None,
+        iso(_serves_since(deployments))[:19] + "Z" if deployments else None,
         tuple((x.symbol, x.stage, x.what) for x in told.lines),
         tuple(remarks),
     )
+
+
+def _serves_since(deployments: Sequence[Deployment]) -> datetime:
+    """Since when the version that serves does: what was tried beside it meanwhile changed nothing of that."""
+    newest = deployments[-1]
+    return list(takewhile(lambda d: d.package == newest.package, reversed(deployments)))[-1].at
+
+
+def _beside(spec: ModelSpec, deployment: Deployment) -> list[str]:
+    """What a person should know who reads that a version is released: it is stopped, or another one is tried."""
+    traffic, since = deployment.traffic, f"since {iso(deployment.at)[:19]}Z"
+    if traffic.get("stage") == "stopped":
+        return [f"the model is stopped {since}: `charter rollout resume` lets it answer again"]
+    if not traffic.get("candidate"):
+        return []
+    where = "rollout" if spec.release.rollout is not None else "experiment"
+    return [
+        f"{traffic['candidate']} is tried beside it ({traffic['stage']}) {since}: `charter {where} status`"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

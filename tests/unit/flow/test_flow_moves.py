@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charter.core.clock import ManualClock, SystemClock
+from charter.core.clock import ManualClock, SystemClock, iso
 from charter.core.digest import digest_json, ordered_json
 from charter.core.errors import PackageError, Refusal
 from charter.core.progress import NoProgress
@@ -25,9 +25,11 @@ from charter.flow.lock import hold
 from charter.flow.moves import refuse_late_clock, refusing
 from charter.flow.rollback import rollback
 from charter.flow.rollout import _refuse_unfit
+from charter.flow.views import _beside, _serves_since
 from charter.flow.workspace import Workspace
 from charter.govern.io.trail import Trail
 from charter.iterate.retrain_runs import Run
+from charter.registry.traffic import Traffic
 from charter.registry.types import Deployment, StageResult
 from charter.serve.deployment import DeployedModel
 from charter.serve.deployment import Deployment as Served
@@ -150,6 +152,65 @@ def test_damaged_records_keep_no_model_answering(workspace, damage):
     assert stage(workspace) == "stopped"
 
 
+def other_content(workspace: Workspace) -> None:
+    (workspace.state / "records.sqlite").write_bytes(b"something else" * 1000)
+
+
+def row(column: str, value: str):
+    def edit_row(workspace: Workspace) -> None:
+        with closing(sqlite3.connect(workspace.state / "records.sqlite")) as connection, connection:
+            connection.execute(f"UPDATE deployments SET {column} = ?", (value,))
+
+    return edit_row
+
+
+def newer(workspace: Workspace) -> None:
+    with closing(sqlite3.connect(workspace.state / "records.sqlite")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+UNREADABLE = [other_content, newer, row("at", "yesterday"), row("traffic", "{{{"), row("traffic", '{"x": 1}')]
+
+
+@pytest.mark.parametrize("damage", UNREADABLE)
+def test_records_that_cannot_be_read_keep_no_model_answering(workspace, damage):
+    damage(workspace)
+    with pytest.raises(Refusal, match="answers now, but that is on no record") as said:
+        kill(workspace, workspace.load(), everything=True)
+    assert "stop it once more" in said.value.remedy
+    assert stage(workspace) == "stopped"
+
+
+def test_a_full_disk_keeps_no_model_answering(workspace, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("charter.flow.acting.hold", full)
+    monkeypatch.setattr("charter.serve.io.loading.write_atomic", full)
+    with pytest.raises(Refusal, match="on no record: OSError: .* No space left"):
+        kill(workspace, workspace.load(), everything=True)
+    assert stage(workspace) == "stopped"
+
+
+def test_who_may_stop_is_asked_of_what_can_still_be_read(workspace):
+    edit(workspace, RELEASE)
+    released(workspace, 2)
+    named(workspace, "duty", "head")
+    row("at", "yesterday")(workspace)
+    for name, why in ((None, "it takes a duty to stop"), ("head-holder", "and head-holder has head")):
+        with pytest.raises(Refusal, match=why):
+            kill(workspace, workspace.load(), everything=True, name=name)
+        assert stage(workspace) == "full"
+    with pytest.raises(Refusal, match="on no record"):
+        kill(workspace, workspace.load(), everything=True, name="duty-holder")
+    assert stage(workspace) == "stopped"
+    released(workspace, 3)
+    other_content(workspace)
+    with pytest.raises(Refusal, match="who is one cannot be read"):
+        kill(workspace, workspace.load(), everything=True, name="duty-holder")
+    assert stage(workspace) == "full"
+
+
 MOVES = {
     "kill": lambda w, **who: kill(w, w.load(), everything=True, **who),
     "resume": lambda w, **who: resume(w, w.load(), **who),
@@ -243,3 +304,21 @@ def test_nothing_begins_under_a_clock_that_is_behind(workspace):
     behind = replace(workspace, clock=ManualClock(serving.at - timedelta(days=400)))
     with pytest.raises(Refusal, match="before the last deployment"):
         refuse_late_clock(behind, serving)
+
+
+def test_status_says_what_is_tried_beside_what_serves_and_since_when_that_does(workspace):
+    edit(workspace, RELEASE)
+    loaded = workspace.load()
+    with workspace.records(loaded.spec.name) as records:
+        first = records.deployment()
+        tried = Traffic("shadow", "v1", "v2", name="rollout").to_json()
+        at = first.at + timedelta(hours=1)
+        with Trail(records, workspace.anchor_file).recording(
+            at=at, actor="tester", action="rollout.started", subject="v2", detail={}
+        ) as change:
+            change.add_deployment(replace(first, at=at, traffic=tried))
+        assert _serves_since(records.deployments()) == first.at
+        assert _beside(loaded.spec, first) == []
+        assert _beside(loaded.spec, records.deployment()) == [
+            f"v2 is tried beside it (shadow) since {iso(at)[:19]}Z: `charter rollout status`"
+        ]
