@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charter.core.clock import iso
-from charter.core.errors import CharterError, DataError, Refusal, UsageError
+from charter.core.errors import Busy, CharterError, DataError, Refusal, UsageError
 from charter.flow.moves import (
     KILLED,
     RESUMED,
@@ -30,6 +30,7 @@ from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.registry.io.records import Records
+    from charter.registry.signing import Signer
 
 
 def kill(
@@ -51,8 +52,23 @@ def kill(
     ------
     Refusal
         When nothing is released, or there is nothing to end, or whoever asks does not hold the role. Also when it was
-        done, but could not be recorded because the audit trail is damaged.
+        done, but could not be recorded because the records or the audit trail are damaged.
     """
+    from charter.govern.io import keys
+
+    signer = keys.load(name, workspace.settings.home) if name is not None else None
+    try:
+        return _recorded(workspace, loaded, everything, name, reason)
+    except (Refusal, Busy):
+        raise
+    except (
+        Exception
+    ) as damage:  # whatever is wrong with the records, or with their disk, nothing goes on answering
+        _refuse_unentitled(workspace, loaded, signer, damage)
+        raise _unrecorded(workspace, loaded, everything, damage) from damage
+
+
+def _recorded(workspace: Workspace, loaded: Loaded, everything: bool, name: str | None, reason: str) -> Stand:
     from charter.flow.serving import narrow_file
 
     subject = tried_now(workspace, loaded)
@@ -83,13 +99,75 @@ def kill(
             record(workspace, act, action, serving, traffic, alone(serving.evidence), detail, retires=retired)
         except (Refusal, DataError) as damage:
             narrow_file(workspace, loaded, traffic)
-            done = "nobody but the fallback answers" if everything else f"{champion} alone answers"
-            raise Refusal(
-                f"{done} now, but that is on no record: {damage.message}",
-                remedy=f"{damage.remedy or ''} Then stop it once more, so that it is recorded.".strip(),
-            ) from damage
+            raise _done(everything, champion, damage) from damage
         narrow_file(workspace, loaded, traffic)
         return Stand(loaded.spec.name, traffic, iso(serving_now(loaded, act).at), action)
+
+
+def _refuse_unentitled(
+    workspace: Workspace, loaded: Loaded, signer: Signer | None, damage: Exception
+) -> None:
+    """Refuse whoever does not hold the role of stopping, by what can still be read of it.
+
+    Raises
+    ------
+    Refusal
+        When it takes a role, and whoever asks does not hold it, or cannot be shown to.
+    """
+    from charter.govern.io import people
+
+    to = "stop what answers"
+    try:
+        with workspace.records(loaded.spec.name, readonly=True) as records:
+            role = _stopper(workspace, loaded, records)
+    except Exception:  # then only the file's own rules are left
+        rules = loaded.spec.release.rollout
+        role = rules.roles.stop if rules is not None else None
+    if role is None:
+        return
+    if signer is None:
+        raise Refusal(
+            f"it takes a {role} to {to}", remedy="Say who you are by an identity with that role: `--as NAME`."
+        )
+    try:
+        with workspace.records(loaded.spec.name, readonly=True) as records:
+            people.entitled(records, signer, role, to=to)
+    except Refusal:
+        raise
+    except Exception:
+        raise Refusal(
+            f"it takes a {role} to {to}, and who is one cannot be read: {_told(damage)}",
+            remedy="End the server's process: it goes on with what it has loaded.",
+        ) from damage
+
+
+def _unrecorded(workspace: Workspace, loaded: Loaded, everything: bool, damage: Exception) -> Refusal:
+    """Tell servers by their own file, and return what is to be said of it."""
+    from charter.flow.serving import narrow_file
+    from charter.serve.io.loading import read_deployment
+
+    try:
+        champion = read_deployment(workspace.state / "deployment.json").models[0].version
+        narrow_file(workspace, loaded, Traffic("stopped" if everything else "full", champion))
+    except (CharterError, OSError) as untold:
+        return Refusal(
+            f"servers cannot be told: {_told(untold)}; nor can the records be used: {_told(damage)}",
+            remedy="End the server's process: it goes on with what it has loaded.",
+        )
+    return _done(everything, champion, damage)
+
+
+def _done(everything: bool, champion: str, damage: Exception) -> Refusal:
+    done = "nobody but the fallback answers" if everything else f"{champion} alone answers"
+    remedy = getattr(damage, "remedy", None) or "Mend the records."
+    return Refusal(
+        f"{done} now, but that is on no record: {_told(damage)}",
+        remedy=f"{remedy} Then stop it once more, so that it is recorded.",
+    )
+
+
+def _told(damage: Exception) -> str:
+    return damage.message if isinstance(damage, CharterError) else f"{type(damage).__name__}: {damage}"
 
 
 def resume(workspace: Workspace, loaded: Loaded, *, name: str | None = None, reason: str = "") -> Stand:

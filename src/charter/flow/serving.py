@@ -55,6 +55,7 @@ def narrow_file(workspace: Workspace, loaded: Loaded, traffic: Traffic) -> None:
     """
     from dataclasses import replace
 
+    from charter.core.digest import canonical_json
     from charter.serve.deployment import Deployment
     from charter.serve.io.loading import read_deployment, write_deployment
 
@@ -72,7 +73,13 @@ def narrow_file(workspace: Workspace, loaded: Loaded, traffic: Traffic) -> None:
             ) from damage
     champion = next((m for m in now.models if m.version == traffic.champion), now.models[0])
     alone = {champion.name: replace(traffic, champion=champion.version)} if traffic.stage == "stopped" else {}
-    write_deployment(path, Deployment((champion,), now.log, alone))
+    told = Deployment((champion,), now.log, alone)
+    try:
+        write_deployment(path, told)
+    except OSError:  # on a full disk there is room for no second file, but in the place of the first
+        with path.open("r+b") as file:
+            file.write(canonical_json(told.to_json()))
+            file.truncate()
 
 
 def answer(workspace: Workspace, body: bytes, *, explain: bool) -> Any:
