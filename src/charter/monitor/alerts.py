@@ -128,11 +128,12 @@ def rules(spec: ModelSpec) -> tuple[Rule, ...]:
     """All rules of a model: those that it declares, and those that follow from what it requires.
 
     What a model had to show before its release it must show after it: each line of ``evaluate.require`` and each KPI
-    that is a metric becomes a rule over mature windows, and so does the latency budget.
+    that is a metric becomes a rule over mature windows, and so does the latency budget. A metric has to miss what is
+    required with its whole interval.
 
     Examples
     --------
-    ``evaluate.require: {roc_auc: ">= 0.76"}`` gives ``roc_auc < 0.76 when maturity >= 0.8``.
+    ``evaluate.require: {roc_auc: ">= 0.76"}`` gives ``high(roc_auc) < 0.76 when maturity >= 0.8``.
     """
     found = [
         Rule(name, AlertRule.parse(a.when), a, ("monitor", "alerts", name))
@@ -149,7 +150,10 @@ def rules(spec: ModelSpec) -> tuple[Rule, ...]:
     for name, metric, text, where in asked:
         if name in taken or metric not in METRICS:
             continue
-        rule = AlertRule(Condition(metric, None, _broken(Requirement.parse(text))), mature, 1, None)
+        broken = _broken(Requirement.parse(text))
+        # The end of the interval that is the last to break it: few rows, or a value at the limit, fire nothing.
+        surely = "high" if broken.operator in ("<", "<=") else "low"
+        rule = AlertRule(Condition(surely, metric, broken), mature, 1, None)
         found.append(Rule(name, rule, AlertSpec(when=str(rule), severity="critical"), where))
     if spec.budget.latency_p95_ms is not None and "budget_latency" not in taken:
         limit = Requirement(">", spec.budget.latency_p95_ms)

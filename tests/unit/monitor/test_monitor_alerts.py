@@ -119,8 +119,20 @@ def test_a_rule_is_written_as_it_was_read(text: str) -> None:
 def test_what_was_required_before_release_is_watched_after_it(loans_spec) -> None:
     found = {r.name: str(r.rule) for r in rules(loans_spec)}
     assert found == {
-        "requires_roc_auc": "roc_auc < 0.7 when maturity >= 0.8",
-        "kpi_recall": "recall <= 0.5 when maturity >= 0.8",
+        "requires_roc_auc": "high(roc_auc) < 0.7 when maturity >= 0.8",
+        "kpi_recall": "high(recall) <= 0.5 when maturity >= 0.8",
         "budget_latency": "p95_latency_ms > 50",
         "mine": "psi(any) > 0.2 for 2 windows",
     }
+
+
+@pytest.mark.parametrize(
+    ("interval", "fires"), [((0.0, 0.793), False), ((0.6, 0.699), True), ((0.2, None), False)]
+)
+def test_a_handful_of_rows_breaks_no_requirement(loans_spec, interval, fires) -> None:
+    low, high = interval
+    measures = {"roc_auc": low, "low(roc_auc)": low, "maturity": 1.0}
+    measures |= {"high(roc_auc)": high} if high is not None else {}  # too few rows for an interval
+    start = datetime(2026, 1, 5)  # noqa: DTZ001 - windows hold naive UTC
+    alerts, _ = judge([Window("v1", start, start + timedelta(weeks=1), measures)], rules(loans_spec))
+    assert ["requires_roc_auc" in a.rule.name for a in alerts if a.firing] == [True] * fires

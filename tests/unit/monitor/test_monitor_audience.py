@@ -44,7 +44,7 @@ def window(place: int, *, roc_auc: float | None = 0.8, benefit: float = 900.0, *
     operations = {"p50_latency_ms": 2.0, "p95_latency_ms": 6.0, "p99_latency_ms": 9.0, "fallback_share": 0.0,
                   "warning_share": 0.01}  # fmt: skip
     measures = {"maturity": quality["maturity"], "p95_latency_ms": 6.0, "benefit_per_month": benefit}
-    measures |= {"roc_auc": roc_auc} if roc_auc is not None else {}
+    measures |= {"roc_auc": roc_auc, "high(roc_auc)": roc_auc + 0.02} if roc_auc is not None else {}
     found = {"version": "v1", "start": start.isoformat(), "end": (start + timedelta(weeks=1)).isoformat(),
              "quality": quality, "worth": worth, "operations": operations, "measures": measures,
             "server": {}, "kpis": {}}  # fmt: skip
@@ -69,7 +69,7 @@ def test_a_broken_promise_is_told_with_how_sure_and_what_it_costs(loans_spec):
     found = facts(loans_spec, window(0), window(1, roc_auc=0.6, benefit=500.0))
     first = advice(found)[0]
     assert first.severity == "critical"
-    assert first.what == "requires_roc_auc: roc_auc = 0.6 since 2026-01-12"
+    assert first.what == "requires_roc_auc: high(roc_auc) = 0.62 since 2026-01-12"
     assert "roc_auc lies in [0.580, 0.620], 900 outcomes" in first.sure
     assert "the window earned EUR 300 less than its business case" in first.cost
     assert {page(found, a).verdict for a in AUDIENCES} == {"fail"}

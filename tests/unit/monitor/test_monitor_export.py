@@ -30,7 +30,7 @@ def test_rules_keep_their_limits_conditions_and_lasting(loans_spec: ModelSpec) -
     assert found["loans_mine"]["for"] == "604800s"
     quality = found["loans_requires_roc_auc"]
     assert quality["expr"] == (
-        '(charter_monitor_measure{model="loans",measure="roc_auc"} < 0.7) and on (model, version) '
+        '(charter_monitor_measure{model="loans",measure="high",of="roc_auc"} < 0.7) and on (model, version) '
         '(charter_monitor_measure{model="loans",measure="maturity"} >= 0.8)'
     )
     assert quality["labels"]["severity"] == "critical"
