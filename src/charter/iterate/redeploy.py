@@ -150,7 +150,8 @@ def _drop(change: MetricChange, policy: RedeploySpec) -> Check:
     required = f"less than {percent(policy.max_drop)}, surely less than {percent(policy.reject_drop)}"
     if gain.value is None:
         return _check(name, "not known", required, Verdict.UNKNOWN, gain.note, "max_drop")
-    seen = _gained(gain.value, gain.low, gain.high)
+    ends = (None, None) if gain.low is None or gain.high is None else (0.0 - gain.high, 0.0 - gain.low)
+    seen = _gained(0.0 - gain.value, *ends)  # a drop is what the candidate loses, whichever way is better
     if -gain.value > policy.reject_drop:
         sure = surely_worse(change)
         note = "worse" if sure else "on these rows; the data cannot tell it from chance, and caution decides"
@@ -161,7 +162,7 @@ def _drop(change: MetricChange, policy: RedeploySpec) -> Check:
     if gain.low is None or -gain.low > policy.reject_drop:
         note = f"the data cannot rule out a drop of more than {percent(policy.reject_drop)}"
         return _check(name, seen, required, Verdict.UNKNOWN, note, "reject_drop")
-    return _check(name, seen, required, Verdict.PASS, "", "max_drop")
+    return _check(name, seen, required, Verdict.PASS, "better" if gain.value > 0 else "", "max_drop")
 
 
 def _gained(value: float, low: float | None, high: float | None) -> str:

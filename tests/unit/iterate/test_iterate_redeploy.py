@@ -80,6 +80,20 @@ def test_each_rule_decides(found: ModelComparison, expected: str, rule: str) -> 
     assert all(c.observed and c.required for c in decision.checks)
 
 
+@pytest.mark.parametrize(
+    ("gain", "seen", "note"),
+    [
+        (0.0122, "-1.22% [-1.62%, -0.82%]", "better"),
+        (-0.003, "+0.30% [-0.10%, +0.70%]", ""),
+        (0.0, "+0.00% [-0.40%, +0.40%]", ""),
+    ],
+)
+def test_a_drop_has_the_sign_of_what_is_lost(gain: float, seen: str, note: str) -> None:
+    found = judged(comparison(metrics=(change("roc_auc", 0.02), change("recall", gain))))
+    (drop,) = [c for c in found.checks if c.name == "drop in recall"]
+    assert (drop.observed, drop.note, drop.verdict) == (seen, note, Verdict.PASS)
+
+
 def test_it_says_when_the_data_cannot_tell() -> None:
     unsure = comparison(metrics=(change("roc_auc", 0.02, room=0.03), change("recall", -0.03, room=0.1)))
     notes = " ".join(c.note for c in judged(unsure).reasons)
