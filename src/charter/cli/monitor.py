@@ -62,6 +62,8 @@ def run(
         say(f"{found.measured:,} windows measured, {len(found.windows):,} in all.")
         for event in found.told:
             say(f"  {event.turn}  {event.name}  {event.version}  {event.observed}  ({event.required})")
+        if found.left_out:
+            say(f"  ! {found.left_out}.")
         if found.undelivered:
             say(f"  {found.undelivered:,} notices were taken by nobody yet; see `charter alerts list`.")
         _standing(found)

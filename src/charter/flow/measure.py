@@ -34,8 +34,13 @@ _Window = tuple[str, datetime]
 """Version and start."""
 
 
-def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Progress) -> int:
-    """Measure the windows whose answers, outcomes or specification are not those of the last pass; how many."""
+def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Progress) -> tuple[int, str]:
+    """Measure the windows whose answers, outcomes or specification are not those of the last pass.
+
+    Returns
+    -------
+    How many, and what is to be said of answers that were left out.
+    """
     import polars as pl
 
     from charter.monitor.io import outcomes as store
@@ -59,11 +64,14 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
         light += [f"input_{name}" for name in (*followed.plan.keys, followed.plan.time)]
     rows = answers(workspace, spec, beside=beside)
     there = rows.collect_schema().names()
-    asked = know(rows.select([c for c in light if c in there]).collect())
+    with workspace.records(spec.name, readonly=True) as records:
+        versions = [version.name for version in records.versions()]
+    logged, left_out = of_versions(rows.select([c for c in light if c in there]).collect(), versions)
+    asked = know(logged)
     new = _changed(asked, spec, folder)
     progress.start("measuring windows", len(new))
-    versions = dict.fromkeys(one.version for one in new)
-    references = {version: reference(workspace, spec, version, folder) for version in versions}
+    measured = dict.fromkeys(one.version for one in new)
+    references = {version: reference(workspace, spec, version, folder) for version in measured}
     for together in _together(new):
         # One look at the log for all of them, and only at the days on which they were answered.
         wanted = pl.DataFrame(
@@ -93,7 +101,23 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
             progress.advance()
     progress.finish()
     follow_concept(folder)
-    return len(new)
+    return len(new), left_out
+
+
+def of_versions(logged: pl.DataFrame, versions: Sequence[str]) -> tuple[pl.DataFrame, str]:
+    """Answers of versions that are recorded, and what is to be said of others; empty where there are none.
+
+    Whoever writes to the log, or names another version to a server, must not keep the rest from being measured.
+    """
+    import polars as pl
+
+    known = logged.filter(pl.col("version").is_in(list(versions)))
+    others = logged.filter(~pl.col("version").is_in(list(versions)).fill_null(value=False))
+    if others.is_empty():
+        return known, ""
+    names = others["version"].unique().sort().head(3).to_list()
+    named = ", ".join(repr(str(name)[:80]) for name in names)
+    return known, f"{others.height:,} answers are left out, of versions that are not recorded: {named}"
 
 
 def _followed(workspace: Workspace, loaded: Loaded) -> tuple[Followed | None, pl.DataFrame | None]:

@@ -49,6 +49,8 @@ class MonitorReport:
         How many notices an address has yet to take.
     advice
         What to do next, the worst first, as the reports of all audiences say it.
+    left_out
+        What is to be said of answers that this pass could not measure; empty where there are none.
     """
 
     model: str
@@ -60,6 +62,7 @@ class MonitorReport:
     measured: int
     advice: tuple[Advice, ...]
     undelivered: int = 0
+    left_out: str = ""
 
     @property
     def firing(self) -> tuple[Alert, ...]:
@@ -82,6 +85,7 @@ class MonitorReport:
             "told": [e.to_json() for e in self.told],
             "measured": self.measured,
             "undelivered": self.undelivered,
+            "left_out": self.left_out,
             "advice": [a.to_json() for a in self.advice],
         }  # fmt: skip
 
@@ -114,11 +118,11 @@ def run(
     with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
         if metrics_url is not None:
             server.keep(folder / "server", server.ask(metrics_url, loaded.spec.name, workspace.clock.now()))
-        measured = measure_new(workspace, loaded, folder, progress)
+        measured, left_out = measure_new(workspace, loaded, folder, progress)
         alerts, events = judged(workspace, loaded)
         told, _ = tell(workspace, loaded, folder, alerts, events, serving=_serving(workspace, loaded))
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
-    return replace(status(workspace, loaded), told=told, measured=measured)
+    return replace(status(workspace, loaded), told=told, measured=measured, left_out=left_out)
 
 
 def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:

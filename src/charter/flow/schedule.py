@@ -86,7 +86,8 @@ def _monitor(workspace: Workspace, loaded: Loaded) -> str:
 
     found = run(workspace, loaded)
     firing = ", ".join(a.rule.name for a in found.firing) or "none"
-    return f"{found.measured} windows measured, alerts that are on: {firing}"
+    others = f"; {found.left_out}" if found.left_out else ""
+    return f"{found.measured} windows measured, alerts that are on: {firing}{others}"
 
 
 def _rollout(workspace: Workspace, loaded: Loaded, name: str | None) -> str:

@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
 from charter.core.clock import ManualClock
@@ -14,6 +15,7 @@ from charter.core.decision import Decision, Verdict
 from charter.core.errors import Busy, UsageError
 from charter.flow.init import create
 from charter.flow.lock import hold
+from charter.flow.measure import of_versions
 from charter.flow.reproduce import Reproduction, environment_changes
 from charter.flow.verify import carried_out
 from charter.flow.views import version_number
@@ -144,3 +146,12 @@ def test_a_malformed_answer_fails_a_check_and_ends_no_verification(raised: Excep
     decision = carried_out("explanation", work)
     assert decision.verdict is Verdict.FAIL
     assert "an answer is malformed" in decision.checks[0].observed
+
+
+def test_answers_of_versions_that_are_none_are_left_out_of_the_monitor_and_said():
+    logged = pl.DataFrame({"version": ["v1", "v1/../../x", "v2", "v9", None]})
+    known, left_out = of_versions(logged, ["v1", "v2"])
+    assert known["version"].to_list() == ["v1", "v2"]
+    assert left_out.startswith("3 answers are left out, of versions that are not recorded")
+    assert "'v1/../../x'" in left_out
+    assert of_versions(known, ["v1", "v2"])[1] == ""
