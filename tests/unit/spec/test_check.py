@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from charter.core.errors import SpecError
 from charter.spec.check import cross_check, find
 from charter.spec.loader import loads
+from charter.spec.types import Fallback
 
 SAMPLES = Path(__file__).parent / "samples"
 ROWS = (SAMPLES / "rows.yaml").read_text("utf-8")
@@ -568,6 +570,7 @@ def test_what_does_not_fit_is_told_for_entities(old: str, new: str, path: str, m
     ("task", "path"),
     [
         ("regression", "purpose.today.rule"),
+        ("regression", "purpose.today.score"),
         ("regression", "value"),
         ("regression", "evaluate.require.roc_auc"),
         ("regression", "evaluate.threshold"),
@@ -583,6 +586,23 @@ def test_what_does_not_fit_is_told_for_entities(old: str, new: str, path: str, m
 )
 def test_what_is_of_another_task_is_told(task: str, path: str) -> None:
     assert path in [where for where, _ in faults(ROWS, "task: binary", f"task: {task}")]
+
+
+def test_a_rule_of_another_task_is_told_once() -> None:
+    found = faults(ROWS, "task: binary", "task: regression")
+    assert [where for where, _ in found].count("purpose.today.rule") == 1
+
+
+def test_todays_score_needs_todays_rule() -> None:
+    found = faults(ROWS, 'rule: "income < 1500", ', "")
+    assert ("purpose.today.score", "ranks the rows of a rule, and there is none") in found
+
+
+def test_a_fallback_above_one_is_told_why() -> None:
+    with pytest.raises(
+        ValidationError, match="is 900; it stands for a probability, 0 to 1: only a binary model"
+    ):
+        Fallback(score=900.0)
 
 
 def test_a_cycle_among_features_is_named() -> None:

@@ -235,8 +235,12 @@ def _check_framing(look: Examiner, scope: Scope) -> None:
         if text is None:
             continue
         path = ("purpose", "today", word)
-        if word == "rule" and task != "binary":
-            look.fault(path, f"is for binary tasks, and the task is {task}", "leave it out", at_key=True)
+        if task != "binary":
+            hint = "leave it out: only a binary decision is held against what decides today"
+            look.fault(path, f"is for binary tasks, and the task is {task}", hint, at_key=True)
+            continue
+        if word == "score" and today.rule is None:
+            look.fault(path, "ranks the rows of a rule, and there is none", "add 'rule'", at_key=True)
         wants: Kind = "truth" if word == "rule" else "number"
         look.expression(
             path, text, scope.columns, nowhere=nowhere(look), wants=wants, forbidden=unusable(scope)

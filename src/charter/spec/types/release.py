@@ -53,11 +53,19 @@ def _approval(value: Any) -> Any:
 Approve = Annotated[ApprovalPolicy, BeforeValidator(_approval)]
 
 
+def _probability(value: Any) -> Any:
+    if isinstance(value, int | float) and not 0 <= value <= 1:
+        raise ValueError(
+            f"is {value:g}; it stands for a probability, 0 to 1: only a binary model has a fallback"
+        )
+    return value
+
+
 class Fallback(Part):
     """What answers when the model cannot."""
 
     rule: Expression | None = None
-    score: Share | None = None
+    score: Annotated[Share | None, BeforeValidator(_probability)] = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Fallback:
