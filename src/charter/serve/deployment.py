@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from charter.serve.policy import LogPolicy, StorePolicy
 
 SCHEMA_VERSION = 2
 """The first had no traffic; it is still read."""
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+"""Names and versions are folders of the log and of what the monitor keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class DeployedModel:
         The store that window features are looked up in; None computes them from ``history``.
     deadline_s
         Seconds after which the fallback answers for the model; None leaves that to the server.
+
+    Raises
+    ------
+    UsageError
+        When the name or the version is none, or the deadline is not finite and above 0.
     """
 
     name: str
@@ -46,6 +55,18 @@ class DeployedModel:
     log: LogPolicy = field(default_factory=LogPolicy)
     features: StorePolicy | None = None
     deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for what, text in (("name", self.name), ("version", self.version)):
+            if _PLAIN.fullmatch(text) is None:
+                raise UsageError(
+                    f"{text[:80]!r} is no {what} of a model",
+                    remedy="It is letters, digits, '_', '.' and '-', 128 at most, and begins with a letter or digit.",
+                )
+        if self.deadline_s is not None and not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
+            raise UsageError(
+                f"the deadline of {self.name} is {self.deadline_s} s", remedy="Give seconds above 0, or none."
+            )
 
 
 @dataclass(frozen=True, slots=True)

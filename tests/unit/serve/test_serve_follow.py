@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from contextlib import closing
@@ -106,6 +107,42 @@ def test_a_model_that_does_not_prove_itself_changes_nothing(followed, package, m
     deploy(path, replace(package, version="v2"))
     asyncio.run(follower.look(application))
     assert (versions(application), application.trouble) == (["v2"], None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda d: d["models"][0].update(deadline_s=float("nan")), "the deadline of credit-test is nan"),
+        (lambda d: d["models"][0].update(deadline_s=-1), "the deadline of credit-test is -1"),
+        (lambda d: d["models"][0].update(version="v1/../../x"), "'v1/../../x' is no version"),
+        (lambda d: d["models"][0].update(name="../../evil"), "'../../evil' is no name"),
+        (lambda d: d["models"][0].update(name="x" * 100_000), "is no name"),
+        (lambda d: d.update(log="/proc/nope"), "/proc/nope"),
+    ],
+)
+def test_a_deployment_that_would_break_every_answer_changes_nothing(followed, damage, said):
+    path, _, follower, application = followed
+    document = json.loads(path.read_bytes())
+    damage(document)
+    path.write_text(json.dumps(document))
+    before = application.models
+    asyncio.run(follower.look(application))
+    assert said in application.trouble
+    assert application.models is before
+
+
+def test_a_pipe_in_place_of_the_file_stops_no_server(followed):
+    path, _, follower, application = followed
+    whole = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    assert mark(path) is None
+    asyncio.run(asyncio.wait_for(follower.look(application), 10))
+    assert "no regular file" in application.trouble
+    path.unlink()
+    path.write_bytes(whole)
+    asyncio.run(follower.look(application))
+    assert (versions(application), application.trouble) == (["v1"], None)
 
 
 def test_a_change_is_seen_within_a_quarter_of_a_second():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charter.core.errors import CharterError
+from charter.core.errors import CharterError, UsageError
 from charter.registry.traffic import Traffic
 from charter.serve.deployment import DeployedModel, Deployment
 from charter.serve.io.loading import read_deployments
@@ -118,6 +119,7 @@ class Follower:
             self.logs.update(folders(deployments))  # kept for requests under way to models that go
             known = set(application.models)
             models = [served for _, served in loaded]
+            _refuse_closed(folders(deployments).values())
             application.replace(models, traffic(deployments))
         except Exception as error:  # whatever a package or a file does, what serves must go on serving
             said = error.message if isinstance(error, CharterError) else f"{type(error).__name__}: {error}"
@@ -146,6 +148,14 @@ def needed(deployments: Iterable[Deployment]) -> list[DeployedModel]:
 def traffic(deployments: Iterable[Deployment]) -> dict[str, Traffic]:
     """What is tried, by name of a model."""
     return {name: tried for deployment in deployments for name, tried in deployment.traffic.items()}
+
+
+def _refuse_closed(logs: Iterable[Path]) -> None:
+    """Refuse a log that cannot be written before a model answers whose every answer must be in it."""
+    for folder in logs:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"the log {folder} cannot be written", remedy="Check the rights on the folder.")
 
 
 def folders(deployments: Iterable[Deployment]) -> dict[str, Path]:

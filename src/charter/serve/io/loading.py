@@ -31,6 +31,8 @@ def read_deployment(path: Path) -> Deployment:
     UsageError
         When the file is missing or no deployment.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for whoever writes to it
+        raise UsageError(f"deployment file {path} cannot be read: it is no regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
