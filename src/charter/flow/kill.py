@@ -134,7 +134,7 @@ def _refuse_unentitled(
             people.entitled(records, signer, role, to=to)
     except Refusal:
         raise
-    except Exception:
+    except Exception:  # whatever is wrong with the records, nobody's role is proven by them
         raise Refusal(
             f"it takes a {role} to {to}, and who is one cannot be read: {_told(damage)}",
             remedy="End the server's process: it goes on with what it has loaded.",
