@@ -169,6 +169,8 @@ def _against_chance(found: Estimate, sample: Sample, draws: Draws, confidence: f
     chance = errors_by_chance(sample, resamples=draws.resamples, seed=draws.seed)
     low = 0.0 if found.value <= np.quantile(chance, confidence) else found.low
     note = f"a perfectly calibrated model would show about {chance.mean():.3f} on these rows"
+    if found.high is not None and found.value - low > found.high - found.value:
+        note += "; the interval takes that away, so it reaches further down than up"
     return Estimate(found.value, low, found.high, found.method, found.n, note)
 
 

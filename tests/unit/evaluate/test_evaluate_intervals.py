@@ -152,6 +152,17 @@ def test_proportions_of_one_among_entities_count_entities() -> None:
     assert found["recall"].low == found["precision"].low == pytest.approx(wilson(12, 12)[0])
 
 
+def test_a_lopsided_interval_of_the_calibration_error_is_explained() -> None:
+    sample = Sample(*_draw(np.random.default_rng(5), 250))
+    names = ("expected_calibration_error",)
+    draws = Draws.of(250, resamples=200, seed=0)
+    found = estimate(names, sample, replicate([Part(sample, names)], draws)[0], draws, confidence=0.95)[
+        names[0]
+    ]
+    assert found.value - found.low > found.high - found.value
+    assert found.note.endswith("the interval takes that away, so it reaches further down than up")
+
+
 def test_too_few_rows_get_no_interval() -> None:
     names = ("log_loss", "f1", "expected_calibration_error")
     sample = Sample(np.array([0, 1, 0, 1]), np.array([0.1, 0.7, 0.8, 0.6]))
