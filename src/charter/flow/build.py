@@ -52,8 +52,7 @@ def snapshot(ctx: Context, done: Done) -> Output:
         raise Refusal(
             "the data breaks its contract",
             decision=decision,
-            remedy="Correct the source, or the contract if it asks too much; `on_violation: quarantine` sets such "
-            "rows aside, and says so.",
+            remedy=_mend(decision, spec),
         )
     with ctx.scratch() as folder:
         (folder / "profile.json").write_bytes(
@@ -78,6 +77,18 @@ def snapshot(ctx: Context, done: Done) -> Output:
                 f"{c.name}: {c.observed}; {c.required}" for c in decision.checks if c.verdict is Verdict.WARN
             ],
         },
+    )
+
+
+def _mend(decision: Decision, spec: ModelSpec) -> str:
+    """What to do about rows that break the contract."""
+    needed = (spec.data.label.column, spec.data.observations.entity, *spec.data.observations.key)
+    names = [c.name for c in decision.reasons if c.required == "not missing"]
+    missing = next((n for n in names if n.partition(".")[2] not in needed), None)
+    loosen = f" (`nullable: true` lets {missing} be missing)" if missing is not None else ""
+    return (
+        f"Correct the source, or the contract if it asks too much{loosen}; `on_violation: quarantine` sets such rows "
+        "aside, and says so."
     )
 
 
