@@ -61,9 +61,7 @@ def kill(
         return _recorded(workspace, loaded, everything, name, reason)
     except (Refusal, Busy):
         raise
-    except (
-        Exception
-    ) as damage:  # whatever is wrong with the records, or with their disk, nothing goes on answering
+    except Exception as damage:  # whatever is wrong with the records or their disk
         _refuse_unentitled(workspace, loaded, signer, damage)
         raise _unrecorded(workspace, loaded, everything, damage) from damage
 
