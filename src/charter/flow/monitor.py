@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +177,35 @@ def facts(workspace: Workspace, loaded: Loaded) -> Facts:
         undelivered=len(alerts.waiting),
         incidents=list_incidents(workspace, loaded),
         review=tell_reviews(workspace, loaded) if spec.review is not None else None,
+        waiting=_waiting(workspace, loaded, serving) if serving is not None else None,
     )
+
+
+def _waiting(workspace: Workspace, loaded: Loaded, version: str) -> tuple[int, datetime] | None:
+    """How many outcomes of a version are known before they count, and when the last of them does."""
+    import polars as pl
+
+    from charter.flow.outcomes import outcomes_folder
+    from charter.flow.released import in_force
+    from charter.flow.windows import answers, due
+    from charter.monitor.io import outcomes as store
+    from charter.monitor.outcomes import join, latest
+
+    outcomes = latest(store.read(outcomes_folder(workspace, loaded.spec.name)))
+    if outcomes.is_empty() or loaded.spec.train.task == "forecast":
+        return None
+    spec = in_force(workspace, loaded).spec
+    rows = answers(workspace, spec).filter(pl.col("version") == version)
+    there = rows.collect_schema().names()
+    light = [c for c in ("id", "row", "entity", "as_of", "moment") if c in there]
+    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    early = join(rows.select(light).collect(), outcomes).filter(
+        pl.col("outcome").is_not_null() & ~due(spec, now)
+    )
+    if early.is_empty():
+        return None
+    last: datetime = early["moment"].max()  # type: ignore[assignment]  # a column of moments
+    return early.height, last + spec.data.label.wait
 
 
 def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:

@@ -312,14 +312,21 @@ def _shortfall(facts: Facts) -> list[Advice]:
 def _unknown(facts: Facts) -> list[Advice]:
     if facts.known:
         return []
+    if facts.waiting is not None:
+        count, until = facts.waiting
+        what, then = f"{count:,} outcomes are known early and count from label.known_after on", (
+            f"Wait: the last of them counts from {until:%Y-%m-%d %H:%M}. Then `charter monitor run`."
+        )  # fmt: skip
+    else:
+        what, then = "No outcome is known yet", "`charter outcomes import FILE`"
     return [
         Advice(
             "info",
             ("data-science", "business"),
-            "No outcome is known yet",
+            what,
             "quality is estimated from the scores alone, which holds while their probabilities do",
             "a change of the relation between inputs and outcome would not be seen",
-            "`charter outcomes import FILE`",
+            then,
         )
     ]
 

@@ -40,6 +40,8 @@ class Facts:
         Of the model, oldest first.
     review
         None where no decision goes to a person.
+    waiting
+        Outcomes that are known before ``label.known_after`` is over, and when the last of them counts.
     """
 
     spec: ModelSpec
@@ -54,6 +56,7 @@ class Facts:
     undelivered: int = 0
     incidents: Sequence[Incident] = ()
     review: ReviewReport | None = None
+    waiting: tuple[int, datetime] | None = None
 
     @property
     def on(self) -> list[Standing]:

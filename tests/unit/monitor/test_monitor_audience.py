@@ -98,6 +98,13 @@ def test_before_outcomes_come_the_report_says_that_it_estimates(loans_spec):
     assert found.verdict == "pass"
 
 
+def test_outcomes_that_came_before_they_count_are_waited_for(loans_spec):
+    early = facts(loans_spec, window(0, roc_auc=None), waiting=(400, NOW + timedelta(days=9)))
+    (told,) = advice(early)
+    assert told.what == "400 outcomes are known early and count from label.known_after on"
+    assert told.then == "Wait: the last of them counts from 2026-03-11 00:00. Then `charter monitor run`."
+
+
 def test_each_audience_is_told_what_concerns_it(loans_spec):
     drift = {
         "column": "amount", "aspect": "distribution", "effects": {"psi": 0.4, "ks": 0.3}, "q_value": 1e-9,
