@@ -27,7 +27,7 @@ STATE = "CHARTER_SERVER_STATE"
 OPTIONS = "CHARTER_SERVER_OPTIONS"
 """Environment variable that holds `WorkerOptions` as JSON."""
 STARTED, FAILED = "started", "failed"
-_SWITCH_SECONDS = 0.0002
+_SWITCH_SECONDS = 0.001
 _GARBAGE = 10_000
 """New objects between two looks for garbage: a busy server has hundreds of requests under way."""
 
