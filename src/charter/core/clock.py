@@ -52,3 +52,14 @@ def parse_iso(text: str) -> datetime:
     """Inverse of `iso`; a text without an offset is taken as UTC."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def naive(moment: datetime) -> datetime:
+    """The same moment in UTC without saying so, as columns of moments hold it.
+
+    Examples
+    --------
+    >>> naive(datetime(2026, 1, 2, 3, tzinfo=UTC))
+    datetime.datetime(2026, 1, 2, 3, 0)
+    """
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from charter.core.clock import naive
 from charter.flow.logs import log_folder
 from charter.flow.outcomes import outcomes_folder
 from charter.flow.workspace import Workspace
@@ -214,8 +215,3 @@ def _compared(rows: pl.DataFrame) -> tuple[int, int, float]:
     }
     both = said["champion"].join(said["candidate"], on=["id", "row"])
     return both.height, int((both["champion"] != both["candidate"]).sum()), _draws(both)
-
-
-def naive(moment: datetime) -> datetime:
-    """Moment as the log has it: UTC, and not told so."""
-    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.core.clock import naive
 from charter.core.decision import Decision
 from charter.core.digest import Digest, digest_json
 from charter.core.errors import Refusal, UsageError
@@ -142,7 +143,7 @@ def materialise(
     from charter.serve.online import entity_texts
 
     began, progress = time.monotonic(), progress or NoProgress()
-    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    now = naive(workspace.clock.now())
     moment = now if as_of is None else datetime(as_of.year, as_of.month, as_of.day)  # noqa: DTZ001 - naive UTC
     if moment > now:
         raise UsageError(f"--as-of is {as_of}, which is still to come", remedy="Leave it out: it is now.")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.core.clock import naive
 from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.flow.acting import acting
@@ -217,7 +217,7 @@ def answered(workspace: Workspace, found: Incident) -> dict[str, int]:
     from charter.serve.log_reader import scan
 
     end = found.closed.at if found.closed is not None else workspace.clock.now()
-    since, until = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (found.opened_at, end))
+    since, until = (naive(moment) for moment in (found.opened_at, end))
     rows = scan(log_folder(workspace), model=found.model, since=since, until=until)
     counted = rows.select(
         pl.len().alias("answers"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charter.core.clock import naive
 from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.io.files import write_atomic
 from charter.core.progress import Progress
@@ -48,7 +49,7 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
 
     loaded = in_force(workspace, loaded)
     spec = loaded.spec
-    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    now = naive(workspace.clock.now())
     outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))
     followed, beside = _followed(workspace, loaded)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.clock import iso, parse_iso
+from charter.core.clock import iso, naive, parse_iso
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.flow.alerts import list_alerts, stopped_after, tell
@@ -23,7 +23,6 @@ from charter.flow.lock import hold
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
-from charter.spec.vocabulary import DEFAULT_METRIC
 
 if TYPE_CHECKING:
     from charter.monitor.advice import Advice
@@ -198,7 +197,7 @@ def _waiting(workspace: Workspace, loaded: Loaded, version: str) -> tuple[int, d
     rows = answers(workspace, spec).filter(pl.col("version") == version)
     there = rows.collect_schema().names()
     light = [c for c in ("id", "row", "entity", "as_of", "moment") if c in there]
-    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    now = naive(workspace.clock.now())
     early = join(rows.select(light).collect(), outcomes).filter(
         pl.col("outcome").is_not_null() & ~due(spec, now)
     )
@@ -218,7 +217,7 @@ def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ..
     from charter.monitor.quality import watched
 
     name, every = loaded.spec.name, LENGTH[loaded.spec.monitor.every]
-    primary = loaded.spec.train.search.metric or DEFAULT_METRIC[loaded.spec.train.task]
+    primary = loaded.spec.train.metric
     shown = [
         primary,
         *(m for m in loaded.spec.evaluate.require if m in watched(loaded.spec) and m != primary),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.core.clock import naive
 from charter.core.errors import UsageError
 from charter.flow.lock import hold
 from charter.flow.logs import log_folder
@@ -81,7 +81,7 @@ def import_outcomes(
     entity = spec.data.observations.entity
     names = OutcomeColumns(_outcome_column(loaded, frame, column), entity=entity)
     frame = _as_logged(workspace, loaded, frame, entity)
-    rows = normalise(frame, names, spec, now=clock.now().astimezone(UTC).replace(tzinfo=None))
+    rows = normalise(frame, names, spec, now=naive(clock.now()))
     new, known = keep_outcomes(
         workspace,
         spec.name,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from charter.core.clock import naive
 from charter.core.errors import Refusal, UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_volume
@@ -115,7 +116,7 @@ def value_of(
         )
     version = version or _serving(workspace, spec)
     mine = answers(workspace, spec, since=since).filter(pl.col("version") == version).collect()
-    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    now = naive(workspace.clock.now())
     rows = join(mine, latest(store.read(outcomes_folder(workspace, spec.name)))).with_columns(due(spec, now))
     rows = rows.filter(pl.col("propensity").is_not_null() & pl.col("due"))
     if rows.is_empty():

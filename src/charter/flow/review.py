@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
-from charter.core.clock import iso
+from charter.core.clock import iso, naive
 from charter.core.errors import Refusal, UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_duration
@@ -250,7 +250,7 @@ def _keep_as_outcomes(workspace: Workspace, loaded: Loaded) -> None:
 
     spec = loaded.spec
     rows = [
-        (*_parts(key), decided, said[-1].at.astimezone(UTC).replace(tzinfo=None))
+        (*_parts(key), decided, naive(said[-1].at))
         for key, said in _given(workspace, spec.name).items()
         if (decided := final(said)) is not None
     ]
@@ -262,7 +262,7 @@ def _keep_as_outcomes(workspace: Workspace, loaded: Loaded) -> None:
         schema={"id": pl.String(), "row": pl.UInt32(), "outcome": pl.String(), "known_at": pl.Datetime("us")},
         orient="row",
     )
-    now = workspace.clock.now().astimezone(UTC).replace(tzinfo=None)
+    now = naive(workspace.clock.now())
     keep_outcomes(
         workspace,
         spec.name,

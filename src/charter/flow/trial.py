@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.core.clock import naive
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest
 from charter.core.errors import CharterError, DataError, Refusal
-from charter.flow.arms import LOGGED, naive, with_outcomes, worth
+from charter.flow.arms import LOGGED, with_outcomes, worth
 from charter.flow.logs import log_folder
 from charter.flow.rolling import Rolling, rolling
 from charter.flow.workspace import Workspace

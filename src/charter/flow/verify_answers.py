@@ -332,9 +332,7 @@ def governance(subject: Subject, again: Remeasured, further: Sequence[Check]) ->
         *further,
     ]
     if subject.spec.evaluate.fairness is None:
-        protected = [
-            c for s in subject.spec.data.sources.values() for c, d in s.columns.items() if d.sensitivity == "protected"
-        ]  # fmt: skip
+        protected = subject.spec.data.protected
         state = Verdict.WARN if protected else Verdict.PASS
         note = (
             f"protected columns: {', '.join(protected)}" if protected else "no protected column is declared"

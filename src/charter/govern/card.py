@@ -269,12 +269,7 @@ def _exploration(explore: ExploreSpec) -> str:
 
 
 def _compliance(spec: ModelSpec) -> dict[str, Any]:
-    protected = sorted(
-        column
-        for source in spec.data.sources.values()
-        for column, declared in source.columns.items()
-        if declared.sensitivity == "protected"
-    )
+    protected = sorted(spec.data.protected)
     suitability = spec.suitability
     answers = {
         name: answer.model_dump()

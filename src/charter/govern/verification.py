@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from charter.core.clock import iso, parse_iso
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.digest import Digest, digest_json, short
 from charter.registry.types import AuditEvent
 
-ProfileName = Literal["light", "robust"]
 STRENGTH: Mapping[str, int] = {"none": 0, "light": 1, "robust": 2}
 """A stronger profile does whatever a weaker one does, with more of it."""
 ACTION = "version.verified"

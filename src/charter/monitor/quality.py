@@ -19,7 +19,7 @@ from charter.framing.value import assess_value
 from charter.monitor.calibration import calibration_line
 from charter.monitor.estimate import ESTIMABLE, Estimated, cbpe
 from charter.spec.types import ModelSpec, Value
-from charter.spec.vocabulary import DEFAULT_METRIC, METRICS, metrics_for
+from charter.spec.vocabulary import METRICS, metrics_for
 from charter.train.calibrate import Calibration, apply, fit
 
 RESAMPLES = 200
@@ -181,7 +181,7 @@ def quality(
 def watched(spec: ModelSpec) -> tuple[str, ...]:
     """Metrics that a window is measured by: the search's, those that are required, and the task's usual ones."""
     known = set(metrics_for(spec.train.task))
-    asked = {spec.train.search.metric or DEFAULT_METRIC[spec.train.task], *spec.evaluate.require}
+    asked = {spec.train.metric, *spec.evaluate.require}
     asked |= {k.metric for k in spec.kpis.values() if k.metric is not None}
     usual = {
         m for m in ESTIMABLE if spec.train.task == "binary" and (m != "net_value" or spec.value is not None)

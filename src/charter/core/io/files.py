@@ -24,7 +24,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # interrupted, too, nothing half made may stay
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

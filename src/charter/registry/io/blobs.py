@@ -253,7 +253,7 @@ class LocalFolder:
             target.parent.mkdir(exist_ok=True)
             Path(temporary).chmod(0o444)
             Path(temporary).replace(target)
-        except BaseException:
+        except BaseException:  # interrupted, too, nothing half made may stay
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_folder(target.parent)
@@ -314,7 +314,7 @@ class Remote:
         try:
             write(temporary)
             self._filesystem.mv(temporary, target)
-        except BaseException:
+        except BaseException:  # interrupted, too, nothing half made may stay
             with suppress(OSError):
                 self._filesystem.rm_file(temporary)
             raise

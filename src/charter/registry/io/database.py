@@ -48,7 +48,7 @@ class Database:
                 if found != schema.HEAD:
                     schema.refuse_newer(found)
                     database._migrate()
-        except BaseException:
+        except BaseException:  # interrupted, too, no connection may stay open
             database.close()
             raise
         return database
@@ -72,7 +72,7 @@ class Database:
                 return None
             schema.refuse_newer(found)
             schema.refuse_older(found)
-        except BaseException:
+        except BaseException:  # interrupted, too, no connection may stay open
             database.close()
             raise
         return database

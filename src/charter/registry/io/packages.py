@@ -112,7 +112,7 @@ def build(
         write_atomic(work / MANIFEST, data)
         work.chmod(0o755)
         work.rename(dest)
-    except BaseException:
+    except BaseException:  # interrupted, too, nothing half made may stay
         shutil.rmtree(work, ignore_errors=True)
         raise
     sync_folder(dest.parent)

@@ -238,3 +238,9 @@ class DataSpec(Part):
     sources: dict[Name, SourceSpec] = Field(min_length=1)
     observations: Observations
     label: Label
+
+    @property
+    def protected(self) -> tuple[Column, ...]:
+        """Columns of all sources that are declared as protected."""
+        declared = ((name, c) for source in self.sources.values() for name, c in source.columns.items())
+        return tuple(name for name, column in declared if column.sensitivity == "protected")
