@@ -9,6 +9,7 @@ import typer
 
 from charter.cli import data as look
 from charter.cli.output import JSON, elsewhere, emit, say, show_decision, table
+from charter.cli.spec import tell_notices
 
 if TYPE_CHECKING:
     from charter.flow.plan import Plan, Step
@@ -73,6 +74,7 @@ def _print_plan(workspace: Workspace, loaded: Loaded, found: Plan, records: Any,
         since = f" (changed since {short(spec_digest(before))})"
     say(f"{told.name:<64} spec {now}{since}")
     table([(x.symbol, x.stage, x.what, x.remark) for x in told.lines])
+    tell_notices(loaded)
     say(told.closing)
 
 
@@ -84,6 +86,8 @@ def apply(spec: Path = SPEC, wait: float = WAIT, as_json: bool = JSON) -> None:
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
+    if not as_json:
+        tell_notices(loaded)
     heard = (lambda _step, _seconds: None) if as_json else (lambda step, seconds: tell(step, seconds, loaded))
     outcome = carry_out(workspace, loaded, progress=progress(quiet=as_json), heard=heard, wait_seconds=wait)
     stopped = outcome.stopped

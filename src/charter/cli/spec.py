@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,6 +12,9 @@ from charter.cli.output import JSON, emit, say, table
 from charter.core import plugins
 from charter.core.errors import UsageError
 from charter.core.nearest import advice
+
+if TYPE_CHECKING:
+    from charter.spec.loader import Loaded
 
 SPEC = typer.Argument(Path("model.yaml"), help="The specification.", show_default=True)
 
@@ -55,9 +59,20 @@ def check(
 
         typer.echo(expanded(loaded.spec), nl=False)
     elif as_json:
-        emit({"valid": True, "name": loaded.spec.name})
+        from charter.spec.notices import notices, shown
+
+        emit({"valid": True, "name": loaded.spec.name, "notices": [shown(n) for n in notices(loaded.spec)]})
     else:
         say(f"{spec}: the specification of {loaded.spec.name} is sound.")
+        tell_notices(loaded)
+
+
+def tell_notices(loaded: Loaded) -> None:
+    """Print what the specification leaves open or passes over, in the order of the file."""
+    from charter.spec.notices import notices, shown
+
+    found = sorted(notices(loaded.spec), key=lambda n: loaded.source.place(n.path).line)
+    table([(" !", loaded.source.where(n.path), shown(n)) for n in found])
 
 
 def assess(spec: Path = SPEC, as_json: bool = JSON) -> None:

@@ -20,6 +20,7 @@ from charter.govern.gates import FAIRNESS_LIMITS
 from charter.govern.horizon import horizon_rows, horizon_words
 from charter.govern.incident import Incident
 from charter.registry.types import Approval, AuditEvent, ModelVersion
+from charter.spec.notices import is_written
 from charter.spec.vocabulary import METRICS
 
 if TYPE_CHECKING:
@@ -110,12 +111,11 @@ def _model(spec: ModelSpec, version: ModelVersion) -> dict[str, Any]:
 
 def _purpose(spec: ModelSpec) -> dict[str, Any]:
     purpose = spec.purpose
+    texts = {name: getattr(purpose, name) for name in ("problem", "objective", "decision")}
     return {
-        "problem": purpose.problem,
-        "objective": purpose.objective,
-        "decision": purpose.decision,
-        "users": list(purpose.users),
-        "process_today": purpose.today.process,
+        **{name: _said(text) or f"missing: purpose.{name}" for name, text in texts.items()},
+        "users": [user for user in purpose.users if is_written(user)] or ["missing: purpose.users"],
+        "process_today": _said(purpose.today.process) or "missing: purpose.today.process",
         "rule_today": purpose.today.rule,
         **{section: list(written(spec, section)) or [missing(section)] for section in OF_PURPOSE},
         "stakeholders": dict(spec.stakeholders) or {"missing": "stakeholders"},
@@ -144,12 +144,16 @@ def _source(name: str, source: SourceSpec) -> dict[str, Any]:
     return {
         "name": name,
         "origin": source.dataset or source.uri or "a query",
-        "description": source.description or f"missing: data.sources.{name}.description",
-        "consent": source.consent or f"missing: data.sources.{name}.consent, the legal basis",
+        "description": _said(source.description) or f"missing: data.sources.{name}.description",
+        "consent": _said(source.consent) or f"missing: data.sources.{name}.consent, the legal basis",
         "columns": len(source.columns),
         "personal": by_class.get("personal", []),
         "protected": by_class.get("protected", []),
     }
+
+
+def _said(text: str | None) -> str | None:
+    return text if is_written(text) else None
 
 
 def _training(spec: ModelSpec, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from charter.core.decision import Check, Verdict
+from charter.spec.notices import is_written
 from charter.spec.types import Section
 
 if TYPE_CHECKING:
@@ -47,11 +48,15 @@ def place(section: str) -> tuple[str, ...]:
 
 
 def written(spec: ModelSpec, section: str) -> Any:
-    """What stands in a section: texts, mappings, or nothing."""
+    """What stands in a section: texts, mappings, or nothing; a text that is only a draft's question is nothing."""
     value: Any = spec
     for name in place(section):
         value = getattr(value, name)
-    return value
+    if isinstance(value, str):
+        return value if is_written(value) else None
+    if isinstance(value, Mapping):
+        return {name: text for name, text in value.items() if is_written(text)}
+    return tuple(one for one in value or () if not isinstance(one, str) or is_written(one))
 
 
 def statements(spec: ModelSpec) -> dict[str, Any]:

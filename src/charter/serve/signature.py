@@ -16,6 +16,7 @@ from charter.features.lags import lag_columns
 from charter.features.windows import columns_read
 from charter.serve.types import AS_OF, Entity, EventSource, Input, Scalar, Signature
 from charter.spec.expression import parse
+from charter.spec.notices import is_written
 from charter.spec.scope import known_columns
 from charter.spec.types import ColumnSpec
 
@@ -184,7 +185,7 @@ def _input(name: str, column: ColumnSpec, frame: pl.DataFrame) -> Input:
         values=column.values,
         sensitivity=column.sensitivity,
         unit=column.unit,
-        description=column.description,
+        description=column.description if is_written(column.description) else None,
         example=shown,
         **seen,
     )
