@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +107,13 @@ def lines(path: Path, bodies: list[bytes]) -> Path:
     return path
 
 
-HEAD = f"{'':<24}{'connections':>12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'cpu us':>8}"
+HEAD = f"{'':<26}{'connections':>12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'cpu us':>8}"
 
 
 def show(name: str, connections: str, found: Load, cpu_us: float) -> None:
     """Print a line of the table; ``cpu us`` is the server's processor time per request."""
     print(
-        f"{name:<24}{connections:>12}{found.rate:>12,.0f}{found.p50_ms:>9.2f}{found.p99_ms:>9.2f}"
+        f"{name:<26}{connections:>12}{found.rate:>12,.0f}{found.p50_ms:>9.2f}{found.p99_ms:>9.2f}"
         f"{found.errors:>8}{cpu_us:>8.0f}",
         flush=True,
     )
@@ -178,13 +179,15 @@ def main() -> None:
         if given.peers is not None:
             names, rows = matrix(deployment, bodies)
             booster = deployment.models[0].package / "lightgbm.txt"
-            for serve, body, workers in ((mlserver, mlserver_body, 0), (mlflow, mlflow_body, given.workers)):
+            mlflow_here = partial(mlflow, names=names, workers=given.workers)
+            for serve, body in ((mlserver, mlserver_body), (mlflow_here, mlflow_body)):
                 file = lines(
-                    folder / f"{serve.__name__}.jsonl",
-                    [json.dumps(body(row, names)).encode() for row in rows],
+                    folder / f"{body.__name__}.jsonl", [json.dumps(body(row, names)).encode() for row in rows]
                 )
-                with serve(given.peers, booster, folder / serve.__name__, workers) as peer:
-                    flood(peer, file)
+                for lean in (False, True):
+                    home = folder / f"{body.__name__}-{'lean' if lean else 'plain'}"
+                    with serve(given.peers, booster, home, lean=lean) as peer:
+                        flood(peer, file)
         ours = {c: rate for (who, c), rate in rates.items() if who == "Charter, log relaxed"}
         for (who, connections), rate in rates.items():
             if not who.startswith("Charter") and connections in ours:

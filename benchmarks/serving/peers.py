@@ -2,6 +2,9 @@
 
 They get the booster of Charter's package and, per request, the finished row of its matrix: they neither check a
 request, nor make features, calibrate, decide, explain, log or count.
+
+Each is measured twice: as its documentation starts it (MLflow with the signature that it advises, so that it checks the
+columns of a request), and lean (no signature, one OpenMP thread per prediction), which is quicker.
 """
 
 from __future__ import annotations
@@ -18,7 +21,17 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-SAVE = "import sys, lightgbm, mlflow; mlflow.lightgbm.save_model(lightgbm.Booster(model_file=sys.argv[1]), sys.argv[2])"
+SAVE = """
+import sys, lightgbm, mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+booster = lightgbm.Booster(model_file=sys.argv[1])
+names, signature = sys.argv[3:], None
+if names:
+    columns = Schema([ColSpec("double", name, required=False) for name in names])
+    signature = ModelSignature(inputs=columns, outputs=Schema([ColSpec("double")]))
+mlflow.lightgbm.save_model(booster, sys.argv[2], signature=signature)
+"""
 PATIENCE_SECONDS = 120
 
 
@@ -38,10 +51,12 @@ def _port() -> int:
 
 
 @contextmanager
-def _running(name: str, argv: list[str], folder: Path, url: str, probe: str) -> Iterator[Peer]:
+def _running(name: str, argv: list[str], folder: Path, url: str, probe: str, *, lean: bool) -> Iterator[Peer]:
     log = folder / "server.log"
-    # One thread per prediction: a pool per worker as large as the machine only gets in its own way.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = dict(os.environ)
+    if lean:  # a pool per worker as large as the machine only gets in its own way
+        environment["OMP_NUM_THREADS"] = "1"
+        name = f"{name}, lean"
     environment["PATH"] = f"{Path(argv[0]).parent}{os.pathsep}{environment['PATH']}"
     for name_of in ("PYTHONPATH", "VIRTUAL_ENV"):
         environment.pop(name_of, None)
@@ -73,8 +88,8 @@ def _running(name: str, argv: list[str], folder: Path, url: str, probe: str) -> 
 
 
 @contextmanager
-def mlserver(python: Path, booster: Path, folder: Path, workers: int) -> Iterator[Peer]:
-    """MLServer with its LightGBM runtime; one worker answers in the server's own process, as it is quickest."""
+def mlserver(python: Path, booster: Path, folder: Path, *, lean: bool) -> Iterator[Peer]:
+    """MLServer with its LightGBM runtime; its own process answers: quicker, and its workers fail under new uvloops."""
     folder.mkdir()
     (folder / "model.bst").write_bytes(booster.read_bytes())
     http, grpc, metrics = _port(), _port(), _port()
@@ -83,7 +98,7 @@ def mlserver(python: Path, booster: Path, folder: Path, workers: int) -> Iterato
         "http_port": http,
         "grpc_port": grpc,
         "metrics_port": metrics,
-        "parallel_workers": workers,
+        "parallel_workers": 0,
         "debug": False,
     }
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -96,7 +111,7 @@ def mlserver(python: Path, booster: Path, folder: Path, workers: int) -> Iterato
     address = f"http://127.0.0.1:{http}"
     argv = [str(python.parent / "mlserver"), "start", "."]
     model_url = f"{address}/v2/models/model"
-    with _running("MLServer", argv, folder, f"{model_url}/infer", f"{model_url}/ready") as peer:
+    with _running("MLServer", argv, folder, f"{model_url}/infer", f"{model_url}/ready", lean=lean) as peer:
         yield peer
 
 
@@ -115,16 +130,21 @@ def mlserver_body(row: list[float | None], names: list[str]) -> dict[str, object
 
 
 @contextmanager
-def mlflow(python: Path, booster: Path, folder: Path, workers: int) -> Iterator[Peer]:
+def mlflow(
+    python: Path, booster: Path, folder: Path, *, lean: bool, names: list[str], workers: int
+) -> Iterator[Peer]:
     """MLflow's own server of a saved model."""
     folder.mkdir()
-    subprocess.run([str(python), "-c", SAVE, str(booster), str(folder / "model")], cwd=folder, check=True,
-                   capture_output=True)  # fmt: skip
+    columns = [] if lean else names
+    subprocess.run([str(python), "-c", SAVE, str(booster), str(folder / "model"), *columns], cwd=folder,
+                   check=True, capture_output=True)  # fmt: skip
     port = _port()
     argv = [str(python.parent / "mlflow"), "models", "serve", "-m", "model", "--env-manager", "local"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     address = f"http://127.0.0.1:{port}"
-    with _running("MLflow models serve", argv, folder, f"{address}/invocations", f"{address}/ping") as peer:
+    with _running(
+        "MLflow models serve", argv, folder, f"{address}/invocations", f"{address}/ping", lean=lean
+    ) as peer:
         yield peer
 
 
