@@ -74,11 +74,16 @@ def _print_plan(workspace: Workspace, loaded: Loaded, found: Plan, records: Any,
         since = f" (changed since {short(spec_digest(before))})"
     say(f"{told.name:<64} spec {now}{since}")
     table([(x.symbol, x.stage, x.what, x.remark) for x in told.lines])
-    tell_notices(loaded)
+    tell_notices(loaded, whole=False)
     say(told.closing)
 
 
-def apply(spec: Path = SPEC, wait: float = WAIT, as_json: bool = JSON) -> None:
+REASON = typer.Option(
+    "", "--reason", help="Why a version may follow that the redeployment rules leave to a person."
+)
+
+
+def apply(spec: Path = SPEC, wait: float = WAIT, reason: str = REASON, as_json: bool = JSON) -> None:
     """Do what the plan says; stop at a failed requirement or a missing approval (exit 1), and resume from there."""
     from charter.cli.progress import progress
     from charter.flow.apply import apply as carry_out
@@ -87,9 +92,11 @@ def apply(spec: Path = SPEC, wait: float = WAIT, as_json: bool = JSON) -> None:
     workspace = Workspace.at(spec)
     loaded = workspace.load()
     if not as_json:
-        tell_notices(loaded)
+        tell_notices(loaded, whole=False)
     heard = (lambda _step, _seconds: None) if as_json else (lambda step, seconds: tell(step, seconds, loaded))
-    outcome = carry_out(workspace, loaded, progress=progress(quiet=as_json), heard=heard, wait_seconds=wait)
+    outcome = carry_out(
+        workspace, loaded, progress=progress(quiet=as_json), heard=heard, wait_seconds=wait, reason=reason
+    )
     stopped = outcome.stopped
     if as_json:
         emit(

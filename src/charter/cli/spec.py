@@ -30,19 +30,44 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Path = typer.Argument(..., help="The new folder."),
-    blueprint: str = typer.Option(
-        ..., "--from", help="A reference system to start from, for example customer-churn."
+    blueprint: str | None = typer.Option(
+        None, "--from", help="A reference system to start from, for example customer-churn."
     ),
+    data: Path | None = typer.Option(
+        None, "--data", help="A table of your own to draft from: CSV, Parquet, JSON Lines or Arrow."
+    ),
+    target: str | None = typer.Option(None, "--target", help="With --data: the column to be predicted."),
+    key: list[str] = typer.Option(
+        [], "--key", help="With --data: a column that identifies a row; repeatable."
+    ),
+    time: str | None = typer.Option(None, "--time", help="With --data: the column that says when a row was."),
     name: str | None = typer.Option(
-        None, "--name", help="The model's name; by default the reference system's."
+        None, "--name", help="The model's name; by default the reference system's, or the folder's."
     ),
 ) -> None:
-    """Start a model of your own from a reference system: model.yaml, README, data note, a workflow for CI."""
-    from charter.flow.init import create
+    """Start a model of your own from a reference system or from a table: model.yaml, README, a workflow for CI."""
+    from charter.flow.init import begin, create
 
-    written = create(folder, blueprint, name=name)
-    say(f"{folder}: {', '.join(written)}")
-    say(f"Next: `cd {folder}` and `charter check`, `charter assess`, `charter plan`.")
+    if (blueprint is None) == (data is None):
+        known = ", ".join(plugins.names("blueprints"))
+        raise UsageError(
+            "a model starts either from a reference system or from a table",
+            remedy=f"Name one: `--data FILE`, or `--from` with one of {known}.",
+        )
+    if blueprint is not None:
+        if target is not None or key or time is not None:
+            raise UsageError("--target, --key and --time are for a table", remedy="Give it: --data FILE.")
+        written = create(folder, blueprint, name=name)
+        say(f"{folder}: {', '.join(written)}")
+        say(f"Next: `cd {folder}` and `charter check`, `charter assess`, `charter plan`.")
+    elif data is not None:
+        written, taken = begin(folder, data, name=name, target=target, key=key, time=time)
+        say(f"{folder}: {', '.join(written)}")
+        for line in taken:
+            say(f"  {line}")
+        say(
+            f"Next: `cd {folder}` and `charter check`, which lists what only you can say; then `charter apply`."
+        )
 
 
 def check(
@@ -67,12 +92,18 @@ def check(
         tell_notices(loaded)
 
 
-def tell_notices(loaded: Loaded) -> None:
-    """Print what the specification leaves open or passes over, in the order of the file."""
-    from charter.spec.notices import notices, shown
+def tell_notices(loaded: Loaded, *, whole: bool = True) -> None:
+    """Print what the specification leaves open or passes over, in the order of the file.
+
+    What is to be written is counted rather than listed where ``whole`` is false: before the work, not before a person.
+    """
+    from charter.spec.notices import notices, open_text, shown
 
     found = sorted(notices(loaded.spec), key=lambda n: loaded.source.place(n.path).line)
-    table([(" !", loaded.source.where(n.path), shown(n)) for n in found])
+    texts = [] if whole else [n for n in found if open_text(n)]
+    table([(" !", loaded.source.where(n.path), shown(n)) for n in found if n not in texts])
+    if texts:
+        say(f"   !  {len(texts)} texts are to be written: `charter check` lists them")
 
 
 def assess(spec: Path = SPEC, as_json: bool = JSON) -> None:

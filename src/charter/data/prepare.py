@@ -61,7 +61,7 @@ def prepare(
     """
     now = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo is not None else now
     rows_read = frame.height
-    frame = _renamed(frame, name, source)
+    frame = _blanked(_renamed(frame, name, source), source)
     twice = frame.is_duplicated() if source.duplicates == "fail" else None
     frame = frame.with_columns(pl.int_range(1, rows_read + 1, dtype=pl.Int64).alias(ROW_NUMBER))
     found: list[Violation] = []
@@ -146,6 +146,18 @@ def _renamed(frame: pl.DataFrame, name: str, source: SourceSpec) -> pl.DataFrame
         if column not in frame.columns and column not in source.derive:
             raise _absent(name, column, frame.columns)
     return frame
+
+
+def _blanked(frame: pl.DataFrame, source: SourceSpec) -> pl.DataFrame:
+    """Leave nothing where the source has a word for it, in columns whose type has no words."""
+    if not source.null_values:
+        return frame
+    texts = [
+        c for c, spec in source.columns.items()
+        if spec.type not in ("category", "text") and c in frame.columns and frame.schema[c] == pl.String
+    ]  # fmt: skip
+    absent = pl.col(texts).str.strip_chars().is_in(source.null_values)
+    return frame.with_columns(pl.when(~absent).then(pl.col(texts))) if texts else frame
 
 
 def _absent(name: str, column: str, known: Sequence[str]) -> DataError:

@@ -38,3 +38,17 @@ def expand(spec: ModelSpec) -> str:
     return yaml.dump(
         data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
     )
+
+
+def in_one_line(value: Any) -> str:
+    """Write a value as it stands in one line of a specification, quoted where YAML asks for it.
+
+    Examples
+    --------
+    >>> in_one_line({"type": "category", "values": ["1", "no", "a: b"]})
+    "{type: category, values: ['1', no, 'a: b']}"
+    """
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9, default_flow_style=True
+    )
+    return text.removesuffix("...\n").rstrip("\n")

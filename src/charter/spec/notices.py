@@ -13,6 +13,7 @@ from charter.spec.types import ModelSpec
 
 UNWRITTEN = "To be written"
 """How a text begins that only a person can write and nobody has: ``charter init --data`` drafts such."""
+_OPEN = "is to be written"
 _NAMED = 8
 
 
@@ -47,11 +48,10 @@ def _unwritten(spec: ModelSpec) -> Iterator[Fault]:
             if path[:2] == ("data", "sources") and path[3:4] == ("columns",):
                 columns.setdefault(path[:4], []).append(str(path[4]))
             else:
-                yield Fault(path, "is to be written", text.removeprefix(UNWRITTEN).lstrip(": "), at_key=True)
+                yield Fault(path, _OPEN, text.removeprefix(UNWRITTEN).lstrip(": "), at_key=True)
             break
     for path, found in columns.items():
-        word = "columns have a description that is" if len(found) > 1 else "column has a description that is"
-        yield Fault(path, f"{len(found)} {word} to be written: {_some(found)}", at_key=True)
+        yield Fault(path, f"{_OPEN}, the description of {len(found)}", _some(found), at_key=True)
 
 
 def _protected(spec: ModelSpec, names: Scope) -> Iterator[Fault]:
@@ -101,6 +101,11 @@ def _unused(spec: ModelSpec, names: Scope) -> Iterator[Fault]:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:_NAMED])
     return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+
+
+def open_text(notice: Fault) -> bool:
+    """Whether a notice is of a text that nobody has written."""
+    return notice.message.startswith(_OPEN)
 
 
 def shown(fault: Fault) -> str:

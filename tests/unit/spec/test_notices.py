@@ -65,7 +65,7 @@ def test_what_is_to_be_written_is_named_and_columns_once() -> None:
             f'        {name}: {{description: "To be written", type: integer',
         )
     assert sorted(told(text)) == [
-        "data.sources.loans.columns 2 columns have a description that is to be written: id, branch",
+        "data.sources.loans.columns is to be written, the description of 2: id, branch",
         "purpose.problem is to be written: what goes wrong today?",
         "purpose.users is to be written: who acts on it?",
     ]

@@ -74,14 +74,15 @@ def explore(
     return _Explorer(frame, target, time, whole, left_out).run()
 
 
-_WRITTEN = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y", "%m/%d/%Y %H:%M",
-            "%d/%m/%Y", "%d/%m/%Y %H:%M", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%Y%m%d")  # fmt: skip
+NOTATIONS = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y", "%m/%d/%Y %H:%M",
+             "%d/%m/%Y", "%d/%m/%Y %H:%M", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%Y%m%d")  # fmt: skip
+"""How dates and moments are written that are text."""
 
 
 def _moments(series: pl.Series) -> pl.Series:
     """Read dates that are written as text, in the first notation that all of them fit."""
     if series.dtype == pl.String:
-        for notation in _WRITTEN:
+        for notation in NOTATIONS:
             read = series.str.to_datetime(notation, strict=False, time_unit="us")
             if read.null_count() == series.null_count() < series.len():
                 return read

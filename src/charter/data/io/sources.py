@@ -89,6 +89,8 @@ def read(
     DataError
         When the source is not there, empty, damaged, not UTF-8, of an unknown format, or lacks a declared column.
     """
+    import polars as pl
+
     if source.dataset is not None:
         frame = read_dataset(source.dataset, settings, progress)
     elif source.sql is not None:
@@ -96,6 +98,14 @@ def read(
     else:
         frame = _file(source, base)
     wanted = needed_columns(source)
+    if source.row_number is not None:
+        if source.row_number in frame.columns:
+            raise DataError(
+                f"{_shown(source)}: row_number {source.row_number!r} is a column of the source already",
+                remedy="Choose another name.",
+            )
+        frame = frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(source.row_number))
+        wanted = (source.row_number, *wanted)
     for column in wanted:
         if column not in frame.columns:
             raise DataError(
@@ -106,7 +116,7 @@ def read(
 
 
 def needed_columns(source: SourceSpec) -> tuple[str, ...]:
-    """Columns that the contract names, under the names that the source has for them.
+    """Columns that the contract names, under the names that the source has for them; the row's number is none of them.
 
     Examples
     --------
@@ -116,7 +126,8 @@ def needed_columns(source: SourceSpec) -> tuple[str, ...]:
     ('Customer ID',)
     """
     original = {new: old for old, new in source.rename.items()}
-    declared = [original.get(c, c) for c in source.columns if c not in source.derive]
+    made = {*source.derive, source.row_number}
+    declared = [original.get(c, c) for c in source.columns if c not in made]
     return tuple(dict.fromkeys([*declared, *source.rename]))
 
 

@@ -87,12 +87,31 @@ def _check_names(path: Path, source: SourceSpec, look: Examiner) -> None:
                 "choose another name",
                 at_key=True,
             )
+    _check_row_number(path, source, look)
     for part, names in (("columns", source.columns), ("derive", source.derive)):
         for name in names:
             if is_reserved(name):
                 look.fault(
                     (*path, part, name), "is a name of Charter's own", "choose another name", at_key=True
                 )
+
+
+def _check_row_number(path: Path, source: SourceSpec, look: Examiner) -> None:
+    name, path = source.row_number, (*path, "row_number")
+    if name is None:
+        return
+    column = source.columns.get(name)
+    if column is None:
+        look.fault(path, f"{name} is not one of the columns", f"declare it: {name}: {{type: integer}}")
+    elif column.type != "integer":
+        look.fault(path, f"{name} is declared as {column.type}", "declare it as integer")
+    if name in source.rename.values() or name in source.derive:
+        look.fault(path, f"{name} is already the name of another column", "choose another name")
+    if source.sql is not None:
+        look.fault(path, "is for files, whose rows have an order", "let the query give a key", at_key=True)
+    if source.duplicates != "keep":
+        look.fault(path, "makes every row another one, and 'duplicates' looks for equal ones",
+                   "leave one of the two out", at_key=True)  # fmt: skip
 
 
 def _check_expressions(path: Path, source: SourceSpec, look: Examiner) -> None:

@@ -55,8 +55,8 @@ class ForeignKey(Part):
 class SourceSpec(Part):
     """One table: where it is, how it is cleaned, and its contract.
 
-    Order: read, rename, drop duplicates, cast by contract, derive, keep the rows where ``where`` holds, check the
-    contract.
+    Order: read, rename, blank ``null_values``, drop duplicates, cast by contract, derive, keep the rows where ``where``
+    holds, check the contract.
     """
 
     dataset: Slug | None = None
@@ -71,6 +71,12 @@ class SourceSpec(Part):
     """SQLAlchemy address; ``${NAME}`` is taken from the environment, so that no secret stands in the file."""
 
     rename: dict[Column, Name] = {}
+    row_number: Column | None = None
+    """New column with the number of each row, from 1: a key for a table that has none. It holds only as long as rows
+    are appended and never reordered."""
+    null_values: tuple[Category, ...] | None = None
+    """How the source writes a missing number, truth value or moment, such as ``[NA, null]``; nothing at all always is
+    one. In categories and texts such a word is a value like any other."""
     duplicates: Literal["keep", "drop", "fail"] = "keep"
     """Rows that are identical in every column."""
     columns: dict[Column, ColumnSpec]
