@@ -50,11 +50,23 @@ def test_rows_that_the_champion_has_learned_from_are_left_out(loans: Path) -> No
 def test_business_rules_and_a_policy_of_one_s_own(loans: Path) -> None:
     edit(loans, "calibrate: sigmoid", "calibrate: isotonic")
     edit(loans, "high: 0.6", "high: 0.7")
-    apply(loans)
     file = loans / "model.yaml"
-    file.write_text(
-        file.read_text() + "release:\n  redeploy: {max_shift: 1, max_latency_rise: 100, automatic: false}\n"
+    rules = (
+        "release:\n  redeploy: {judges: releases, max_shift: 1, max_latency_rise: 100, automatic: false}\n"
     )
+    file.write_text(file.read_text() + rules)
+    apply(loans, code=1)
+    for command in ("plan", "apply"):
+        told = charter(command, loans)
+        assert "Stopped at release: v2 in place of v1: manual" in told.out
+        assert "charter apply --reason" in told.out
+    assert done("status", loans, "--json").json["serving"] == "v1"
+    assert "at character 4" in charter("apply", loans, "--reason", "yes\nno").err
+    done("apply", loans, "--reason", "agreed with the owner")
+    (told,) = [
+        e for e in done("audit", "list", "--in", loans, "--json").json if e["action"] == "version.released"
+    ][1:]
+    assert (told["detail"]["redeployment"], told["detail"]["reason"]) == ("manual", "agreed with the owner")
     found = charter("compare", "v1", "v2", "--in", loans, "--json").json
     assert found["changes"]["rules"] == ["serve.bands.high raised from 0.6 to 0.7"]
     checks = {c["name"]: c for c in found["decision"]["checks"]}

@@ -210,8 +210,7 @@ MOVES = {
     "start what fails its gate": Forbidden(
         "approved", START, "not passed its gate", each(
             lambda folder: edit(folder, '{roc_auc: ">= 0.7"}', '{roc_auc: ">= 0.99"}'),
-            lambda folder: charter("apply", folder),
-            tamper("UPDATE versions SET status = 'refused' WHERE number = 2"))),
+            lambda folder: charter("apply", folder))),
     "start a package that was damaged": Forbidden("approved", START, "is damaged", damaged),
     "start without saying who": Forbidden("approved", START[:3], "takes a release-manager"),
     "start in the wrong role": Forbidden(
@@ -268,12 +267,23 @@ MOVES = {
         "approved", START, "the audit trail is not whole",
         tamper("DROP TRIGGER audit_keeps_on_update", "UPDATE audit SET actor = 'nobody' WHERE sequence = 3")),
     "edit which package a version has": Forbidden(
-        "approved", START, NOT_SIGNED,
+        "approved", START, "the row of small-loans v2 in versions was altered",
         tamper("UPDATE versions SET package = (SELECT package FROM versions WHERE number = 1) WHERE number = 2")),
+    "edit which gate a version has": Forbidden(
+        "approved", START, "gate is {}", tamper("UPDATE versions SET gate = '{}' WHERE number = 2")),
+    "edit where a version stands": Forbidden(
+        "approved", START, "status is released, was staging",
+        tamper("UPDATE versions SET status = 'released' WHERE number = 2")),
     "edit the result of a package": Forbidden(
-        "approved", START, NOT_SIGNED,
+        "approved", START, "small-loans's stage package for inputs",
         tamper("UPDATE results SET summary = replace(summary, '\"version\":2', '\"version\":1') "
                "WHERE stage = 'package'")),
+    "empty the result of a package": Forbidden(
+        "approved", START, "summary is", tamper("UPDATE results SET summary = '{}' WHERE stage = 'package'")),
+    "edit the result of an evaluation": Forbidden(
+        "approved", START, "output is 00000000", tamper(
+            "UPDATE results SET output = '" + "0" * 64 + "' WHERE stage = 'evaluate'")),
+    "remove all results": Forbidden("approved", START, "is gone", tamper("DELETE FROM results")),
 }  # fmt: skip
 
 
@@ -354,4 +364,4 @@ def test_without_the_anchor_of_the_chain_nothing_is_recorded_at_all(states, tmp_
 
 
 def test_there_are_thirty_and_more():
-    assert len(MOVES) >= 40
+    assert len(MOVES) >= 50

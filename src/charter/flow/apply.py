@@ -7,17 +7,18 @@ leaves a state from which the next `apply` goes on: a result is recorded only wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from charter.core.errors import DataError
 from charter.core.progress import NoProgress, Progress
-from charter.flow import release
+from charter.core.text import one_line
+from charter.flow import release, succession
 from charter.flow.context import Context, Done, Output
 from charter.flow.lock import hold
 from charter.flow.observe import current_plan, fingerprint_sources, remember_spec
-from charter.flow.plan import STAGING, Action, Plan, Stage, Step
+from charter.flow.plan import JUDGED, STAGING, Action, Plan, Stage, Step
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -56,6 +57,7 @@ def apply(
     heard: Listener | None = None,
     wait_seconds: float = 0,
     releases: bool = True,
+    reason: str = "",
 ) -> Outcome:
     """Make reality match the specification, as far as its own requirements and the approvers allow.
 
@@ -63,6 +65,8 @@ def apply(
     ----------
     releases
         False leaves what serves as it is.
+    reason
+        Why a version may follow that the redeployment rules leave to a person; it stands in the audit trail.
 
     Raises
     ------
@@ -82,10 +86,13 @@ def apply(
         ),
         workspace.records(loaded.spec.name) as records,
     ):
-        ctx = Context(workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor)
+        said = one_line(reason, "a reason")
+        ctx = Context(
+            workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor, reason=said
+        )
         with _moving(ctx):  # moves write blobs and entries, too
             _tidy(ctx)
-        ctx.audit("apply.started", loaded.spec.name, {"spec": remember_spec(ctx)})
+        remember_spec(ctx)
         return _run(ctx, heard or (lambda _step, _seconds: None), releases=releases)
 
 
@@ -118,7 +125,7 @@ def _run(ctx: Context, heard: Listener, *, releases: bool) -> Outcome:
     told: set[Stage] = set()
     fingerprints = fingerprint_sources(ctx.workspace, ctx.loaded)
     while True:
-        plan = current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints)
+        plan = _plan(ctx, fingerprints)
         release.follow(ctx, plan)
         for step in plan.steps:
             if step.action in (Action.KEEP, Action.REFUSED) and step.stage not in told:
@@ -128,9 +135,12 @@ def _run(ctx: Context, heard: Listener, *, releases: bool) -> Outcome:
         if due is None or (due.stage is Stage.RELEASE and not releases):
             _touch(ctx, plan)
             return Outcome(plan, tuple(ran))
+        if due.stage is Stage.RELEASE and due.inputs.get(JUDGED) == "not yet":
+            _judge(ctx, plan)
+            continue
         if due.stage is Stage.RELEASE:
             with _moving(ctx):
-                now = current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints)
+                now = _plan(ctx, fingerprints)
                 if now.next != due:  # somebody moved a version while this plan was made
                     continue
                 seconds = _carry_out(ctx, now, due)
@@ -138,7 +148,19 @@ def _run(ctx: Context, heard: Listener, *, releases: bool) -> Outcome:
             seconds = _carry_out(ctx, plan, due)
         ran.append(due.stage)
         told.add(due.stage)
-        heard(current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints).step(due.stage), seconds)
+        heard(_plan(ctx, fingerprints).step(due.stage), seconds)
+
+
+def _plan(ctx: Context, fingerprints: Mapping[str, str]) -> Plan:
+    return current_plan(ctx.workspace, ctx.loaded, ctx.records, fingerprints, ctx.reason)
+
+
+def _judge(ctx: Context, plan: Plan) -> None:
+    """Ask the redeployment rules of what would be released in place of another version."""
+    serving, done = ctx.records.deployment(), Done.of(plan)
+    assert serving is not None
+    candidate = f"v{done.summary(Stage.PACKAGE)['version']}"
+    succession.judge(ctx, f"v{serving.version}", candidate, done.output(Stage.PACKAGE))
 
 
 def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
@@ -147,10 +169,10 @@ def _carry_out(ctx: Context, plan: Plan, step: Step) -> float:
 
     started = time.monotonic()
     if step.stage is Stage.RELEASE and STAGING in step.inputs:
-        release.stage(ctx, Done.of(plan))
+        release.stage(ctx, Done.of(plan), step.inputs.get(JUDGED, ""))
         return time.monotonic() - started
     if step.stage is Stage.RELEASE:
-        release.release(ctx, Done.of(plan))
+        release.release(ctx, Done.of(plan), step.inputs.get(JUDGED, ""))
         deployment_file(ctx.workspace, ctx.loaded)  # a server that runs follows it
         return time.monotonic() - started
     output = STAGES[step.stage](ctx, Done.of(plan))
@@ -173,24 +195,26 @@ def _record(ctx: Context, step: Step, output: Output, seconds: float) -> None:
     from charter.registry.types import StageResult
 
     assert step.key is not None
-    result = StageResult(
-        stage=step.stage.value,
-        key=step.key,
-        output=output.digest,
-        summary=dict(output.summary),
-        seconds=round(seconds, 3),
-        actor=ctx.actor,
-        finished_at=ctx.workspace.clock.now(),
-        inputs=dict(step.inputs),
-    )
+    now = ctx.workspace.clock.now()
     with Trail(ctx.records, ctx.workspace.anchor_file).recording(
-        at=result.finished_at,
+        at=now,
         actor=ctx.actor,
         action=f"{step.stage}.done",
         subject=f"{ctx.spec.name} {output.digest[:8]}",
         detail={"key": step.key, "output": output.digest},
     ) as change:
-        change.save_result(result)
+        change.save_result(
+            StageResult(
+                stage=step.stage.value,
+                key=step.key,
+                output=output.digest,
+                summary=dict(output.kept(change).summary),
+                seconds=round(seconds, 3),
+                actor=ctx.actor,
+                finished_at=now,
+                inputs=dict(step.inputs),
+            )
+        )
 
 
 def _touch(ctx: Context, plan: Plan) -> None:

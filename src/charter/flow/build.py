@@ -139,6 +139,8 @@ def features(ctx: Context, done: Done) -> Output:
             "rows": rows,
             "train": known.height,
             "test": held_out.height,
+            "unlabelled": int(dataset[label].is_null().sum()),
+            "between": int((dataset["__split"].eq("unused") & dataset[label].is_not_null()).sum()),
             "positive_share": positives / rows if positives is not None else None,
             "warnings": [c.name for c in leaks.checks if c.verdict.value == "warn"],
             **({"window": window} if window is not None else {}),
@@ -274,11 +276,10 @@ def train(ctx: Context, done: Done) -> Output:
         # Later stages are keyed by this output: a bundle that differs in its contract alone must change it.
         (folder / "bundle.json").write_bytes(canonical_json({"bundle": bundle_digest}))
         output = ctx.blobs.put_tree(folder)
-    version = ctx.records.version_for(bundle_digest, spec=spec_digest(spec), now=ctx.workspace.clock.now())
+    now = ctx.workspace.clock.now()
     return Output(
         output,
         {
-            "version": version.number,
             "bundle": bundle_digest,
             "learner": trained.learner,
             "parameters": dict(trained.params),
@@ -288,6 +289,7 @@ def train(ctx: Context, done: Done) -> Output:
             "parity": dict(trained.parity),
             "run": trained.run,
         },
+        lambda tx: {"version": tx.version_for(bundle_digest, spec=spec_digest(spec), now=now).number},
     )
 
 

@@ -16,6 +16,7 @@ from charter.core.progress import Progress
 from charter.flow.build import training_rows
 from charter.flow.context import read_frame
 from charter.flow.judge import write_rules
+from charter.flow.observe import proven
 from charter.flow.plan import Stage
 from charter.flow.views import (
     features_result,
@@ -102,6 +103,7 @@ def compare_versions(
         )
     blobs = workspace.blobs()
     with workspace.records(loaded.spec.name, readonly=True) as records:
+        proven(workspace, records)
         old, new = (_version(records, blobs, name) for name in (champion, candidate))
         alike = judged_alike(records, new.trained)
     if old.spec.train.task != new.spec.train.task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ class Context:
     actor: str
     tracked: bool = True
     """Whether runs are written to MLflow; a reproduction is not a run."""
+    reason: str = ""
+    """Why a person lets a version follow that the redeployment rules leave to one."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -66,10 +68,28 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a stage produced: the digest of its blobs, and what the records and people should know of it."""
+    """What a stage produced.
+
+    Attributes
+    ----------
+    digest
+        Of its blobs.
+    summary
+        What the records and people should know of it.
+    records
+        What else the records say because of it, written in one transaction with the result; gives what the summary
+        says of that. A stage itself records nothing: whoever is killed in between leaves no half of it.
+    """
 
     digest: Digest
     summary: Mapping[str, Any] = field(default_factory=dict)
+    records: Callable[[Records], Mapping[str, Any]] | None = None
+
+    def kept(self, records: Records) -> Output:
+        """Write what else the records say, and return the output with its whole summary."""
+        if self.records is None:
+            return self
+        return Output(self.digest, {**self.summary, **self.records(records)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from charter.core.digest import short
 from charter.core.quantity import parse_duration
-from charter.flow.plan import STAGING, TRIED, Action, Plan, Result, Stage, Step
+from charter.flow.plan import JUDGED, REPLACES, STAGING, TRIED, Action, Plan, Result, Stage, Step
 from charter.govern.approval import asked, signatures
 from charter.spec.diff import FIRST_STAGE, Change
 from charter.spec.types import ModelSpec
@@ -131,7 +131,9 @@ def _refused(step: Step) -> tuple[str, str]:
 def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int, ...]], str]) -> str:
     if step.waits_for is not None:
         return f"because of {step.waits_for}"
-    if step.previous is None or step.stage is Stage.RELEASE:
+    if step.stage is Stage.RELEASE:
+        return _release(step)
+    if step.previous is None:
         return "new"
     reasons = []
     for name in step.changed:
@@ -151,6 +153,19 @@ def _why(step: Step, changes: Sequence[Change], where: Callable[[tuple[str | int
     if not reasons and step.previous.inputs == step.inputs:
         return "what it made is no longer there"
     return "; ".join(reasons) or "no result is recorded for these inputs"
+
+
+def _release(step: Step) -> str:
+    """Say what a release takes the place of, and what the redeployment rules say of it, or who may be asked."""
+    follows = f"in place of {step.inputs[REPLACES]}" if REPLACES in step.inputs else "new"
+    match step.inputs.get(JUDGED):
+        case None:
+            aside = "; the redeployment rules are not asked: `charter compare` tells what they say"
+            return follows + (aside if REPLACES in step.inputs else "")
+        case "not yet":
+            return f"{follows}, if the redeployment rules let it: they are asked first"
+        case judged:
+            return f"{follows}; {judged} by the redeployment rules"
 
 
 def _at(place: str) -> str:
@@ -196,7 +211,9 @@ def describe(stage: Stage, result: Result) -> str:
         case Stage.FEATURES:
             share = s.get("positive_share")
             rare = f", {share:.1%} positive" if share is not None else ""
-            return f"{s['features']} features, {s['rows']:,} observations{rare}"
+            left = {"without a label": s.get("unlabelled"), "between training and test": s.get("between")}
+            aside = "".join(f", {count:,} {why} left out" for why, count in left.items() if count)
+            return f"{s['features']} features, {s['rows']:,} observations{rare}{aside}"
         case Stage.TRAIN:
             return f"v{s['version']} {s['learner']}, {s['metric']} {s['value']:.3f} out of fold"
         case Stage.EVALUATE:

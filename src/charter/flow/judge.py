@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from charter.spec.types import ModelSpec
 if TYPE_CHECKING:
     import polars as pl
 
+    from charter.registry.io.records import Records
     from charter.serve.scorer import Scorer
 
 MEASURED_ROWS = 300
@@ -209,10 +210,15 @@ def gate(ctx: Context, done: Done) -> Output:
     output = ctx.blobs.put_bytes(canonical_json(decision.to_json()))
     met = sum(c.verdict.allows for c in decision.checks)
     number = done.summary(Stage.TRAIN)["version"]
-    ctx.records.update_version(number, status="candidate" if decision.allows else "refused")
     ctx.audit(
         "gate.judged",
         f"v{number}",
         {"verdict": decision.verdict, "gate": output},
     )
-    return Output(output, {"decision": decision.to_json(), "met": met, "total": len(decision.checks)})
+    summary = {"decision": decision.to_json(), "met": met, "total": len(decision.checks)}
+
+    def stand(tx: Records) -> Mapping[str, Any]:
+        tx.update_version(number, status="candidate" if decision.allows else "refused")
+        return {}
+
+    return Output(output, summary, stand)

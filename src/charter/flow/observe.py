@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from charter import __version__
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import Digest, ordered_json
+from charter.core.errors import Refusal
 from charter.flow.plan import Plan, Stage, State, build_plan
 from charter.flow.retrain_review import rejected
+from charter.flow.succession import judgement
 from charter.flow.workspace import Workspace
+from charter.registry.rows import STANDING
 from charter.spec.loader import Loaded
 from charter.spec.parts import part_digest, spec_digest
 from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
     from charter.flow.context import Context
+    from charter.govern.audit import Fault
     from charter.registry.io.blobs import Blobs
     from charter.registry.io.records import Records
-    from charter.registry.types import StageResult
+    from charter.registry.types import AuditEvent, StageResult
 
 
 def current_plan(
-    workspace: Workspace, loaded: Loaded, records: Records, fingerprints: Mapping[str, str] | None = None
+    workspace: Workspace,
+    loaded: Loaded,
+    records: Records,
+    fingerprints: Mapping[str, str] | None = None,
+    reason: str = "",
 ) -> Plan:
     """Build the plan from the specification and what is recorded.
 
@@ -32,8 +40,10 @@ def current_plan(
     ----------
     fingerprints
         What the sources hold, where that was looked up already; looking may mean a query each.
+    reason
+        Why a person lets a version follow that the redeployment rules leave to one.
     """
-    return build_plan(loaded.spec, observe(workspace, loaded, records, fingerprints))
+    return build_plan(loaded.spec, observe(workspace, loaded, records, fingerprints, reason))
 
 
 def fingerprint_sources(workspace: Workspace, loaded: Loaded) -> dict[str, str]:
@@ -49,9 +59,22 @@ def fingerprint_sources(workspace: Workspace, loaded: Loaded) -> dict[str, str]:
 
 
 def observe(
-    workspace: Workspace, loaded: Loaded, records: Records, fingerprints: Mapping[str, str] | None = None
+    workspace: Workspace,
+    loaded: Loaded,
+    records: Records,
+    fingerprints: Mapping[str, str] | None = None,
+    reason: str = "",
 ) -> State:
-    """Read everything that a plan depends on; changes nothing."""
+    """Read everything that a plan depends on; changes nothing.
+
+    Raises
+    ------
+    Refusal
+        When results or versions are not what the audit trail tells: nothing is planned on them.
+    """
+    faults = _faults(workspace, records)
+    if any(f.row.partition(" ")[0] in STANDING for f in faults):
+        raise _refusal(faults)
     deployment, blobs = records.deployment(), workspace.blobs()
 
     def find(stage: str, key: Digest) -> StageResult | None:
@@ -63,13 +86,17 @@ def observe(
         find=find,
         latest=lambda stage: records.latest(stage),
         code=__version__,
-        judge_approvals=lambda package: judge_approvals(workspace, loaded, records, package),
+        judge_approvals=lambda package: _judge_approvals(workspace, loaded, records, package, faults),
         serving=deployment.package if deployment is not None else None,
         serving_version=deployment.version if deployment is not None else None,
         staged=frozenset(v.package for v in records.versions() if v.status == "staging" and v.package),
         rejected=rejected(records, loaded.spec.name),
         tried=str(deployment.traffic.get("candidate") or "") if deployment is not None else "",
         stopped=deployment is not None and deployment.traffic.get("stage") == "stopped",
+        judged=lambda package: (
+            judgement(loaded.spec, records, deployment.package, package) if deployment is not None else None
+        ),
+        reason=reason,
     )
 
 
@@ -92,11 +119,16 @@ def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, pack
 
     Records that are not what the audit trail tells fail before any signature is looked at.
     """
+    return _judge_approvals(workspace, loaded, records, package, _faults(workspace, records))
+
+
+def _judge_approvals(
+    workspace: Workspace, loaded: Loaded, records: Records, package: Digest, faults: Sequence[Fault]
+) -> Decision:
     from charter.govern.approval import judge_approvals as judge
-    from charter.govern.io.trail import Trail, checks
+    from charter.govern.io.trail import checks
 
     covered = evidence(loaded.spec, records, package)
-    faults = [f for f in Trail(records, workspace.anchor_file).verify() if f.verdict is Verdict.FAIL]
     if faults:
         return Decision.of("approve", checks(faults), covered)
     built = package_result(records, package)
@@ -107,6 +139,41 @@ def judge_approvals(workspace: Workspace, loaded: Loaded, records: Records, pack
         grants=records.grants(),
         evidence=covered,
         now=workspace.clock.now(),
+    )
+
+
+def proven(workspace: Workspace, records: Records) -> list[AuditEvent]:
+    """Return the audit trail, once it is whole and the records are what it tells: only then is built on them.
+
+    Raises
+    ------
+    Refusal
+        Naming the first row or entry at fault.
+    """
+    from charter.govern.io.trail import Trail
+
+    events, found = Trail(records, workspace.anchor_file).examine()
+    faults = [f for f in found if f.verdict is Verdict.FAIL]
+    if faults:
+        raise _refusal(faults)
+    return events
+
+
+def _faults(workspace: Workspace, records: Records) -> list[Fault]:
+    from charter.govern.io.trail import Trail
+
+    return [f for f in Trail(records, workspace.anchor_file).verify() if f.verdict is Verdict.FAIL]
+
+
+def _refusal(faults: Sequence[Fault]) -> Refusal:
+    from charter.govern.io.trail import checks
+
+    first = next((f for f in faults if f.row), faults[0])
+    what = "the records are not what the audit trail tells" if first.row else "the audit trail is not whole"
+    return Refusal(
+        f"{what}: {first.message}",
+        decision=Decision.of("audit", checks(faults)),
+        remedy="See all of it: `charter audit verify`; then restore the records from a backup.",
     )
 
 
@@ -133,18 +200,18 @@ def package_result(records: Records, package: Digest) -> StageResult | None:
     return next((r for r in records.results("package") if r.output == package), None)
 
 
-def remember_spec(ctx: Context) -> Digest:
-    """Keep the specification as a blob, so that a later plan can say in words what changed since."""
+def remember_spec(ctx: Context) -> None:
+    """Keep the specification that is applied as a blob, so that a later plan can say in words what changed since."""
+    from charter.govern.io.trail import Trail
     from charter.registry.types import StageResult
 
     document = ctx.spec.model_dump(mode="json")
-    key = spec_digest(ctx.spec)
+    key, now = spec_digest(ctx.spec), ctx.workspace.clock.now()
     blob = ctx.blobs.put_bytes(ordered_json(document))
-    ctx.records.save_result(
-        StageResult("spec", key, blob, {"name": ctx.spec.name}, 0.0, ctx.actor, ctx.workspace.clock.now())
-    )
-    ctx.records.touch("spec", key)
-    return key
+    with Trail(ctx.records, ctx.workspace.anchor_file).recording(
+        at=now, actor=ctx.actor, action="apply.started", subject=ctx.spec.name, detail={"spec": key}
+    ) as change:
+        change.save_result(StageResult("spec", key, blob, {"name": ctx.spec.name}, 0.0, ctx.actor, now))
 
 
 def applied_spec(workspace: Workspace, records: Records) -> ModelSpec | None:

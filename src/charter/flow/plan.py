@@ -39,6 +39,12 @@ STAGING = "staging"
 TRIED = "tried"
 """And the same, where it is being tried already."""
 
+REPLACES = "replaces"
+"""And the version that serves, where another would take its place at once."""
+
+JUDGED = "judged"
+"""And, where the redeployment rules are asked, what they said: a word of `charter.iterate.redeploy`, or ``not yet``."""
+
 RECORDED = (Stage.SNAPSHOT, Stage.FEATURES, Stage.TRAIN, Stage.EVALUATE, Stage.GATE, Stage.PACKAGE)
 """Stages whose results are kept and reused; approval and release are judged afresh each time."""
 
@@ -51,6 +57,9 @@ ALGORITHM: Mapping[Stage, int] = {
     Stage.PACKAGE: registry.ALGORITHM,
 }
 """Revision of each stage's work, kept beside the code that does it; a result of an older one is no longer current."""
+
+
+_RULES = "release.redeploy"
 
 
 class Action(StrEnum):
@@ -117,6 +126,10 @@ class State:
     tried: str = ""
     stopped: bool = False
     rejected: Mapping[int, str] = field(default_factory=dict)
+    judged: Callable[[Digest], Decision | None] = lambda _package: None
+    """What the redeployment rules said of a package in place of the one that serves; None where not asked yet."""
+    reason: str = ""
+    """Why a person lets a version follow that the rules leave to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +290,13 @@ def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approv
         found = Check("redeployment", f"v{version} was {state.rejected[version]}", "not rejected", Verdict.FAIL,
                       note=REMEDY)  # fmt: skip
         return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=Decision.of("release", [found]))
-    if version != state.serving_version and (spec.release.rollout is not None or state.tried):
+    another = version != state.serving_version
+    if another and spec.release.redeploy.judges == "releases":
+        judged = state.judged(package)
+        inputs[JUDGED] = judged.evidence["outcome"] if judged is not None else "not yet"
+        if judged is not None and (stands := _against(spec, state, version, judged)) is not None:
+            return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=stands)
+    if another and (spec.release.rollout is not None or state.tried):
         # A rollout is the only way from one version to another, once it is declared or under way.
         staging = {**inputs, STAGING: f"v{version}"}
         if state.tried == f"v{version}":
@@ -295,4 +314,29 @@ def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approv
             note="a person lets it answer again: `charter rollout resume`",
         )  # fmt: skip
         return Step(Stage.RELEASE, Action.REFUSED, inputs, decision=Decision.of("release", [held]))
+    if another:
+        inputs[REPLACES] = f"v{state.serving_version}"
     return Step(Stage.RELEASE, Action.CHANGE, inputs)
+
+
+def _against(spec: ModelSpec, state: State, version: int, judged: Decision) -> Decision | None:
+    """What stands against a version that the redeployment rules have judged; None where nothing does.
+
+    A rollout is begun by a person, and signatures are persons' words: what is left to one is refused only without both.
+    """
+    rules = spec.release
+    if judged.allows:
+        return None
+    said = f"v{version} in place of v{state.serving_version}: {judged.evidence['outcome']}"
+    why = ", ".join(c.name for c in judged.reasons)
+    if judged.verdict is Verdict.FAIL:
+        found = Check("redeployment", f"{said} ({why})", "not rejected", Verdict.FAIL, where=_RULES,
+                      note=f"`charter compare v{state.serving_version} v{version}` says why; change the model, or "
+                           "`release.redeploy`, and apply again")  # fmt: skip
+    elif rules.rollout is None and not spec.approve.stages and not state.reason:
+        found = Check("redeployment", f"{said} ({why})", "a person's word", Verdict.UNKNOWN, where=_RULES,
+                      note=f"look: `charter compare v{state.serving_version} v{version}`; then let it follow, and "
+                           "say why: `charter apply --reason '...'`")  # fmt: skip
+    else:
+        return None
+    return Decision.of("release", [found], judged.evidence)

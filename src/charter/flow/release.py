@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest, ordered_json
 from charter.core.errors import Refusal
@@ -13,7 +14,7 @@ from charter.core.io.files import sync_folder
 from charter.flow.context import Context, Done, Output, read_json
 from charter.flow.decide import FILE
 from charter.flow.judge import write_rules
-from charter.flow.observe import evidence, judge_approvals, package_result
+from charter.flow.observe import evidence, judge_approvals, package_result, proven
 from charter.flow.plan import Plan, Stage
 from charter.flow.retrain_review import refuse_rejected
 from charter.flow.workspace import Workspace
@@ -63,24 +64,26 @@ def package(ctx: Context, done: Done) -> Output:
         output = ctx.blobs.put_tree(target)
         signature = packages.sign(target, _builder(ctx))
         signed = ctx.blobs.put_bytes(signature.to_bytes())
-    ctx.records.update_version(
-        trained["version"],
-        package=output,
-        evaluation=tree["evaluation.json"],
-        gate=done.output(Stage.GATE),
-        status="waiting",
-    )
-    return Output(
-        output,
-        {
-            "bytes": size,
-            "manifest": manifest,
-            "signature": signed,
-            "version": trained["version"],
-            "bundle": trained["bundle"],
-            "evaluation": tree["evaluation.json"],
-        },
-    )
+
+    def stand(tx: Records) -> Mapping[str, Any]:
+        tx.update_version(
+            trained["version"],
+            package=output,
+            evaluation=tree["evaluation.json"],
+            gate=done.output(Stage.GATE),
+            status="waiting",
+        )
+        return {}
+
+    summary = {
+        "bytes": size,
+        "manifest": manifest,
+        "signature": signed,
+        "version": trained["version"],
+        "bundle": trained["bundle"],
+        "evaluation": tree["evaluation.json"],
+    }
+    return Output(output, summary, stand)
 
 
 def follow(ctx: Context, plan: Plan) -> None:
@@ -91,7 +94,15 @@ def follow(ctx: Context, plan: Plan) -> None:
     package, made = step.result.output, step.result.summary
     if ctx.records.version(made["version"]).package == package:
         return
-    with ctx.records.transaction() as tx:  # no move comes between the look and the status
+    from charter.govern.io.trail import Trail
+
+    with Trail(ctx.records, ctx.workspace.anchor_file).recording(
+        at=ctx.workspace.clock.now(),
+        actor=ctx.actor,
+        action="version.followed",
+        subject=f"v{made['version']}",
+        detail={"package": package},
+    ) as tx:  # no move comes between the look and the status
         serving = tx.deployment()
         tx.update_version(
             made["version"],
@@ -102,8 +113,14 @@ def follow(ctx: Context, plan: Plan) -> None:
         )
 
 
-def release(ctx: Context, done: Done) -> None:
-    """Lay the approved package out for servers and record that it serves from now on."""
+def release(ctx: Context, done: Done, judged: str = "") -> None:
+    """Lay the approved package out for servers and record that it serves from now on.
+
+    Parameters
+    ----------
+    judged
+        What the redeployment rules said, where they were asked: automatic, or manual.
+    """
     from charter.flow.verify import refuse_unverified
     from charter.govern.io.trail import Trail
     from charter.registry.io.packages import verify
@@ -119,7 +136,7 @@ def release(ctx: Context, done: Done) -> None:
     now = ctx.workspace.clock.now()
     proof = evidence(ctx.spec, ctx.records, digest)
     before = ctx.records.deployment()
-    detail = {**proof, "signed": _signed(ctx, digest)}
+    detail = {**proof, "signed": _signed(ctx, digest), **_word(ctx, judged)}
     trail = Trail(ctx.records, ctx.workspace.anchor_file)
     with trail.recording(
         at=now, actor=ctx.actor, action="version.released", subject=f"v{built['version']}", detail=detail
@@ -130,15 +147,16 @@ def release(ctx: Context, done: Done) -> None:
             change.update_version(before.version, status="retired")
 
 
-def stage(ctx: Context, done: Done) -> None:
-    """Record that an approved version waits for its rollout; what serves stays."""
+def stage(ctx: Context, done: Done, judged: str = "") -> None:
+    """Record that an approved version waits for its rollout; what serves stays. ``judged`` as in `release`."""
     from charter.flow.verify import refuse_unverified
     from charter.govern.io.trail import Trail
 
     version, digest = done.summary(Stage.PACKAGE)["version"], done.output(Stage.PACKAGE)
     refuse_unverified(ctx.workspace, ctx.loaded, ctx.records, digest)
     refuse_rejected(ctx.records, ctx.spec.name, version)
-    detail = {**evidence(ctx.spec, ctx.records, digest), "signed": _signed(ctx, digest)}
+    proof = evidence(ctx.spec, ctx.records, digest)
+    detail = {**proof, "signed": _signed(ctx, digest), **_word(ctx, judged)}
     with Trail(ctx.records, ctx.workspace.anchor_file).recording(
         at=ctx.workspace.clock.now(),
         actor=ctx.actor,
@@ -147,6 +165,11 @@ def stage(ctx: Context, done: Done) -> None:
         detail=detail,
     ) as change:
         change.update_version(version, status="staging")
+
+
+def _word(ctx: Context, judged: str) -> dict[str, str]:
+    """Tell what the redeployment rules said of a release, and the reason of whoever lets it go on."""
+    return {name: said for name, said in (("redeployment", judged), ("reason", ctx.reason)) if said}
 
 
 def _signed(ctx: Context, package: Digest) -> list[dict[str, str]]:
@@ -218,24 +241,8 @@ def trusted_keys(workspace: Workspace, records: Records) -> dict[str, str]:
     Refusal
         When the trail is not whole, or the records are not what it tells: then nobody is trusted.
     """
-    from charter.core.decision import Decision, Verdict
-    from charter.govern.io.trail import Trail, checks
-
-    events, found = Trail(records, workspace.anchor_file).examine()
-    faults = [f for f in found if f.verdict is Verdict.FAIL]
-    if faults:
-        what = (
-            "the records are not what the audit trail tells"
-            if faults[0].row
-            else "the audit trail is not whole"
-        )
-        raise Refusal(
-            f"{what}: {faults[0].message}",
-            decision=Decision.of("audit", checks(faults)),
-            remedy="See all of it: `charter audit verify`; then restore the records from a backup.",
-        )
     trusted: dict[str, str] = {}
-    for event in events:
+    for event in proven(workspace, records):
         key = str(event.detail.get("public_key", ""))
         if event.action == "builder.created" and event.subject == builder_name(key):
             trusted.setdefault(event.subject, key)  # a later key never takes an earlier one's name

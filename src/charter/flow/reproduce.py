@@ -13,6 +13,7 @@ from charter.core.digest import Digest
 from charter.core.errors import DataError, UsageError
 from charter.core.progress import Progress
 from charter.flow.context import Context, Done, Output
+from charter.flow.observe import proven
 from charter.flow.plan import RECORDED, Stage
 from charter.flow.views import features_result, snapshot_result, trained_result, version_number
 from charter.flow.workspace import Workspace
@@ -88,6 +89,7 @@ def reproduce(workspace: Workspace, loaded: Loaded, version: str, *, progress: P
     """
     blobs = workspace.blobs()
     with workspace.records(loaded.spec.name, readonly=True) as records:
+        proven(workspace, records)
         found = records.version(version_number(version))
         trained = trained_result(records, found)
         document = records.result("spec", found.spec)
@@ -148,7 +150,7 @@ def _build(ctx: Context, outputs: dict[Stage, Output], *, packaged: bool) -> Non
     last = Stage.PACKAGE if packaged else Stage.TRAIN
     for stage in RECORDED[: RECORDED.index(last) + 1]:
         if stage not in outputs:
-            outputs[stage] = STAGES[stage](ctx, Done(outputs))
+            outputs[stage] = STAGES[stage](ctx, Done(outputs)).kept(ctx.records)
 
 
 def _copy_tree(blobs: Any, ctx: Context, tree: Digest, folder: Path) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import parse_iso
 from charter.core.digest import canonical_json, digest_json
-from charter.flow.context import Context
 from charter.flow.lock import hold
 from charter.flow.score_request import ScoreRequest
 from charter.flow.workspace import Workspace
@@ -52,7 +51,7 @@ def describe(
 
 def remember(workspace: Workspace, loaded: Loaded, job: Job, record: Mapping[str, Any]) -> None:
     """Keep the record as a blob and in the records, and tell of it in the audit trail."""
-    from charter.core.progress import NoProgress
+    from charter.govern.io.trail import Trail
     from charter.registry.types import StageResult
 
     actor = workspace.settings.actor
@@ -60,25 +59,25 @@ def remember(workspace: Workspace, loaded: Loaded, job: Job, record: Mapping[str
         workspace.lock_file, doing="charter score", actor=actor, clock=workspace.clock, wait_seconds=600
     )
     with lock, workspace.records(loaded.spec.name) as records:
-        ctx = Context(workspace, loaded, records, workspace.blobs(), NoProgress(), actor)
-        blob = ctx.blobs.put_bytes(canonical_json(record))
+        blob = workspace.blobs().put_bytes(canonical_json(record))
         rows = record["rows"]
         inputs = {"source": record["source"]["fingerprint"], "package": record["package"]}
-        records.save_result(
-            StageResult(
-                STAGE,
-                digest_json(dict(job.identity)),
-                blob,
-                {"version": record["version"], "run": record["run"], "rows": rows},
-                record["seconds"],
-                actor,
-                parse_iso(record["finished_at"]),
-                inputs,
-            )
+        result = StageResult(
+            STAGE,
+            digest_json(dict(job.identity)),
+            blob,
+            {"version": record["version"], "run": record["run"], "rows": rows},
+            record["seconds"],
+            actor,
+            parse_iso(record["finished_at"]),
+            inputs,
         )
-        ctx.audit(
-            "score.done",
-            f"{job.model.name} {job.model.version}",
-            {"run": record["run"], "record": blob, **inputs}
+        with Trail(records, workspace.anchor_file).recording(
+            at=workspace.clock.now(),
+            actor=actor,
+            action="score.done",
+            subject=f"{job.model.name} {job.model.version}",
+            detail={"run": record["run"], "record": blob, **inputs}
             | {name: rows[name] for name in ("read", "scored", "rejected")},
-        )
+        ) as change:
+            change.save_result(result)

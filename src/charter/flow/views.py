@@ -14,7 +14,7 @@ from charter.core.clock import iso
 from charter.core.decision import Decision
 from charter.core.digest import Digest, short
 from charter.core.errors import UsageError
-from charter.flow.observe import current_plan, judge_approvals
+from charter.flow.observe import current_plan, judge_approvals, proven
 from charter.flow.plan import Stage
 from charter.flow.retrain_review import under_review
 from charter.flow.workspace import Workspace
@@ -178,9 +178,16 @@ def standing(version: ModelVersion, deployed: Deployment | None) -> str:
 
 
 def version_view(workspace: Workspace, loaded: Loaded, version: str) -> VersionView:
-    """Collect what is recorded of a version."""
+    """Collect what is recorded of a version.
+
+    Raises
+    ------
+    Refusal
+        When the records are not what the audit trail tells: nothing is shown that may be forged.
+    """
     blobs = workspace.blobs()
     with workspace.records(loaded.spec.name, readonly=True) as records:
+        proven(workspace, records)
         found = records.version(version_number(version))
         trained = trained_result(records, found)
         evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)
@@ -227,12 +234,22 @@ def trained_result(records: Records, version: ModelVersion) -> StageResult:
 
 def features_result(records: Records, trained: StageResult) -> StageResult:
     """Return the features that a training read."""
-    return next(r for r in records.results(Stage.FEATURES) if r.output == trained.inputs["features"])
+    return _made(records, Stage.FEATURES, trained.inputs["features"])
 
 
 def snapshot_result(records: Records, features: StageResult) -> StageResult:
     """Return the snapshot that features were made from."""
-    return next(r for r in records.results(Stage.SNAPSHOT) if r.output == features.inputs["snapshot"])
+    return _made(records, Stage.SNAPSHOT, features.inputs["snapshot"])
+
+
+def _made(records: Records, stage: Stage, output: str) -> StageResult:
+    for result in records.results(stage):
+        if result.output == output:
+            return result
+    raise UsageError(
+        f"the {stage} with output {short(output)} is not in these records",
+        remedy="Was its row removed? `charter audit verify`; `charter apply` makes it again.",
+    )
 
 
 def result_of(records: Records, stage: Stage, needs: str, digest: str) -> StageResult | None:

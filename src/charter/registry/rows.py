@@ -16,6 +16,11 @@ T = TypeVar("T")
 JSON_COLUMNS = frozenset({"summary", "inputs", "evidence", "detail", "traffic"})
 GOVERNED = ("identities", "grants", "approvals", "deployments")
 """Tables of which the audit trail tells every row: who may decide, what was decided, and what serves by it."""
+STANDING: Mapping[str, tuple[str, ...]] = {
+    "versions": ("model", "number"),
+    "results": ("model", "stage", "key"),
+}
+"""Tables whose rows may be replaced, each with what names a row; the audit trail tells how every row stands."""
 TIME_COLUMNS = frozenset({"finished_at", "created_at", "granted_at", "signed_at", "at"})
 
 

@@ -67,13 +67,13 @@ def released(workspace: Workspace, number: int) -> None:
     spec, now, package = workspace.load().spec, workspace.clock.now(), digest_json(f"package {number}")
     with workspace.records(spec.name) as records:
         key, blob = spec_digest(spec), workspace.blobs().put_bytes(ordered_json(spec.model_dump(mode="json")))
-        records.save_result(StageResult("spec", key, blob, {"name": spec.name}, 0.0, "tester", now))
-        records.version_for(digest_json(f"bundle {number}"), spec=key, now=now)
-        records.update_version(number, package=package, status="released")
         proof = {"package": package, "policy": part_digest(spec, "approve")}
         with Trail(records, workspace.anchor_file).recording(
             at=now, actor="tester", action="version.released", subject=f"v{number}", detail=proof
         ) as change:
+            change.save_result(StageResult("spec", key, blob, {"name": spec.name}, 0.0, "tester", now))
+            change.version_for(digest_json(f"bundle {number}"), spec=key, now=now)
+            change.update_version(number, package=package, status="released")
             change.add_deployment(Deployment(number, package, "tester", now, proof))
     served = DeployedModel(spec.name, f"v{number}", workspace.state / f"package-{number}")
     write_deployment(workspace.state / "deployment.json", Served((served,)))

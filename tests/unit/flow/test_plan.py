@@ -234,6 +234,54 @@ def test_a_version_that_was_rejected_is_not_released(world):
     assert "charter retrain" in explain(build_plan(wanted, state), wanted, [], lambda _path: "").closing
 
 
+@pytest.mark.parametrize(
+    ("outcome", "approve", "reason", "action"),
+    [
+        ("automatic", True, "", Action.CHANGE),
+        ("manual", True, "", Action.CHANGE),  # who signed this very package has decided
+        ("manual", False, "", Action.REFUSED),
+        ("manual", False, "agreed with the owner", Action.CHANGE),
+        ("rejected", True, "please", Action.REFUSED),
+        (None, True, "", Action.CHANGE),
+    ],
+)
+def test_the_redeployment_rules_are_asked_before_another_version_is_released(
+    world, outcome, approve, reason, action
+):
+    wanted = spec(FEATURE="x * 3")
+    rules = wanted.release.redeploy.model_copy(update={"judges": "releases"})
+    asked = {"release": wanted.release.model_copy(update={"redeploy": rules})}
+    wanted = wanted.model_copy(update=asked)
+    if not approve:
+        wanted = wanted.model_copy(update={"approve": wanted.approve.model_copy(update={"stages": ()})})
+    world.apply(wanted)
+    world.sign(wanted)
+    verdict = {"automatic": Verdict.PASS, "manual": Verdict.UNKNOWN, "rejected": Verdict.FAIL}
+    check = Check("gain in roc_auc", "+0.1%", "more than 1%", verdict.get(outcome, Verdict.PASS))
+    judged = Decision.of("redeployment", [check], {"outcome": outcome}) if outcome else None
+    state = replace(world.state(), serving_version=7, judged=lambda _package: judged, reason=reason)
+    plan = build_plan(wanted, state)
+    step = plan.step(Stage.RELEASE)
+    assert (step.action, step.inputs["judged"]) == (action, outcome or "not yet")
+    told = explain(plan, wanted, [], lambda _path: "")
+    if action is Action.REFUSED:
+        assert f"v1 in place of v7: {outcome} (gain in roc_auc)" in told.closing
+        assert "charter compare v7 v1" in told.closing
+    else:
+        what = next(x.what for x in told.lines if x.stage == "release")
+        assert what.startswith("in place of v7")
+        assert (outcome or "asked first") in what
+
+
+def test_a_release_in_place_of_another_says_that_the_rules_were_not_asked(world):
+    wanted = spec(FEATURE="x * 3")
+    world.apply(wanted)
+    world.sign(wanted)
+    plan = build_plan(wanted, replace(world.state(), serving_version=7))
+    told = next(x.what for x in explain(plan, wanted, [], lambda _path: "").lines if x.stage == "release")
+    assert told.startswith("in place of v7; the redeployment rules are not asked")
+
+
 def test_a_model_that_was_stopped_stays_stopped(world):
     wanted = spec(FEATURE="x * 3")
     world.apply(wanted)

@@ -14,12 +14,13 @@ from charter.core.decision import Verdict
 from charter.core.digest import digest_json
 from charter.core.errors import Refusal
 from charter.govern.attest import RECORDED, added, attest
+from charter.govern.attest_rows import STANDS
 from charter.govern.audit import append
 from charter.govern.identity import ADMIN, sign_grant
 from charter.govern.io.people import approve, enrol, grant
 from charter.govern.io.trail import Trail, checks
 from charter.registry.io.records import Records
-from charter.registry.types import AuditEvent, Deployment
+from charter.registry.types import AuditEvent, Deployment, StageResult
 from charter.spec.types import ApprovalPolicy, ApprovalStage
 
 POLICY = ApprovalPolicy(stages=(ApprovalStage(stage="governance", role="risk-officer"),))
@@ -225,3 +226,56 @@ class Meanwhile:
             late = signer(f"late{self.added}")
             enrol(self._other, Trail(self._other, self._anchor_file), late, now=NOW, actor="late")
         return found
+
+
+ROWS = {
+    "versions loans v1": ("UPDATE versions SET status = 'released' WHERE number = 1", "altered", "status is released"),
+    "versions loans v2": ("INSERT INTO versions SELECT model, 2, 'cc', spec, created_at, status, package, evaluation, "
+                          "gate FROM versions", "inserted", "no entry"),
+    "results loans train": ("UPDATE results SET summary = '{}'", "altered", "summary is"),
+    "results loans train again": ("DELETE FROM results", "removed", "is gone"),
+    "results loans train once more": ("UPDATE results SET output = 'ee'", "altered", "output is ee, was"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_versions_and_results_stand_as_they_were_last_told(
+    trail: Trail, records: Records, tmp_path: Path, row: str
+) -> None:
+    recorded(trail, "summary")
+    with trail.recording(at=NOW, actor="eva", action="gate.done", subject="loans") as tx:
+        tx.update_version(1, status="waiting")
+    records.touch("train", digest_json("key"))  # when it was used last decides nothing
+    assert trail.verify() == []
+    statement, harm, says = ROWS[row]
+    tamper(tmp_path, statement)
+    (fault,) = trail.verify()
+    assert (fault.place, fault.harm.value) == (row.removesuffix(" again").removesuffix(" once more"), harm)
+    assert says in fault.message
+    with pytest.raises(Refusal, match="records were tampered with"):
+        recorded(trail, "another")
+
+
+def test_a_result_that_is_made_again_is_told_again(trail: Trail) -> None:
+    for summary in ("first", "second", "second"):
+        recorded(trail, summary)
+    assert trail.verify() == []
+
+
+def test_records_of_an_older_charter_are_told_by_the_first_change(
+    trail: Trail, records: Records, tmp_path: Path
+) -> None:
+    told = [e.detail.get(STANDS) for e in records.events()]
+    first = next(t for t in told if t)
+    assert [(v["number"], v["status"]) for v in first["versions"]] == [(1, "candidate")]
+    tamper(tmp_path, "UPDATE versions SET status = 'refused'")
+    assert [f.place for f in trail.verify()] == ["versions loans v1"]
+
+
+def recorded(trail: Trail, summary: str) -> None:
+    with trail.recording(at=NOW, actor="eva", action="train.done", subject="loans") as tx:
+        tx.save_result(
+            StageResult(
+                "train", digest_json("key"), digest_json("output"), {"what": summary}, 1.5, "eva", NOW
+            )
+        )

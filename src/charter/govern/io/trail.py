@@ -16,6 +16,7 @@ from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import Refusal
 from charter.core.io.files import write_atomic
 from charter.govern.attest import RECORDED, added, attest
+from charter.govern.attest_rows import STANDS, attest_rows, changed, tells_rows
 from charter.govern.audit import BEGINNING, GENESIS, Anchor, Fault, Harm, append, extends, head, verify
 from charter.registry.io.records import Records
 from charter.registry.ports import Row
@@ -102,18 +103,23 @@ class Trail:
     ) -> Iterator[Records]:
         """Change the records and tell of it in one transaction; an error inside undoes both.
 
-        The entry tells in full every identity, grant, approval and deployment that is added (`attest`).
+        The entry tells in full every identity, grant, approval and deployment that is added (`attest`), and how every
+        version and result stands that is changed (`attest_rows`).
 
         Examples
         --------
         ``with trail.recording(at=now, actor="eva", action="approve", subject="v3") as tx: tx.add_approval(approval)``
         """
         with self._records.transaction() as tx:
-            self._refuse_tampered(tx, whole=True)
+            known = self._refuse_tampered(tx, whole=True)
             before = tx.governed()
             yield tx
-            new = added(before, tx.governed())
-            told = {**(detail or {}), **({RECORDED: new} if new else {})}
+            after = tx.governed()
+            # What an older Charter left untold is told in full once, by the first change of this one.
+            new, stands = added(before, after), changed(before if tells_rows(known) else {}, after)
+            told = (
+                dict(detail or {}) | ({RECORDED: new} if new else {}) | ({STANDS: stands} if stands else {})
+            )
             tx.append_event(
                 lambda last: append(last, at=at, actor=actor, action=action, subject=subject, detail=told)
             )
@@ -190,8 +196,8 @@ class Trail:
         self.append(at=at, actor=actor, action="audit.adopted", subject=head(last))
         return self.anchor() or last
 
-    def _refuse_tampered(self, tx: Records, *, whole: bool = False) -> None:
-        """Look at the entries since the anchor; where persons decide, at the whole trail."""
+    def _refuse_tampered(self, tx: Records, *, whole: bool = False) -> list[AuditEvent]:
+        """Look at the entries since the anchor; where records change, at the whole trail, and return it."""
         anchor = self.anchor()
         if anchor is None:
             if tx.last_event() is not None:
@@ -200,16 +206,18 @@ class Trail:
                     remedy="Restore it from a backup. If the workspace is new to these records: `charter audit adopt`.",
                 )
             write_atomic(self._anchor_file, BEGINNING.to_bytes())
-            return
+            return []
         anchored = tx.event(anchor.sequence) if anchor.sequence else None
         there = anchored.digest if anchored else GENESIS
         fits = there == anchor.digest and extends(anchor, _after(tx, anchor))
         if not fits:
             raise _refusal(verify(tx.events(), anchor))
+        events = tx.events() if whole else []
         if whole:
-            faults = _faults(tx.events(), anchor, tx.governed())
+            faults = _faults(events, anchor, tx.governed())
             if any(f.verdict is Verdict.FAIL for f in faults):
                 raise _refusal(faults)
+        return events
 
 
 def _after(records: Records, anchor: Anchor) -> list[AuditEvent]:
@@ -225,7 +233,7 @@ def _faults(events: list[AuditEvent], anchor: Anchor | None, rows: dict[str, lis
     faults = verify(events, anchor)
     if any(f.verdict is Verdict.FAIL and f.harm is not Harm.UNANCHORED for f in faults):
         return faults
-    return [*faults, *attest(events, rows)]
+    return [*faults, *attest(events, rows), *attest_rows(events, rows)]
 
 
 def checks(faults: Iterable[Fault]) -> list[Check]:

@@ -13,7 +13,7 @@ from charter.core.errors import Busy, UsageError
 from charter.registry.io import schema
 from charter.registry.io.sqlite import NoStore, SqliteReader, sqlite_path
 from charter.registry.ports import Row, Store
-from charter.registry.rows import GOVERNED, decode, encode
+from charter.registry.rows import GOVERNED, STANDING, decode, encode
 from charter.registry.types import (
     Approval,
     AuditEvent,
@@ -337,8 +337,9 @@ class Records:
         return [decode(Deployment, row) for row in found]
 
     def governed(self) -> dict[str, list[Row]]:
-        """Return every identity, grant, approval and deployment of all models as it is stored, by table."""
-        return {table: self._store.rows(table, order=("sequence",)) for table in GOVERNED}
+        """Return all rows that the audit trail tells of, of all models as they are stored, by table."""
+        found = {table: self._store.rows(table, order=("sequence",)) for table in GOVERNED}
+        return found | {table: self._store.rows(table, order=key) for table, key in STANDING.items()}
 
     # ------------------------------------------------------------------------------------------------- own
     def _mine(self, **where: Any) -> dict[str, Any]:

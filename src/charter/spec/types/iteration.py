@@ -81,6 +81,10 @@ class RedeploySpec(Part):
     Shares are relative: 0.01 is one per cent of the champion's value.
     """
 
+    judges: Literal["retraining", "releases"] = "retraining"
+    """``retraining``: the rules judge what ``charter retrain`` has trained. ``releases``: whatever ``charter apply``
+    would release in place of another version, too: what they reject is refused, and what they leave to a person needs
+    the signatures of ``approve`` or, where it asks for none, ``charter apply --reason``."""
     automatic: bool = True
     """False: a person always decides."""
     min_gain: Share = 0.01

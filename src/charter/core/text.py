@@ -1,0 +1,58 @@
+"""What a person writes beside an act, and is kept with it for ever: one line, of a length that can be read."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from charter.core.errors import UsageError
+
+MOST = 2_000
+"""Characters."""
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINS = "\u200c\u200d"
+"""Joiners within words and pictures of some scripts: they move nothing."""
+
+
+def one_line(text: str, what: str, *, required: bool = False) -> str:
+    r"""Return a person's words without the blanks around them.
+
+    A second line could forge another entry of a list, and a control character overwrite what stands on a terminal.
+
+    Parameters
+    ----------
+    what
+        How the text is called: ``a reason``.
+    required
+        Whether there must be one.
+
+    Raises
+    ------
+    UsageError
+        For words that are missing or too long, with line breaks, control characters, marks of writing direction, or
+        bytes that are no UTF-8.
+
+    Examples
+    --------
+    >>> one_line("  complaints from Zoë 🙂 ", "a reason")
+    'complaints from Zoë 🙂'
+    >>> one_line("seen\n  [x] 1. Rolled back", "a title")
+    Traceback (most recent call last):
+        ...
+    charter.core.errors.UsageError: a title holds '\n' at character 5; it is kept as one line of plain text
+      Write it in one line; what needs more room stands elsewhere, and is named here.
+    """
+    said = text.strip()
+    if required and not said:
+        raise UsageError(f"{what} is needed", remedy="Say it in a few words.")
+    if len(said) > MOST:
+        raise UsageError(
+            f"{what} is {len(said):,} characters long; at most {MOST:,} are kept",
+            remedy="Keep the long text elsewhere, and name it here.",
+        )
+    for place, character in enumerate(said):
+        if character not in _JOINS and unicodedata.category(character) in _OBEYED:
+            raise UsageError(
+                f"{what} holds {character!a} at character {place + 1}; it is kept as one line of plain text",
+                remedy="Write it in one line; what needs more room stands elsewhere, and is named here.",
+            )
+    return said
