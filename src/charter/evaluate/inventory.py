@@ -10,27 +10,37 @@ c_u what a unit short costs (margin and goodwill lost), c_o what a unit over cos
 its markdown too, where it does not keep until then). Silver, Pyke & Thomas, "Inventory and Production Management in
 Supply Chains", 4th ed. 2017: the order-up-to level under periodic review, and the newsvendor.
 
-No more is kept than is expected to sell within the shelf life, as far as the forecast reaches: after a promotion the
-stock that was enough for it would spoil.
+What keeps longer than until the next review, but not for ever, spoils when the demand D_m of its shelf life of m
+periods does not reach it; its place on the shelf is then filled again, once in m periods. So the last unit of S costs
+its markdown w at the rate (R / m) P(D_m <= S), and S is the smallest s with
 
-The distribution of D is empirical: the ratios actual / forecast of sums over L + R successive periods of the past, of
-series of similar volume. So it holds whatever shape the errors have and however they follow each other.
+    c_u P(D <= s) + c_o P(D <= s) + w (R / m) P(D_m <= s) >= c_u
+
+(the bound of Chazan & Gal, "A Markovian model for a perishable product inventory", Management Science 23, 1977; how
+near to the best such levels come: Nahmias, "Perishable inventory theory: a review", Operations Research 30, 1982).
+
+The distribution of D is empirical: the ratios actual / forecast of sums over as many successive periods of the past, of
+series whose forecasts were similarly wrong. So it holds whatever shape the errors have and however they follow each
+other; and a calm product does not pay for what a volatile one needs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from charter.core.errors import DataError, UsageError
+from charter.core.errors import DataError, PackageError, UsageError
 from charter.evaluate.hierarchy import SERIES
 from charter.evaluate.types import Floats
 
 _GRID = 200
 _MIN_SUMS = 100
+_SHRINK = 10
+"""A series' volatility counts as many errors of the usual size beside its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +101,38 @@ class StockCosts:
 
 @dataclass(frozen=True, slots=True)
 class DemandShape:
-    """How demand lies around its forecast, by the size of the forecast.
+    """How demand lies around its forecast, by how wrong a series' forecasts have been.
 
     Attributes
     ----------
     periods
         Successive periods that are summed.
     edges
-        Shape (b - 1,): the forecast, in units, at which one band ends and the next begins.
+        Shape (b - 1,): the volatility at which one band of series ends and the next begins.
     ratios
         Shape (b, 200): actual / forecast at the probabilities 0.0025, 0.0075, ..., 0.9975.
     n
         Sums that the smallest band rests on.
+    volatility
+        By series: the root mean square of log((1 + actual) / (1 + forecast)), drawn towards that of all series.
+    usual
+        Of all series; a series that was never forecast has it.
+    lasting
+        The same over the shelf life; None where units keep for ever, or not until the next order.
     """
 
     periods: int
     edges: Floats
     ratios: Floats
     n: int
+    volatility: Mapping[str, float] = field(default_factory=dict)
+    usual: float = 0.0
+    lasting: DemandShape | None = None
 
-    def outcomes(self, forecast: Floats) -> Floats:
-        """Equally likely demands, shape (n, 200), of sums forecast as ``forecast``, shape (n,)."""
-        found: Floats = forecast[:, None] * self.ratios[np.searchsorted(self.edges, forecast, side="right")]
-        return found
-
-    def quantile(self, forecast: Floats, level: float) -> Floats:
-        """Demand that is not exceeded with probability ``level``, in units, shape (n,)."""
-        found: Floats = np.quantile(self.outcomes(forecast), level, axis=1)
+    def outcomes(self, series: Sequence[str], forecast: Floats) -> Floats:
+        """Equally likely demands, shape (n, 200), of sums that are forecast as ``forecast``, shape (n,)."""
+        own = np.array([self.volatility.get(name, self.usual) for name in series], dtype=np.float64)
+        found: Floats = forecast[:, None] * self.ratios[np.searchsorted(self.edges, own, side="right")]
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -127,17 +142,39 @@ class DemandShape:
             "edges": self.edges.tolist(),
             "ratios": self.ratios.tolist(),
             "n": self.n,
+            "volatility": dict(self.volatility),
+            "usual": self.usual,
+            "lasting": None if self.lasting is None else self.lasting.to_json(),
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> DemandShape:
-        """Inverse of `to_json`."""
+    def from_json(cls, data: Mapping[str, Any]) -> DemandShape:
+        """Inverse of `to_json`.
+
+        Raises
+        ------
+        PackageError
+            When the data is of a version that banded series by their size.
+        """
+        if "volatility" not in data:
+            raise PackageError(
+                "the demand's shape is of an earlier version of Charter", remedy="Evaluate and release again."
+            )
         ratios = np.asarray(data["ratios"], dtype=np.float64).reshape(-1, _GRID)
-        return cls(data["periods"], np.asarray(data["edges"], dtype=np.float64), ratios, data["n"])
+        edges, lasting = np.asarray(data["edges"], dtype=np.float64), data["lasting"]
+        return cls(
+            data["periods"], edges, ratios, data["n"], dict(data["volatility"]), data["usual"],
+            None if lasting is None else cls.from_json(lasting),
+        )  # fmt: skip
 
 
 def demand_shape(
-    past: pl.DataFrame, periods: int, *, forecast: str = "forecast", bands: int = 5
+    past: pl.DataFrame,
+    periods: int,
+    *,
+    shelf_life: int | None = None,
+    forecast: str = "forecast",
+    bands: int = 5,
 ) -> DemandShape:
     """Learn how sums of demand over successive periods lay around their forecasts.
 
@@ -149,15 +186,25 @@ def demand_shape(
     periods
         L + R. Successive rows of a series whose targets lie more than ``periods`` of its usual distances apart are no
         successive periods and form no sum.
+    shelf_life
+        Periods that a unit keeps; the sums over these are learned, too, where they are more than ``periods``. Where
+        no series has so many successive periods, their ratios are taken to be those of ``periods``.
     forecast
         Column of the forecast.
     bands
-        Bands of equally many sums by size of the forecast; fewer where a band would rest on less than 100.
+        Bands of equally many sums by the series' volatility; fewer where a band would rest on less than 100.
 
     Raises
     ------
     DataError
         When no sum can be formed.
+
+    Examples
+    --------
+    >>> past = pl.DataFrame({"series": ["a"] * 4, "as_of": range(4), "step": [1] * 4, "target": range(4),
+    ...                      "actual": [9.0, 11, 10, 10], "forecast": [10.0] * 4})
+    >>> round(float(demand_shape(past, 2).outcomes(["a"], np.array([20.0])).mean()), 1)
+    20.2
     """
     rows = (
         past.filter((pl.col("actual") >= 0) & (pl.col(forecast) > 0))
@@ -165,26 +212,105 @@ def demand_shape(
         .unique([SERIES, "target"], keep="first", maintain_order=True)
         .with_columns(pl.col("target").cast(pl.Datetime("us")).to_physical().alias("__at"))
     )
+    square = ((pl.col("actual") + 1).log() - (pl.col(forecast) + 1).log()) ** 2
+    usual = rows.select(square.mean()).item() or 0.0
+    own = rows.group_by(SERIES, maintain_order=True).agg(
+        ((square.sum() + _SHRINK * usual) / (pl.len() + _SHRINK)).sqrt().alias("volatility")
+    )
+    volatility = {name: float(value) for name, value in own.iter_rows()}
+    rows = rows.join(own, on=SERIES, how="left", maintain_order="left")
+    shape = _shape(rows, periods, forecast, bands)
+    if shape is None:
+        raise DataError(
+            f"inventory: no series has {periods} successive periods with a forecast and an actual value",
+            remedy="Lower inventory.lead_time or review, or bring more history.",
+        )
+    edges, ratios, n = shape
+    lasting = None
+    if shelf_life is not None and shelf_life > periods:
+        longer = _shape(rows, shelf_life, forecast, bands)
+        lasting = DemandShape(shelf_life, *(longer or shape), volatility, float(np.sqrt(usual)))
+    return DemandShape(periods, edges, ratios, n, volatility, float(np.sqrt(usual)), lasting)
+
+
+def _shape(rows: pl.DataFrame, periods: int, forecast: str, bands: int) -> tuple[Floats, Floats, int] | None:
+    """Edges, ratios and least count of the bands of sums over some periods; None where there is no sum."""
     distance = rows.select(pl.col("__at").diff().over(SERIES))["__at"].drop_nulls()
     usual = float(distance.median()) if len(distance) else 0.0  # type: ignore[arg-type]
     sums = rows.select(
         pl.col("actual").rolling_sum(periods).over(SERIES),
         pl.col(forecast).rolling_sum(periods).over(SERIES).alias("forecast"),
         (pl.col("__at") - pl.col("__at").shift(periods - 1)).over(SERIES).alias("__span"),
+        "volatility",
     ).filter(pl.col("forecast").is_not_null() & (pl.col("__span") <= 1.1 * usual * (periods - 1)))
     if sums.is_empty():
-        raise DataError(
-            f"inventory: no series has {periods} successive periods with a forecast and an actual value",
-            remedy="Lower value.orders.lead_time or review, or bring more history.",
-        )
-    mean = sums["forecast"].to_numpy().astype(np.float64)
-    ratio = sums["actual"].to_numpy().astype(np.float64) / mean
-    count = int(np.clip(len(mean) // _MIN_SUMS, 1, bands))
-    edges = np.unique(np.quantile(mean, np.arange(1, count) / count))
-    band = np.searchsorted(edges, mean, side="right")
+        return None
+    ratio, spread = (sums["actual"] / sums["forecast"]).to_numpy(), sums["volatility"].to_numpy()
+    count = int(np.clip(len(ratio) // _MIN_SUMS, 1, bands))
+    edges = np.unique(np.quantile(spread, np.arange(1, count) / count, method="higher"))
+    edges = edges[edges > spread.min()]
+    band = np.searchsorted(edges, spread, side="right")
     at = (np.arange(_GRID) + 0.5) / _GRID
     ratios = np.stack([np.quantile(ratio[band == b], at) for b in range(len(edges) + 1)])
-    return DemandShape(periods, edges, ratios, int(np.bincount(band).min()))
+    return edges, ratios, int(np.bincount(band).min())
+
+
+def order_up_to(demand: Floats, costs: StockCosts, lasting: Floats | None = None) -> Floats:
+    """Find the smallest stock whose last unit no longer pays; see the head of this module.
+
+    Parameters
+    ----------
+    demand
+        Shape (n, k): equally likely demands until the next order arrives.
+    lasting
+        Shape (n, j): of the shelf life; None where nothing spoils between.
+
+    Returns
+    -------
+    Shape (n,), units.
+
+    Examples
+    --------
+    >>> costs = StockCosts(margin=4, holding_per_period=1, markdown=8, shelf_life=4)
+    >>> week = np.arange(1.0, 101)[None]
+    >>> order_up_to(week, costs).tolist(), order_up_to(week, costs, np.full((1, 1), 60.0)).tolist()
+    ([80.0], [60.0])
+    """
+    values, weights = demand, np.full(demand.shape, (costs.short + costs.over) / demand.shape[1])
+    if lasting is not None and costs.shelf_life is not None:
+        spoils = costs.markdown * costs.review / costs.shelf_life
+        values = np.concatenate([demand, lasting], axis=1)
+        weights = np.concatenate([weights, np.full(lasting.shape, spoils / lasting.shape[1])], axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    gone = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    first = np.argmax(gone >= costs.short * (1 - 1e-12), axis=1)
+    found: Floats = np.take_along_axis(values, np.take_along_axis(order, first[:, None], axis=1), axis=1)[
+        :, 0
+    ]
+    return found
+
+
+def beyond(forecast: Floats, periods: int) -> Floats:
+    """Sum the first periods ahead; where the forecast ends earlier, its mean goes on.
+
+    Parameters
+    ----------
+    forecast
+        Shape (n, steps): period by period, NaN where a series is not forecast.
+
+    Returns
+    -------
+    Shape (n,); 0 for a series without any forecast.
+
+    Examples
+    --------
+    >>> beyond(np.array([[1.0, 2.0, 9.0]]), 2).tolist(), beyond(np.array([[1.0, 2.0, np.nan]]), 4).tolist()
+    ([3.0], [6.0])
+    """
+    near = forecast[:, :periods]
+    known = np.isfinite(near)
+    total: Floats = np.where(known, near, 0.0).sum(axis=1) * periods / np.maximum(known.sum(axis=1), 1)
+    return total
 
 
 def reorder(
@@ -227,7 +353,7 @@ def reorder(
         raise UsageError(
             f"an order must last for {periods} periods (lead time {costs.lead_time}, review {costs.review}), and the "
             "forecast does not reach as far for every series",
-            remedy="Lengthen data.observations.horizon, or shorten value.orders.",
+            remedy="Lengthen data.observations.horizon, or shorten inventory.lead_time or review.",
         )
     held = pl.DataFrame(schema={SERIES: pl.String, "on_hand": pl.Float64, "on_order": pl.Float64})
     if stock is not None:
@@ -235,11 +361,14 @@ def reorder(
     table = table.join(held, on=SERIES, how="left", maintain_order="left").with_columns(
         pl.col("on_hand", "on_order").fill_null(0.0)
     )
-    expected = table["expected"].to_numpy().astype(np.float64)
-    demand = shape.outcomes(expected)
-    up_to = np.quantile(demand, costs.service_level, axis=1)
-    if costs.shelf_life is not None:
-        up_to = np.minimum(up_to, _sells_in_time(forecasts, table[SERIES], costs.shelf_life))
+    series, expected = table[SERIES].to_list(), table["expected"].to_numpy().astype(np.float64)
+    demand, lasting = shape.outcomes(series, expected), None
+    if shape.lasting is not None:
+        by_step = forecasts.pivot("step", index=SERIES, values="forecast", sort_columns=True)
+        ahead = table.select(SERIES).join(by_step, on=SERIES, how="left", maintain_order="left").drop(SERIES)
+        expected_long = beyond(ahead.to_numpy().astype(np.float64), shape.lasting.periods)
+        lasting = shape.lasting.outcomes(series, expected_long)
+    up_to = order_up_to(demand, costs, lasting)
     position = (table["on_hand"] + table["on_order"]).to_numpy()
     order = np.maximum(up_to - position, 0.0)
     reach = (position + order)[:, None]
@@ -254,14 +383,3 @@ def reorder(
         pl.Series("expected_short", np.maximum(demand - reach, 0.0).mean(axis=1)),
         pl.Series("expected_over", np.maximum(reach - demand, 0.0).mean(axis=1)),
     )
-
-
-def _sells_in_time(forecasts: pl.DataFrame, series: pl.Series, shelf_life: int) -> Floats:
-    """Units expected to sell within the shelf life; no bound for series that are not forecast as far."""
-    sums = (
-        forecasts.filter(pl.col("step") <= shelf_life)
-        .group_by(SERIES)
-        .agg(pl.when(pl.len() == shelf_life).then(pl.col("forecast").sum()).alias("bound"))
-    )
-    joined = series.to_frame().join(sums, on=SERIES, how="left", maintain_order="left")
-    return joined["bound"].fill_null(np.inf).to_numpy().astype(np.float64)

@@ -14,7 +14,7 @@ import polars as pl
 
 from charter.evaluate.hierarchy import SERIES
 from charter.evaluate.intervals import bca
-from charter.evaluate.inventory import DemandShape, StockCosts
+from charter.evaluate.inventory import DemandShape, StockCosts, beyond, order_up_to
 from charter.evaluate.proportion import normal_quantile
 from charter.evaluate.resample import Draws
 from charter.evaluate.types import Estimate, Floats
@@ -186,11 +186,11 @@ def order_levels(
     levels = []
     for now in range(t - costs.periods + 1):
         usable = origins[origins <= now]
-        own = cube[:, usable[-1], now : now + costs.periods] if len(usable) else cube[:, :0, 0]
-        level = shape.quantile(np.nansum(own, axis=1), costs.service_level)
-        if costs.shelf_life is not None and len(usable) and now + costs.shelf_life <= t:
-            level = np.minimum(level, np.nansum(cube[:, usable[-1], now : now + costs.shelf_life], axis=1))
-        levels.append(level)
+        ahead = cube[:, usable[-1], now:] if len(usable) else cube[:, :0, 0]
+        demand, lasting = shape.outcomes(series, np.nansum(ahead[:, : costs.periods], axis=1)), None
+        if shape.lasting is not None:
+            lasting = shape.lasting.outcomes(series, beyond(ahead, shape.lasting.periods))
+        levels.append(order_up_to(demand, costs, lasting))
     return series, targets[: len(levels)], np.stack(levels, axis=1) if levels else np.empty((n, 0))
 
 

@@ -166,7 +166,7 @@ def _demand(
 
     costs = stock_costs(spec)
     assert costs is not None
-    shape = demand_shape(past, costs.periods)
+    shape = demand_shape(past, costs.periods, shelf_life=costs.shelf_life)
     report = compare_policies(
         tested,
         sold,

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from charter.core.errors import DataError, UsageError
-from charter.evaluate.inventory import DemandShape, StockCosts, demand_shape, reorder
+from charter.core.errors import DataError, PackageError, UsageError
+from charter.evaluate.inventory import DemandShape, StockCosts, demand_shape, order_up_to, reorder
 from charter.evaluate.stock import compare_policies, moving_average_levels, order_levels, simulate
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001
@@ -55,8 +55,8 @@ def test_one_period_gives_the_newsvendors_quantile() -> None:
 def test_no_other_level_is_worth_more() -> None:
     """Expected cost c_u E(D - s)+ + c_o E(s - D)+ is least at the order-up-to level."""
     shape = demand_shape(past(), 2)
-    demand = shape.outcomes(np.array([100.0]))[0]
-    level = shape.quantile(np.array([100.0]), COSTS.service_level)[0]
+    demand = shape.outcomes(["s001"], np.array([100.0]))
+    level = order_up_to(demand, COSTS)[0]
 
     def cost(s: float) -> float:
         return float(
@@ -69,7 +69,10 @@ def test_no_other_level_is_worth_more() -> None:
 def test_errors_of_successive_periods_partly_cancel() -> None:
     """Four independent periods: the sum's relative spread is half of one period's."""
     frame = past(weeks=400, sigma=0.1)
-    one, four = (demand_shape(frame, k, bands=1).quantile(np.array([100.0]), 0.9)[0] for k in (1, 4))
+    one, four = (
+        np.quantile(demand_shape(frame, k, bands=1).outcomes(["s001"], np.array([100.0])), 0.9)
+        for k in (1, 4)
+    )
     assert four - 100 == pytest.approx((one - 100) / 2, rel=0.06)
 
 
@@ -100,19 +103,56 @@ def test_a_horizon_that_is_too_short_is_refused() -> None:
         reorder(past(n=2, weeks=3), replace(COSTS, lead_time=0), demand_shape(past(), 1))
 
 
-def test_no_more_is_kept_than_sells_within_the_shelf_life() -> None:
-    """A promotion now and little afterwards: three times its demand would spoil."""
-    wide = DemandShape(1, np.empty(0), np.full((1, 200), 3.0), 100)
+def test_what_would_spoil_is_not_kept() -> None:
+    """A promotion now and little afterwards: what lasts until the next order would not sell within the shelf life."""
+    last = DemandShape(4, np.empty(0), np.ones((1, 200)), 100)
+    wide = DemandShape(1, np.empty(0), np.full((1, 200), 3.0), 100, lasting=last)
     rows = pl.DataFrame(
         [{"series": "a", "as_of": START, "step": h, "target": START + timedelta(weeks=h - 1),
           "forecast": 100.0 if h == 1 else 10.0} for h in range(1, 6)]
     )  # fmt: skip
-    keeps = replace(COSTS, lead_time=0)
-    spoils = replace(keeps, shelf_life=4)
-    assert reorder(rows, keeps, wide)["order_up_to"].to_list() == [300.0]
-    assert reorder(rows, spoils, wide)["order_up_to"].to_list() == [130.0]
-    assert reorder(rows, replace(keeps, shelf_life=9), wide)["order_up_to"].to_list() == [300.0]
-    assert order_levels(rows, spoils, wide)[2].tolist() == [[130.0, 30.0, 30.0, 30.0, 30.0]]
+    costs = replace(COSTS, lead_time=0, markdown=20.0, shelf_life=4)
+    assert reorder(rows, replace(costs, markdown=0.0), wide)["order_up_to"].to_list() == [300.0]
+    assert reorder(rows, costs, wide)["order_up_to"].to_list() == [130.0]
+    # The forecast ends after the fifth week; what is left of it goes on.
+    assert order_levels(rows, costs, wide)[2].tolist() == [[130.0, 30.0, 30.0, 30.0, 30.0]]
+    first = rows.filter(pl.col("step") <= 2)
+    assert reorder(first, costs, wide)["order_up_to"].to_list() == [220.0]
+
+
+def test_no_level_of_perishable_stock_is_worth_more_in_the_long_run() -> None:
+    """Independent weeks: held against levels tried one by one in the simulation that marks down what is too old."""
+    rng = np.random.default_rng(3)
+    weeks = rng.gamma(0.5, 20.0, (150, 300))
+    costs = StockCosts(margin=1.0, holding_per_period=0.02, markdown=3.0, lead_time=0, review=1, shelf_life=3)
+    sums = np.array([weeks[:, i : i + 3].sum(axis=1) for i in range(0, 297, 3)]).ravel()
+    plain = order_up_to(weeks.reshape(1, -1)[:, :20_000], costs)[0]
+    level = order_up_to(weeks.reshape(1, -1)[:, :20_000], costs, sums[None, :20_000])[0]
+
+    def value(s: float) -> float:
+        return float(simulate(weeks, np.full(weeks.shape, s), np.zeros(150), costs).value.mean())
+
+    best = max(value(s) for s in np.linspace(0.2 * level, 2 * plain, 20))
+    assert plain > 2 * level
+    assert value(level) > 0.95 * best
+    assert value(plain) < 0.5 * best
+
+
+def test_a_calm_product_does_not_pay_for_a_volatile_one() -> None:
+    calm, wild = (past(n=40, weeks=100, sigma=sigma, seed=seed) for sigma, seed in ((0.1, 1), (0.8, 2)))
+    both = pl.concat([calm, wild.with_columns(series="w" + pl.col("series"))])
+    shape = demand_shape(both, 2, shelf_life=4)
+    calmly, wildly = np.quantile(shape.outcomes(["s001", "ws001"], np.full(2, 100.0)), 0.95, axis=1)
+    assert calmly == pytest.approx(100 * stats.lognorm.ppf(0.95, 0.1 / np.sqrt(2)), rel=0.03)
+    assert wildly > 1.8 * calmly
+    assert calmly < np.quantile(shape.outcomes(["never seen"], np.full(1, 100.0)), 0.95) <= wildly * 1.1
+    again = DemandShape.from_json(shape.to_json())
+    assert again.lasting is not None
+    np.testing.assert_array_equal(
+        again.outcomes(["ws001"], np.ones(1)), shape.outcomes(["ws001"], np.ones(1))
+    )
+    with pytest.raises(PackageError, match="earlier version"):
+        DemandShape.from_json({"periods": 2, "edges": [], "ratios": [], "n": 1})
 
 
 def test_a_simulation_by_hand() -> None:
