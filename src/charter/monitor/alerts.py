@@ -16,6 +16,7 @@ from typing import Any
 from charter.core.digest import digest_json
 from charter.core.quantity import Requirement
 from charter.spec.alerts import ANY, AlertRule, Condition
+from charter.spec.measures import MEASURES
 from charter.spec.types import AlertSpec, ModelSpec
 from charter.spec.vocabulary import METRICS
 
@@ -236,6 +237,12 @@ def _holds(rule: AlertRule, window: Window) -> tuple[bool, str] | None:
     true = {name: v for name, v in found.items() if rule.condition.limit.met_by(v)}
     shown = true or found
     worst = sorted(shown.items(), key=lambda one: (-abs(one[1]), one[0]))[:5]
+    if not any(shown.values()) and rule.condition.measure in MEASURES and (
+        MEASURES[rule.condition.measure].of == "column"
+    ):  # fmt: skip
+        return bool(
+            true
+        ), f"{rule.condition.name}: no change beyond chance"  # kept as 0, which nobody measured
     return bool(true), ", ".join(f"{name} = {value:.4g}" for name, value in worst)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charter.spec.measures import ESTIMABLE
 from charter.spec.types import Value
 
 Floats = npt.NDArray[np.float64]
@@ -24,21 +25,6 @@ MIN_ROWS = 100
 """Fewer rows give no interval worth showing."""
 _BINS = 1000
 _DRAWS = 400
-
-ESTIMABLE = (
-    "roc_auc",
-    "average_precision",
-    "brier_score",
-    "log_loss",
-    "accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    "selection_rate",
-    "net_value",
-)
-"""Metrics that can be estimated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ from charter.evaluate.resample import Draws, Part, replicate
 from charter.evaluate.types import Estimate
 from charter.framing.value import assess_value
 from charter.monitor.calibration import calibration_line
-from charter.monitor.estimate import ESTIMABLE, Estimated, cbpe
+from charter.monitor.estimate import Estimated, cbpe
+from charter.spec.measures import ESTIMABLE, watched
 from charter.spec.types import ModelSpec, Value
-from charter.spec.vocabulary import METRICS, metrics_for
+from charter.spec.vocabulary import METRICS
 from charter.train.calibrate import Calibration, apply, fit
 
 RESAMPLES = 200
 """Enough for an interval that is looked at, few enough for a window of a million rows."""
 RECALIBRATE_FROM = 500
 """Known outcomes, a tenth of them of the rarer kind, from which scores are calibrated again."""
-_NOT_WATCHED = frozenset({"net_value_per_month"})  # told as value, in the window's own volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +176,6 @@ def quality(
         recalibrated_on=known,
         promised=float(labelled["score"].mean()) if task == "binary" and labelled.height else None,  # type: ignore[arg-type]
     )
-
-
-def watched(spec: ModelSpec) -> tuple[str, ...]:
-    """Metrics that a window is measured by: the search's, those that are required, and the task's usual ones."""
-    known = set(metrics_for(spec.train.task))
-    asked = {spec.train.metric, *spec.evaluate.require}
-    asked |= {k.metric for k in spec.kpis.values() if k.metric is not None}
-    usual = {
-        m for m in ESTIMABLE if spec.train.task == "binary" and (m != "net_value" or spec.value is not None)
-    }
-    usual |= {"expected_calibration_error"} if spec.train.task == "binary" else known - {"net_value"}
-    needs_value = {m for m in known if m in METRICS and METRICS[m].needs == "value" and spec.value is None}
-    return tuple(sorted((asked | usual) & known - _NOT_WATCHED - needs_value))
 
 
 def _recalibration(past: pl.DataFrame | None) -> tuple[Calibration, int]:

@@ -15,6 +15,7 @@ from charter.spec.checks.retraining import check_retrain
 from charter.spec.checks.rollout import check_rollout
 from charter.spec.checks.series import check_series
 from charter.spec.checks.sources import check_sources
+from charter.spec.checks.watching import check_watching
 from charter.spec.faults import Fault
 from charter.spec.scope import scope
 from charter.spec.types import ModelSpec
@@ -46,6 +47,7 @@ def find(spec: ModelSpec, *, names_known: bool = True) -> list[Fault]:
     check_oversight(look)
     check_retrain(look)
     check_rollout(look, names)
+    check_watching(look, names)
     return look.faults
 
 
