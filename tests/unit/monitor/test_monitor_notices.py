@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -267,6 +268,32 @@ def test_a_webhook_that_sends_elsewhere_has_not_taken_the_notice(outbox, sink):
 @pytest.mark.parametrize("odd", ["http://127.0.0.1:abc/x", "http://h h/", "http://[::1"])
 def test_an_odd_address_delays_nobody_else(outbox, tmp_path, odd):
     assert deliver(outbox, [odd, f"file:{tmp_path / 'spool'}"], wait_seconds=0) == 2
+    assert len(list((tmp_path / "spool").iterdir())) == 2
+
+
+def test_a_webhook_whose_answer_drips_holds_nobody(outbox, tmp_path, monkeypatch):
+    from charter.monitor.io import alerts
+
+    monkeypatch.setattr(alerts, "_DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(alerts, "_ATTEMPTS", 1)
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not over.wait(0.05):
+                peer.sendall(b"X-Drip: x\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,))
+        dripping.start()
+        slow = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        try:
+            assert deliver(outbox, [slow, f"file:{tmp_path / 'spool'}"], wait_seconds=0) == 2
+        finally:
+            over.set()
+            dripping.join()
     assert len(list((tmp_path / "spool").iterdir())) == 2
 
 

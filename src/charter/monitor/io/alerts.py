@@ -12,10 +12,11 @@ import hmac
 import http.client
 import json
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ SECRET = "CHARTER_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 SIGNATURE = "X-Charter-Signature"
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 5.0
+_DEADLINE_SECONDS = 10.0
+"""Of a delivery as a whole."""
 _MUTED = ".muted"
 
 
@@ -164,7 +167,7 @@ def _send(address: str, notice: Notice) -> bool:
             return False
         return True
     if address.startswith(("https://", "http://")):
-        return _post(address, content)
+        return _in_time(lambda: _post(address, content))
     try:
         import apprise
     except ImportError as error:
@@ -174,7 +177,20 @@ def _send(address: str, notice: Notice) -> bool:
         ) from error
     told = apprise.Apprise()
     told.add(address)
-    return bool(told.notify(title=notice.title, body=notice.body))
+    return _in_time(lambda: bool(told.notify(title=notice.title, body=notice.body)))
+
+
+def _in_time(send: Callable[[], bool]) -> bool:
+    """Whether somebody took a message within `_DEADLINE_SECONDS`, however slowly its answer drips.
+
+    A limit of the socket holds for each read alone. So the sending is left to a thread that is not waited for: it ends
+    when the other side does, or with this process.
+    """
+    taken: list[bool] = []
+    sending = threading.Thread(target=lambda: taken.append(send()), daemon=True)
+    sending.start()
+    sending.join(_DEADLINE_SECONDS)
+    return taken == [True]
 
 
 def _post(address: str, body: bytes) -> bool:
