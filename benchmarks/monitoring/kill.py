@@ -82,10 +82,9 @@ def accounts(rows: int, seed: int) -> pl.DataFrame:
 
 def prepare(folder: Path, inbox: Path) -> None:
     """Model, log and outcomes."""
-    from charter.flow.outcomes import outcomes_folder
+    from charter.flow.outcomes import keep_outcomes
     from charter.flow.released import released_model
     from charter.flow.workspace import Workspace
-    from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import SCHEMA
     from charter.serve.io.loading import load_model
     from charter.serve.io.recorder import Recorder
@@ -124,7 +123,7 @@ def prepare(folder: Path, inbox: Path) -> None:
                 schema=SCHEMA,
             )
         )
-    store.add(outcomes_folder(workspace, "killed"), pl.concat(known))
+    keep_outcomes(workspace, "killed", pl.concat(known), dated=True, doing="benchmark", actor="benchmark")
 
 
 def one_pass(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -312,3 +313,17 @@ def declare(folder: Path, rollout: str = ROLLOUT) -> Path:
     edit(folder, "approve: none\n", rollout)
     edit(folder, "seed: 11", "seed: 12")
     return folder
+
+
+def only_words(folder: Path, windows: Sequence[Mapping[str, Any]]) -> None:
+    """Hold every measure that a pass keeps against what `charter check` would let a rule name."""
+    from charter.flow.workspace import Workspace
+    from charter.spec.alerts import AlertRule
+    from charter.spec.measures import fault_of
+    from charter.spec.scope import scope
+
+    spec = Workspace.at(folder).load().spec
+    given = [*scope(spec).candidates, "score"]
+    for window in windows:
+        for name in window["measures"]:
+            assert fault_of(AlertRule.parse(f"{name} > 0").condition, spec, given) is None, name

@@ -194,6 +194,7 @@ def test_the_monitor_holds_forecasts_of_files_and_of_the_server_against_what_cam
     came = ahead().join(truth.select("shop", "item", "week", "units"), on=["shop", "item", "week"])
     pl.concat([before, came.select(before.columns)]).write_parquet(model / "sales.parquet")
     (window,) = done("monitor", "run", "--in", model, "--json").json["windows"]
+    e2e_models.only_words(model, [window])
     assert window["quality"]["rows"] == 20 * 4  # given three times, counted once
     assert window["quality"]["maturity"] == 0.5
     assert window["quality"]["realised"]["wmape"]["value"] == pytest.approx(0.1 / 1.1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from e2e_models import LOANS, accounts, charter, done, edit
+from e2e_models import LOANS, accounts, charter, done, edit, only_words
 
 from charter.core.clock import ManualClock
 from charter.flow.monitor import status
@@ -44,11 +44,14 @@ def answer(folder: Path, rows: pl.DataFrame, *, err: float = 1.0) -> pl.DataFram
 
 def outcomes(folder: Path, rows: pl.DataFrame, **columns: object) -> dict:
     rows.with_columns(**columns).write_csv(folder / "outcomes.csv")
-    return done("outcomes", "import", folder / "outcomes.csv", "--in", folder, "--json").json
+    said = done("outcomes", "import", folder / "outcomes.csv", "--in", folder, "--json").json
+    return {name: said[name] for name in ("read", "new", "total", "unknown")}
 
 
 def report(folder: Path) -> dict:
-    return charter("monitor", "run", "--in", folder, "--json").json
+    found = charter("monitor", "run", "--in", folder, "--json").json
+    only_words(folder, found["windows"])
+    return found
 
 
 def test_quality_is_estimated_at_once_and_realised_when_the_outcomes_come(loans):

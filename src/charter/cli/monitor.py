@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,12 @@ from charter.cli.output import JSON, elsewhere, emit, say, table
 from charter.cli.policy import policy
 
 if TYPE_CHECKING:
+    from charter.flow.brought import Kind
     from charter.flow.monitor import MonitorReport
 
 SPEC = typer.Option(Path(), "--in", help="The model's folder.")
-_SHOWN = 6
-"""Metrics in the table of windows."""
+_WINDOWS = 20
+"""In a table."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +36,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(monitor, name="monitor")
     outcomes = typer.Typer(help="What really happened.", no_args_is_help=True, rich_markup_mode=None)
     outcomes.command("import")(outcomes_import)
+    outcomes.command("withdraw")(outcomes_withdraw)
     app.add_typer(outcomes, name="outcomes")
     kpi = typer.Typer(help="Key figures that come from outside.", no_args_is_help=True, rich_markup_mode=None)
     kpi.command("import")(kpi_import)
+    kpi.command("withdraw")(kpi_withdraw)
     app.add_typer(kpi, name="kpi")
     app.command()(simulate)
 
@@ -59,7 +62,9 @@ def run(
     if as_json:
         emit(found.to_json())
     else:
-        say(f"{found.measured:,} windows measured, {len(found.windows):,} in all.")
+        say(
+            f"{found.measured:,} window{'s' if found.measured != 1 else ''} measured, {len(found.windows):,} in all."
+        )
         for event in found.told:
             say(f"  {event.turn}  {event.name}  {event.version}  {event.observed}  ({event.required})")
         if found.left_out:
@@ -165,6 +170,11 @@ def outcomes_import(
     say(f"{found.read:,} outcomes read, {found.new:,} of them new; {found.total:,} known in all.")
     if found.unknown:
         say(f"  {found.unknown:,} belong to no logged prediction; they are kept until one is.")
+    if found.early:
+        say(
+            f"  {found.early:,} are known before they count: label.known_after has passed for all of them on "
+            f"{found.counted_from:%Y-%m-%d %H:%M} UTC."
+        )
     say("Next: `charter monitor run`.")
 
 
@@ -185,6 +195,37 @@ def kpi_import(
         return
     say(f"{found.read:,} values read, {found.new:,} of them new; {found.total:,} known in all.")
     say("Next: `charter monitor report --for business`.")
+
+
+def outcomes_withdraw(
+    file: str = typer.Argument(..., help="A file of .charter/outcomes, such as 00000002.parquet."),
+    reason: str = typer.Option(..., "--reason", help="Why."),
+    spec: Path = SPEC,
+) -> None:
+    """Let an import count no longer: of a file that is damaged or lost, or that should not have been imported."""
+    from charter.flow.brought import OUTCOMES
+
+    _withdraw(spec, OUTCOMES, file, reason)
+
+
+def kpi_withdraw(
+    file: str = typer.Argument(..., help="A file of .charter/outcomes, such as kpis-00000002.json."),
+    reason: str = typer.Option(..., "--reason", help="Why."),
+    spec: Path = SPEC,
+) -> None:
+    """Let an import of key figures count no longer."""
+    from charter.flow.brought import KPIS
+
+    _withdraw(spec, KPIS, file, reason)
+
+
+def _withdraw(spec: Path, kind: Kind, file: str, reason: str) -> None:
+    from charter.flow.brought import withdraw
+    from charter.flow.workspace import Workspace
+
+    workspace = Workspace.at(spec)
+    withdraw(workspace, workspace.load().spec.name, kind, file, reason=reason)
+    say(f"{file} counts no longer. What it held is imported anew: `{kind.command} import FILE`.")
 
 
 def simulate(
@@ -218,7 +259,7 @@ def simulate(
         until=_day(until, "--until"),
         faults=[Fault.parse(text) for text in fault or ()],
         server=server,
-        progress=progress(quiet=as_json),
+        progress=progress(lines=True),
     )
     if as_json:
         emit(found.to_json())
@@ -260,9 +301,10 @@ def _standing(found: MonitorReport) -> None:
 
 
 def _quality(found: MonitorReport) -> None:
-    say("quality: estimated from the scores | realised on mature outcomes, with intervals")
+    say("quality: estimated before outcomes | realised on mature ones, with intervals")
     rows = []
-    for w in found.windows:
+    shown_windows = _telling(found.windows)
+    for w in shown_windows:
         q = w["quality"]
         names = [
             n for n in ("roc_auc", "recall", "precision", "wmape", "root_mean_squared_error") if _there(q, n)
@@ -273,24 +315,48 @@ def _quality(found: MonitorReport) -> None:
         drift = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
         rows.append((*_head(w), f"{q['maturity']:.0%}", *shown, *[""] * (2 - len(shown)), drift or "none"))
     table(rows, head=("window", "version", "answers", "mature", "", "", "drift"), right=(2, 3))
+    _left_out(found, shown_windows)
+
+
+def _telling(windows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Windows to be shown of many: those that drifted or surprised, and the last, oldest first."""
+    if len(windows) <= _WINDOWS:
+        return list(windows)
+    told = [
+        i for i, w in enumerate(windows) if w["quality"]["surprise"] or any(f["level"] for f in w["drift"])
+    ]
+    last = range(len(windows) - _WINDOWS // 2, len(windows))
+    early = [i for i in told if i not in last][-_WINDOWS // 2 :]
+    return [windows[i] for i in (*early, *last)]
+
+
+def _left_out(found: MonitorReport, shown: Sequence[Any]) -> None:
+    if len(shown) < len(found.windows):
+        say(
+            f"  {len(shown)} of {len(found.windows)} windows: the last, and of the others the newest that drifted or "
+            "surprised. All: `charter monitor status --json`."
+        )
 
 
 def _business(found: MonitorReport) -> None:
-    rows, total = [], 0.0
+    rows, total, shown = [], 0.0, _telling(found.windows)
     for w in found.windows:
         worth = w["worth"]
         if worth is None:
             continue
         total += worth["benefit"]
+        if w not in shown:
+            continue
         rows.append(
             (*_head(w)[:2], f"{worth['decisions']:,}", _money(worth["known"]), _money(worth["expected"]),
-             _money(worth["costs"]), _money(worth["benefit"]), _money(worth["case"]), _money(total))
+             _money(worth["costs"]), _money(worth["alone"]), _money(worth["benefit"]), _money(worth["case"]),
+             _money(total))
         )  # fmt: skip
     if not rows:
         say("business: the specification states no value of decisions")
         return
     say(
-        f"business, in {found.windows[-1]['worth']['currency']}: benefit is over leaving everybody alone, after costs"
+        f"business, in {found.windows[-1]['worth']['currency']}: benefit is known + expected - costs - left alone"
     )
     head = (
         "window",
@@ -299,11 +365,12 @@ def _business(found: MonitorReport) -> None:
         "known",
         "expected",
         "costs",
+        "left alone",
         "benefit",
         "business case",
         "in all",
     )
-    table(rows, head=head, right=(2, 3, 4, 5, 6, 7, 8))
+    table(rows, head=head, right=(2, 3, 4, 5, 6, 7, 8, 9))
 
 
 def _head(window: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -7,6 +7,8 @@ import time
 
 from charter.core.progress import NoProgress, Progress
 
+_EVERY_SECONDS = 10.0
+
 
 class TerminalProgress:
     """One line that is rewritten while a step goes on, and removed at its end."""
@@ -48,6 +50,46 @@ class TerminalProgress:
         sys.stderr.flush()
 
 
-def progress(*, quiet: bool = False) -> Progress:
-    """Return the progress that suits standard error: silent for machines, pipes and ``--json``."""
-    return NoProgress() if quiet or not sys.stderr.isatty() else TerminalProgress()
+class LineProgress:
+    """A line every ten seconds, for what takes minutes and whose output goes to a file."""
+
+    def __init__(self) -> None:
+        self._label = ""
+        self._total: int | None = None
+        self._done = 0
+        self._started = self._told = 0.0
+
+    def start(self, label: str, total: int | None = None) -> None:
+        """Begin a step."""
+        self._label, self._total, self._done = label, total, 0
+        self._started = self._told = time.monotonic()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Move on."""
+        self._done += n
+        now = time.monotonic()
+        if now - self._told >= _EVERY_SECONDS:
+            self._told = now
+            of = f" of {self._total:,}" if self._total else ""
+            sys.stderr.write(
+                f"{self._label}  {self._done:,}{of}  {now - self._started:.0f} s  {note}".rstrip() + "\n"
+            )
+            sys.stderr.flush()
+
+    def finish(self, note: str = "") -> None:
+        """End a step."""
+
+
+def progress(*, quiet: bool = False, lines: bool = False) -> Progress:
+    """Return the progress that suits standard error: silent for machines, pipes and ``--json``.
+
+    Parameters
+    ----------
+    lines
+        Tell a pipe, too, now and then.
+    """
+    if quiet:
+        return NoProgress()
+    if sys.stderr.isatty():
+        return TerminalProgress()
+    return LineProgress() if lines else NoProgress()

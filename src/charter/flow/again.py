@@ -52,14 +52,15 @@ class SecondLook:
 
     Attributes
     ----------
-    features
-        Of the answers that were computed again, what the model was given.
+    features, scores
+        Of the answers that were computed again, what the model was given and what it says.
     importance
         None for models that give no exact reasons.
     """
 
     skew: Skew
     features: pl.DataFrame
+    scores: pl.DataFrame
     importance: ImportanceShift | None
 
 
@@ -134,7 +135,8 @@ class Again:
         if self._contributor is not None and self._importance and len(numbers.X):
             now = _importance(self._scorer, self._contributor, numbers.X[:REASONS])
             importance = importance_shift(self._importance, now)
-        return SecondLook(find_skew(mine["score"].to_numpy(), numbers.score), numbers.features, importance)
+        skew = find_skew(mine["score"].to_numpy(), numbers.score)
+        return SecondLook(skew, numbers.features, pl.DataFrame({"score": numbers.score}), importance)
 
     def _inputs(self, sample: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | str:
         """Requests as they were, and their rows of the log; in words, what of them is not logged."""

@@ -20,6 +20,7 @@ from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
+    from charter.flow.monitor import Looked
     from charter.govern.incident import Severity
     from charter.monitor.alerts import Alert, AlertEvent
     from charter.monitor.io.alerts import Waiting
@@ -114,8 +115,13 @@ def tell(
     return new, kept.deliver(folder / "notices", spec.monitor.notify)
 
 
-def list_alerts(workspace: Workspace, loaded: Loaded) -> Alerts:
+def list_alerts(workspace: Workspace, loaded: Loaded, looked: Looked | None = None) -> Alerts:
     """Where all alerts stand by what was measured so far; changes nothing.
+
+    Parameters
+    ----------
+    looked
+        From `charter.flow.monitor.look`, where it was read already.
 
     Raises
     ------
@@ -123,13 +129,15 @@ def list_alerts(workspace: Workspace, loaded: Loaded) -> Alerts:
         When there was no pass yet.
     """
     from charter.flow.kept import monitor_folder
-    from charter.flow.monitor import judged, last_pass
+    from charter.flow.monitor import last_pass, look
+    from charter.flow.released import in_force
     from charter.monitor.io.alerts import waiting
 
     passed = last_pass(workspace, loaded.spec.name)
     if passed is None:
         raise UsageError("the monitor has not run yet", remedy="`charter monitor run`")
-    standings, quiet = _stand(workspace, loaded, judged(workspace, loaded)[0])
+    looked = looked if looked is not None else look(workspace, in_force(workspace, loaded))
+    standings, quiet = _stand(workspace, loaded, looked.alerts)
     silence = workspace.clock.now() - passed
     left = waiting(monitor_folder(workspace, loaded.spec.name) / "notices", loaded.spec.monitor.notify)
     stopped = silence if silence > stopped_after(loaded.spec.monitor) else None
@@ -205,10 +213,16 @@ def silence(
     Refusal
         When whoever acts does not hold the role of ``monitor.roles.alerts``.
     """
+    from charter.flow.released import in_force
     from charter.monitor.alerts import rules
     from charter.monitor.lifecycle import SILENCED, Said, Silence
 
-    known = {n for r in rules(loaded.spec) for n in (r.name, r.spec.group) if n is not None}
+    known = {
+        n
+        for r in rules(in_force(workspace, loaded).loaded.spec)
+        for n in (r.name, r.spec.group)
+        if n is not None
+    }
     if name not in known:
         raise UsageError(
             f"{name} is neither an alert nor a group of alerts", remedy=did_you_mean(name, known)
@@ -309,7 +323,7 @@ def _incident(workspace: Workspace, loaded: Loaded, alert: Alert) -> str:
         source=f"alert/{rule.name}",
         evidence={
             "observed": alert.observed,
-            "required": f"not {rule.rule}",
+            "required": f"no window in which {rule.rule}",
             "version": alert.version,
             "since": alert.since.isoformat() if alert.since is not None else "",
             "alert": alert.event,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from charter.core.clock import naive
 from charter.flow.logs import log_folder
-from charter.flow.outcomes import outcomes_folder
+from charter.flow.outcomes import kept_outcomes
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
 
@@ -134,11 +134,10 @@ def with_outcomes(workspace: Workspace, spec: ModelSpec, rows: pl.DataFrame) -> 
     import polars as pl
 
     from charter.flow.windows import due
-    from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import join, latest
 
     moment = pl.coalesce("as_of", "time") if "as_of" in rows.columns else pl.col("time")
-    joined = join(rows, latest(store.read(outcomes_folder(workspace, spec.name))))
+    joined = join(rows, latest(kept_outcomes(workspace, spec.name)))
     return joined.with_columns(moment.alias("moment")).filter(
         pl.col("outcome").is_not_null() & due(spec, naive(workspace.clock.now()))
     )

@@ -10,6 +10,7 @@ from typing import Any
 from charter.core.decision import Verdict
 from charter.core.errors import UsageError
 from charter.core.io.files import write_atomic
+from charter.flow import brought
 from charter.flow.lock import hold
 from charter.flow.workspace import Workspace
 from charter.govern.audit import Fault, to_json
@@ -59,10 +60,10 @@ class AuditReport:
 
 
 def verify(workspace: Workspace) -> AuditReport:
-    """Check the chain against itself and its anchor outside the database, and the records against the chain."""
+    """Check the chain against itself and its anchor outside the database, and against it the records and imports."""
     with workspace.records("", readonly=True) as records:
         events, faults = Trail(records, workspace.anchor_file).examine()
-        return AuditReport(len(events), tuple(faults))
+    return AuditReport(len(events), (*faults, *brought.faults(workspace, events)))
 
 
 def entries(workspace: Workspace) -> list[dict[str, Any]]:

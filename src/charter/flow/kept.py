@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,19 @@ def follow_concept(folder: Path) -> None:
     write_atomic(path, canonical_json({"key": key, "windows": found}))
 
 
+def read_window(path: Path) -> Mapping[str, Any]:
+    """Read what is kept of a window; not to be changed, since it is parsed once for as long as the file is the same."""
+    found = path.stat()
+    return _parsed(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=2048)
+def _parsed(path: Path, *_: int) -> Mapping[str, Any]:
+    window: Mapping[str, Any] = json.loads(path.read_bytes())
+    return window
+
+
 def _measured(folder: Path) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_bytes()) for path in (folder / "windows").glob("*/*.json")]
-    return sorted(found, key=lambda one: (version_number(one["version"]), one["start"]))
+    found = [read_window(path) for path in (folder / "windows").glob("*/*.json")]
+    own = [{**one, "measures": dict(one["measures"])} for one in found]
+    return sorted(own, key=lambda one: (version_number(one["version"]), one["start"]))

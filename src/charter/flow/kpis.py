@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.digest import canonical_json, digest_bytes
-from charter.core.io.files import write_atomic
+from charter.core.clock import naive
+from charter.core.digest import canonical_json
+from charter.flow.brought import KPIS, keep
+from charter.flow.brought import read as read_kept
 from charter.flow.lock import hold
-from charter.flow.outcomes import outcomes_folder
+from charter.flow.outcomes import refuse_nameless
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
     from charter.monitor.kpis import Kpis
-
-_FILE = "kpis.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +57,45 @@ def import_kpis(workspace: Workspace, loaded: Loaded, file: str, *, name: str | 
         When the file cannot be read, or its rows are no values of a declared key figure.
     """
     from charter.data.io.sources import read
-    from charter.govern.io.trail import Trail
     from charter.monitor.kpis import read_kpis
     from charter.spec.types import SourceSpec
 
     spec, clock = loaded.spec, workspace.clock
+    refuse_nameless(file)
     source = SourceSpec(uri=file, columns={}, duplicates="drop")
-    rows = read_kpis(read(source, Path.cwd(), workspace.settings), spec, name=name)
-    path = outcomes_folder(workspace, spec.name) / _FILE
+    rows = read_kpis(
+        read(source, Path.cwd(), workspace.settings), spec, name=name, until=naive(clock.now()).date()
+    )
     doing, actor = "charter kpi import", workspace.settings.actor
     with hold(workspace.lock_file, doing=doing, actor=actor, clock=clock, wait_seconds=60):
-        known = {one: dict(values) for one, values in kept_kpis(workspace, spec.name).items()}
-        new = 0
-        for one, values in rows.items():
-            own = known.setdefault(one, {})
-            new += sum(own.get(day) != value for day, value in values.items())
-            own.update(values)
-        if new:
-            data = canonical_json(known)
-            write_atomic(path, data)
-            with workspace.records(spec.name) as records:
-                Trail(records, workspace.anchor_file).append(
-                    at=clock.now(),
-                    actor=actor,
-                    action="kpis.imported",
-                    subject=spec.name,
-                    detail={"values": new, "kpis": sorted(rows), "digest": digest_bytes(data)},
-                )
-    return KpiImport(sum(map(len, rows.values())), new, sum(map(len, known.values())))
+        keep(workspace, spec.name, KPIS, actor, _tell)
+        known = kept_kpis(workspace, spec.name)
+        new = {
+            one: {day: value for day, value in values.items() if known.get(one, {}).get(day) != value}
+            for one, values in rows.items()
+        }
+        if any(new.values()):
+            content = canonical_json({one: values for one, values in new.items() if values})
+            keep(workspace, spec.name, KPIS, actor, _tell, content)
+            known = kept_kpis(workspace, spec.name)
+    return KpiImport(sum(map(len, rows.values())), sum(map(len, new.values())), sum(map(len, known.values())))
 
 
 def kept_kpis(workspace: Workspace, model: str) -> Kpis:
-    """All values that are known."""
-    path = outcomes_folder(workspace, model) / _FILE
-    return json.loads(path.read_bytes()) if path.exists() else {}
+    """All values that are known; of two for the same day, that imported last.
+
+    Raises
+    ------
+    DataError
+        When a file is not what was imported.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for content in read_kept(workspace, model, KPIS):
+        for name, values in json.loads(content).items():
+            found.setdefault(name, {}).update(values)
+    return found
+
+
+def _tell(content: bytes) -> dict[str, Any]:
+    values: Kpis = json.loads(content)
+    return {"values": sum(map(len, values.values())), "kpis": sorted(values)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,11 +13,21 @@ from charter.core.digest import canonical_json, digest_json, plain
 from charter.core.io.files import write_atomic
 from charter.core.progress import Progress
 from charter.flow.followed import Followed, follow, forecasts_in_files
-from charter.flow.kept import follow_concept
-from charter.flow.outcomes import outcomes_folder
-from charter.flow.released import in_force
+from charter.flow.kept import follow_concept, read_window
+from charter.flow.outcomes import kept_outcomes
+from charter.flow.released import InForce
 from charter.flow.views import version_number
-from charter.flow.windows import answers, due, end_of, known_by, measure, reference, year_before
+from charter.flow.windows import (
+    Reference,
+    answers,
+    due_of,
+    end_of,
+    known_by,
+    measure,
+    reference,
+    seen_again,
+    year_before,
+)
 from charter.flow.workspace import Workspace
 from charter.monitor.seen import PREVIOUS, YEAR_AGO, Seen
 from charter.spec.loader import Loaded
@@ -27,7 +36,7 @@ from charter.spec.types import ModelSpec
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 5
+FORMAT = 6
 """Raised when the meaning of what is kept of a window changes."""
 _ROWS_AT_ONCE = 1_000_000
 """Answers that are read together, with their inputs."""
@@ -35,8 +44,21 @@ _Window = tuple[str, datetime]
 """Version and start."""
 
 
-def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Progress) -> tuple[int, str]:
+def measure_new(
+    workspace: Workspace,
+    force: InForce,
+    folder: Path,
+    progress: Progress,
+    references: dict[str, Reference] | None = None,
+) -> tuple[int, str]:
     """Measure the windows whose answers, outcomes or specification are not those of the last pass.
+
+    Parameters
+    ----------
+    force
+        Specifications that versions are measured by.
+    references
+        What versions saw in training, where a caller keeps it from pass to pass; what is read is added.
 
     Returns
     -------
@@ -44,20 +66,21 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
     """
     import polars as pl
 
-    from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import join, latest
 
-    loaded = in_force(workspace, loaded)
-    spec = loaded.spec
+    spec = force.loaded.spec
     now = naive(workspace.clock.now())
-    outcomes = latest(store.read(outcomes_folder(workspace, spec.name)))
-    followed, beside = _followed(workspace, loaded)
+    outcomes = latest(kept_outcomes(workspace, spec.name))
+    with workspace.records(spec.name, readonly=True) as records:
+        versions = [version.name for version in records.versions()]
+    followed, beside = _followed(workspace, force.loaded)
 
     def know(rows: pl.DataFrame) -> pl.DataFrame:
         """Add ``outcome``, ``known_at`` and ``due``."""
         if followed is not None:
             return followed.attach(rows, now)
-        return join(rows, outcomes).with_columns(due(spec, now))
+        waits = {version: force.of(version).data.label.wait for version in versions}
+        return join(rows, outcomes).with_columns(due_of(waits, now))
 
     light = ["id", "row", "time", "entity", "as_of", "version", "moment", "window", "score"]
     if followed is not None:
@@ -65,14 +88,14 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
         light += [f"input_{name}" for name in (*followed.plan.keys, followed.plan.time)]
     rows = answers(workspace, spec, beside=beside)
     there = rows.collect_schema().names()
-    with workspace.records(spec.name, readonly=True) as records:
-        versions = [version.name for version in records.versions()]
     logged, left_out = of_versions(rows.select([c for c in light if c in there]).collect(), versions)
     asked = know(logged)
-    new = _changed(asked, spec, folder)
+    new = _changed(asked, force, folder)
     progress.start("measuring windows", len(new))
-    measured = dict.fromkeys(one.version for one in new)
-    references = {version: reference(workspace, spec, version, folder) for version in measured}
+    references = references if references is not None else {}
+    for version in dict.fromkeys(one.version for one in new):
+        if version not in references:
+            references[version] = reference(workspace, force.of(version), version, folder)
     for together in _together(new):
         # One look at the log for all of them, and only at the days on which they were answered.
         wanted = pl.DataFrame(
@@ -88,11 +111,11 @@ def measure_new(workspace: Workspace, loaded: Loaded, folder: Path, progress: Pr
         for one in together:
             found = measure(
                 parts[one.version, one.start],
-                spec,
+                force.of(one.version),
                 references[one.version],
                 past=one.past,
                 before=[_seen(folder, earlier) for earlier in one.before],
-                year_ago=_seen(folder, one.year_ago) if one.year_ago is not None else None,
+                year_ago=_seen_a_year_ago(workspace, spec, folder, one, asked, beside, references),
                 followed=followed,
                 key=one.key,
                 version=one.version,
@@ -132,7 +155,7 @@ def _followed(workspace: Workspace, loaded: Loaded) -> tuple[Followed | None, pl
     return followed, forecasts_in_files(workspace, loaded.spec, followed.plan)
 
 
-def _changed(asked: pl.DataFrame, spec: ModelSpec, folder: Path) -> list[_New]:
+def _changed(asked: pl.DataFrame, force: InForce, folder: Path) -> list[_New]:
     """Windows that are not kept under the digest of what they would be made from now, oldest first."""
     import polars as pl
 
@@ -142,7 +165,10 @@ def _changed(asked: pl.DataFrame, spec: ModelSpec, folder: Path) -> list[_New]:
     seen = asked.group_by("version", "window").agg(
         pl.len().alias("rows"), answered.alias("answered"), pl.col("due").sum(), content.alias("content")
     )
-    words = digest_json([FORMAT, plain(spec.model_dump(mode="json"))])
+    words = {
+        version: digest_json([FORMAT, plain(force.of(version).model_dump(mode="json"))])
+        for version in asked["version"].unique().to_list()
+    }
     there = {
         (version, start): digest
         for version, start, digest in seen.select("version", "window", "answered").iter_rows()
@@ -150,16 +176,26 @@ def _changed(asked: pl.DataFrame, spec: ModelSpec, folder: Path) -> list[_New]:
     there = dict.fromkeys(_kept(folder), 0) | there
     new = []
     for version, start, rows, _, *made_of in seen.sort("window", "version").iter_rows():
+        spec = force.of(version)
         earlier = asked.filter((pl.col("version") == version) & (pl.col("window") < start))
         past = known_by(end_of(start, spec), earlier, spec)
         before, year_ago = _before(version, start, spec, there), _year_ago(version, start, spec, there)
         compared = [there[one] for one in (*before, year_ago) if one is not None]
         known = past.select(pl.len(), content).row(0)
         key = digest_json(
-            [words, version, start.isoformat(), rows, there[version, start], *made_of, *known, compared]
+            [
+                words[version],
+                version,
+                start.isoformat(),
+                rows,
+                there[version, start],
+                *made_of,
+                *known,
+                compared,
+            ]
         )
         path = _path(folder, version, start)
-        kept = json.loads(path.read_bytes()) if path.exists() else None
+        kept = read_window(path) if path.exists() else None
         # Of a window whose answers are deleted by now, what was measured on all of them holds.
         if kept is None or (kept["key"] != key and kept["quality"]["rows"] <= rows):
             new.append(_New(version, start, rows, past, before, year_ago, key, path))
@@ -195,7 +231,35 @@ def _path(folder: Path, version: str, start: datetime) -> Path:
 
 def _seen(folder: Path, window: _Window) -> Seen:
     """What was seen and said in a window that is measured already."""
-    return Seen.from_json(json.loads(_path(folder, *window).read_bytes())["profile"])
+    return Seen.from_json(read_window(_path(folder, *window))["profile"])
+
+
+def _seen_a_year_ago(
+    workspace: Workspace,
+    spec: ModelSpec,
+    folder: Path,
+    one: _New,
+    asked: pl.DataFrame,
+    beside: pl.DataFrame | None,
+    references: Mapping[str, Reference],
+) -> Seen | None:
+    """What was seen in the same season a year ago, in the bins of this version.
+
+    Another version counted in bins of its own, so that its answers are read again; None where the log has lost them.
+    """
+    import polars as pl
+
+    if one.year_ago is None:
+        return None
+    version, start = one.year_ago
+    if version == one.version:
+        return _seen(folder, one.year_ago)
+    theirs = (pl.col("version") == version) & (pl.col("window") == start)
+    first, last = asked.filter(theirs).select(pl.col("time").min(), pl.col("time").max().alias("last")).row(0)
+    if first is None:
+        return None
+    read = answers(workspace, spec, beside=beside, since=first, until=last + timedelta(microseconds=1))
+    return seen_again(read.filter(theirs).collect(), references[one.version])
 
 
 @dataclass(frozen=True, slots=True)

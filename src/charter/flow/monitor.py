@@ -13,18 +13,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.core.clock import iso, naive, parse_iso
+from charter.core.clock import iso, parse_iso
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
 from charter.flow.alerts import list_alerts, stopped_after, tell
 from charter.flow.incident import list_incidents
 from charter.flow.kept import kept_windows, monitor_folder
 from charter.flow.lock import hold
+from charter.flow.released import InForce, in_force
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
 if TYPE_CHECKING:
+    from charter.flow.windows import Reference
     from charter.monitor.advice import Advice
     from charter.monitor.alerts import Alert, AlertEvent
     from charter.monitor.facts import Facts
@@ -108,20 +110,94 @@ def run(
     Busy
         When another pass is under way.
     """
+    done = one_pass(workspace, loaded, progress, metrics_url=metrics_url)
+    report = _status(workspace, loaded, done.looked)
+    return replace(report, told=done.told, measured=done.measured, left_out=done.left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is read once for all that is judged together.
+
+    Attributes
+    ----------
+    force
+        Specifications that versions are judged by.
+    windows
+        What is kept of each.
+    alerts, events
+        Where every alert stands by its windows and by what serves, and every turn there ever was.
+    """
+
+    force: InForce
+    windows: Sequence[Mapping[str, Any]]
+    alerts: Sequence[Alert]
+    events: Sequence[AlertEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a pass did; see `MonitorReport`."""
+
+    looked: Looked
+    told: tuple[AlertEvent, ...]
+    measured: int
+    left_out: str
+
+
+def one_pass(
+    workspace: Workspace,
+    loaded: Loaded,
+    progress: Progress | None = None,
+    *,
+    metrics_url: str | None = None,
+    references: dict[str, Reference] | None = None,
+) -> Pass:
+    """Carry out a pass without reporting on it; see `run`.
+
+    Parameters
+    ----------
+    references
+        What versions saw in training, kept by who makes many passes one after the other.
+    """
+    from charter.flow.brought import OUTCOMES, unfinished
     from charter.flow.measure import measure_new
     from charter.monitor.io import server
 
     progress = progress if progress is not None else NoProgress()
-    folder = monitor_folder(workspace, loaded.spec.name)
+    name = loaded.spec.name
+    folder = monitor_folder(workspace, name)
     doing, actor = "charter monitor run", workspace.settings.actor
     with hold(folder / "lock", doing=doing, actor=actor, clock=workspace.clock, wait_seconds=30):
         if metrics_url is not None:
-            server.keep(folder / "server", server.ask(metrics_url, loaded.spec.name, workspace.clock.now()))
-        measured, left_out = measure_new(workspace, loaded, folder, progress)
-        alerts, events = judged(workspace, loaded)
-        told, _ = tell(workspace, loaded, folder, alerts, events, serving=_serving(workspace, loaded))
+            server.keep(folder / "server", server.ask(metrics_url, name, workspace.clock.now()))
+        force = in_force(workspace, loaded)
+        measured, left_out = measure_new(workspace, force, folder, progress, references)
+        if unfinished(workspace, name, OUTCOMES):
+            words = "an import of outcomes did not finish and does not count: `charter outcomes import` again"
+            left_out = f"{left_out}; {words}" if left_out else words
+        looked = look(workspace, force)
+        told, _ = tell(workspace, force.loaded, folder, looked.alerts, looked.events, serving=force.serving)
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
-    return replace(status(workspace, loaded), told=told, measured=measured, left_out=left_out)
+    return Pass(looked, told, measured, left_out)
+
+
+def look(workspace: Workspace, force: InForce) -> Looked:
+    """Read what is kept, and judge every alert anew: each version by what its own specification requires."""
+    from charter.monitor.alerts import judge, rules
+    from charter.monitor.report import stored_windows
+
+    name = force.loaded.spec.name
+    kept = kept_windows(workspace, name)
+    windows, serving = stored_windows(kept), _answering(workspace, name)
+    alerts: list[Alert] = []
+    events: list[AlertEvent] = []
+    for version in dict.fromkeys(w.version for w in windows):
+        own = [w for w in windows if w.version == version]
+        found, turns = judge(own, rules(force.of(version)), serving=serving)
+        alerts += found
+        events += turns
+    return Looked(force, kept, alerts, sorted(events, key=lambda e: (e.window, e.name, e.version, e.turn)))
 
 
 def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
@@ -132,14 +208,19 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     UsageError
         When there was no pass yet.
     """
+    return _status(workspace, loaded, None)
+
+
+def _status(workspace: Workspace, loaded: Loaded, looked: Looked | None) -> MonitorReport:
     from charter.monitor.advice import advice
 
-    known = facts(workspace, loaded)
+    looked = looked if looked is not None else look(workspace, in_force(workspace, loaded))
+    known = facts(workspace, loaded, looked)
     return MonitorReport(
         loaded.spec.name,
         iso(known.at),
         known.serving,
-        tuple(kept_windows(workspace, loaded.spec.name)),
+        tuple(looked.windows),
         tuple(s.alert if s.is_on else replace(s.alert, firing=False) for s in known.standings),
         (),
         0,
@@ -148,27 +229,34 @@ def status(workspace: Workspace, loaded: Loaded) -> MonitorReport:
     )
 
 
-def facts(workspace: Workspace, loaded: Loaded) -> Facts:
+def facts(workspace: Workspace, loaded: Loaded, looked: Looked | None = None) -> Facts:
     """Everything that a report may tell of a model.
+
+    Parameters
+    ----------
+    looked
+        From `look`, where it was read already.
 
     Raises
     ------
     UsageError
         When the monitor has not run yet.
     """
+    from charter.flow.outcomes import waiting
     from charter.flow.review import tell as tell_reviews
     from charter.monitor.facts import Facts
 
-    spec, alerts = loaded.spec, list_alerts(workspace, loaded)
+    alerts = list_alerts(workspace, loaded, looked)
+    looked = looked if looked is not None else look(workspace, in_force(workspace, loaded))
+    spec, serving = looked.force.loaded.spec, looked.force.serving
     with workspace.records(spec.name, readonly=True) as records:
         deployment = records.deployment()
-    serving = f"v{deployment.version}" if deployment is not None else None
     return Facts(
         spec=spec,
         at=workspace.clock.now(),
         serving=serving,
         since=deployment.at if deployment is not None else None,
-        windows=[w for w in kept_windows(workspace, spec.name) if w["version"] == serving],
+        windows=[w for w in looked.windows if w["version"] == serving],
         primary=spec.train.metric,
         standings=alerts.standings,
         silences=alerts.silences,
@@ -176,35 +264,8 @@ def facts(workspace: Workspace, loaded: Loaded) -> Facts:
         undelivered=len(alerts.waiting),
         incidents=list_incidents(workspace, loaded),
         review=tell_reviews(workspace, loaded) if spec.review is not None else None,
-        waiting=_waiting(workspace, loaded, serving) if serving is not None else None,
+        waiting=waiting(workspace, loaded, serving) if serving is not None else None,
     )
-
-
-def _waiting(workspace: Workspace, loaded: Loaded, version: str) -> tuple[int, datetime] | None:
-    """How many outcomes of a version are known before they count, and when the last of them does."""
-    import polars as pl
-
-    from charter.flow.outcomes import outcomes_folder
-    from charter.flow.released import in_force
-    from charter.flow.windows import answers, due
-    from charter.monitor.io import outcomes as store
-    from charter.monitor.outcomes import join, latest
-
-    outcomes = latest(store.read(outcomes_folder(workspace, loaded.spec.name)))
-    if outcomes.is_empty() or loaded.spec.train.task == "forecast":
-        return None
-    spec = in_force(workspace, loaded).spec
-    rows = answers(workspace, spec).filter(pl.col("version") == version)
-    there = rows.collect_schema().names()
-    light = [c for c in ("id", "row", "entity", "as_of", "moment") if c in there]
-    now = naive(workspace.clock.now())
-    early = join(rows.select(light).collect(), outcomes).filter(
-        pl.col("outcome").is_not_null() & ~due(spec, now)
-    )
-    if early.is_empty():
-        return None
-    last: datetime = early["moment"].max()  # type: ignore[assignment]  # a column of moments
-    return early.height, last + spec.data.label.wait
 
 
 def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ...]:
@@ -214,8 +275,9 @@ def export(workspace: Workspace, loaded: Loaded, folder: Path) -> tuple[Path, ..
     """
     from charter.monitor.alerts import rules
     from charter.monitor.export import dashboard, prometheus_rules, textfile
-    from charter.monitor.quality import watched
+    from charter.spec.measures import watched
 
+    loaded = in_force(workspace, loaded).loaded
     name, every = loaded.spec.name, LENGTH[loaded.spec.monitor.every]
     primary = loaded.spec.train.metric
     shown = [
@@ -246,15 +308,6 @@ def last_pass(workspace: Workspace, model: str) -> datetime | None:
     return parse_iso(path.read_text()) if path.exists() else None
 
 
-def judged(workspace: Workspace, loaded: Loaded) -> tuple[Sequence[Alert], Sequence[AlertEvent]]:
-    """Where every alert stands by its windows and by what serves, and every turn there ever was."""
-    from charter.monitor.alerts import judge, rules
-    from charter.monitor.report import stored_windows
-
-    windows = stored_windows(kept_windows(workspace, loaded.spec.name))
-    return judge(windows, rules(loaded.spec), serving=_answering(workspace, loaded.spec.name))
-
-
 def _answering(workspace: Workspace, model: str) -> frozenset[str] | None:
     """Versions that answer or are tried; None where nothing is released."""
     with workspace.records(model, readonly=True) as records:
@@ -263,9 +316,3 @@ def _answering(workspace: Workspace, model: str) -> frozenset[str] | None:
         return None
     named = (f"v{deployment.version}", str(deployment.traffic.get("candidate") or ""))
     return frozenset(filter(None, named))
-
-
-def _serving(workspace: Workspace, loaded: Loaded) -> str | None:
-    with workspace.records(loaded.spec.name, readonly=True) as records:
-        deployment = records.deployment()
-    return f"v{deployment.version}" if deployment is not None else None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import naive
-from charter.core.errors import UsageError
+from charter.core.errors import DataError, UsageError
+from charter.flow.brought import OUTCOMES, keep
+from charter.flow.brought import read as read_kept
 from charter.flow.lock import hold
 from charter.flow.logs import log_folder
 from charter.flow.workspace import Workspace
@@ -16,9 +19,6 @@ from charter.spec.types import SourceSpec
 
 if TYPE_CHECKING:
     import polars as pl
-
-IMPORTED = "outcomes.imported"
-"""Of the audit event that tells of a file of outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,31 @@ class OutcomeImport:
         Outcomes that were not known before.
     unknown
         Outcomes, of all imports, of which no prediction is logged; they are kept and wait for one.
+    early
+        Outcomes of the version that serves that are known before ``label.known_after`` has passed: they do not count
+        yet.
+    counted_from
+        When the last of them does; None where there are none.
     """
 
     read: int
     new: int
     total: int
     unknown: int
+    early: int = 0
+    counted_from: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"read": self.read, "new": self.new, "total": self.total, "unknown": self.unknown}
+        at = self.counted_from.isoformat() if self.counted_from is not None else None
+        return {
+            "read": self.read,
+            "new": self.new,
+            "total": self.total,
+            "unknown": self.unknown,
+            "early": self.early,
+            "counted_from": at,
+        }
 
 
 def import_outcomes(
@@ -91,7 +106,10 @@ def import_outcomes(
         actor=workspace.settings.actor,
     )
     nobodys = unknown(known, predictions(workspace, spec.name))
-    return OutcomeImport(rows.height, new, known.height, nobodys.height)
+    with workspace.records(spec.name, readonly=True) as records:
+        serving = records.deployment()
+    early = waiting(workspace, loaded, f"v{serving.version}", known) if serving is not None else None
+    return OutcomeImport(rows.height, new, known.height, nobodys.height, *(early or (0, None)))
 
 
 def keep_outcomes(
@@ -106,46 +124,69 @@ def keep_outcomes(
     dated
         Whether they say themselves when they became known.
     """
-    from charter.monitor.io import outcomes as store
-    from charter.monitor.outcomes import fresh, latest
+    from charter.monitor.outcomes import fresh, latest, to_parquet
 
-    folder = outcomes_folder(workspace, model)
     with hold(workspace.lock_file, doing=doing, actor=actor, clock=workspace.clock, wait_seconds=60):
-        before = store.read(folder)
+        keep(workspace, model, OUTCOMES, actor, _count)
+        before = kept_outcomes(workspace, model)
         new = fresh(rows, before, dated=dated)
         if new.height:
-            store.add(folder, new)
-        _put_on_record(workspace, model, actor)
+            keep(workspace, model, OUTCOMES, actor, _count, to_parquet(new))
     return new.height, latest([*before, new])
 
 
-def _put_on_record(workspace: Workspace, model: str, actor: str) -> None:
-    """Tell the trail of every file that it does not know: of this import, and of one that was killed in between."""
-    from charter.core.digest import digest_bytes
-    from charter.govern.io.trail import Trail
-    from charter.monitor.io import outcomes as store
+def kept_outcomes(workspace: Workspace, model: str) -> list[pl.DataFrame]:
+    """All imports in order; `charter.monitor.outcomes.latest` tells what holds.
 
-    files = store.files(outcomes_folder(workspace, model))
-    if not files:
-        return
-    with workspace.records(model) as records:
-        known = records.events(actions=(IMPORTED,), subject=model)
-        told = {event.detail["file"] for event in known}
-        for path in files:
-            if path.name not in told:
-                rows, digest = store.rows_of(path), digest_bytes(path.read_bytes())
-                Trail(records, workspace.anchor_file).append(
-                    at=workspace.clock.now(),
-                    actor=actor,
-                    action=IMPORTED,
-                    subject=model,
-                    detail={"rows": rows, "file": path.name, "digest": digest},
-                )
+    Raises
+    ------
+    DataError
+        When a file is not what was imported.
+    """
+    from charter.monitor.outcomes import from_parquet
+
+    return [from_parquet(content) for content in read_kept(workspace, model, OUTCOMES)]
 
 
-def outcomes_folder(workspace: Workspace, model: str) -> Path:
-    """Where the outcomes of a model are kept."""
-    return workspace.state / "outcomes" / model
+def waiting(
+    workspace: Workspace, loaded: Loaded, version: str, outcomes: pl.DataFrame | None = None
+) -> tuple[int, datetime] | None:
+    """How many outcomes of a version are known before they count, and when the last of them does; None of forecasts.
+
+    Parameters
+    ----------
+    outcomes
+        What holds, where it has been read already.
+    """
+    import polars as pl
+
+    from charter.flow.released import in_force
+    from charter.flow.windows import answers, due
+    from charter.monitor.outcomes import join, latest
+
+    if loaded.spec.train.task == "forecast":
+        return None
+    if outcomes is None:
+        outcomes = latest(kept_outcomes(workspace, loaded.spec.name))
+    if outcomes.is_empty():
+        return None
+    spec = in_force(workspace, loaded).of(version)
+    rows = answers(workspace, spec).filter(pl.col("version") == version)
+    there = rows.collect_schema().names()
+    light = [c for c in ("id", "row", "entity", "as_of", "moment") if c in there]
+    early = join(rows.select(light).collect(), outcomes).filter(
+        pl.col("outcome").is_not_null() & ~due(spec, naive(workspace.clock.now()))
+    )
+    if early.is_empty():
+        return None
+    last: datetime = early["moment"].max()  # type: ignore[assignment]  # a column of moments
+    return early.height, last + spec.data.label.wait
+
+
+def _count(content: bytes) -> dict[str, Any]:
+    from charter.monitor.outcomes import from_parquet
+
+    return {"rows": from_parquet(content).height}
 
 
 def predictions(workspace: Workspace, model: str) -> pl.DataFrame:
@@ -164,7 +205,29 @@ def _read(workspace: Workspace, *, file: str | None, sql: str | None, url: str |
 
     # Which columns there are is the file's own affair: `duplicates` other than `keep` reads them all.
     source = SourceSpec(uri=file, sql=sql, url=url, columns={}, duplicates="drop")
+    refuse_nameless(file)
     return read(source, Path.cwd(), workspace.settings)
+
+
+def refuse_nameless(file: str | None) -> None:
+    """Refuse a file whose name does not tell its format: a command states none beside it.
+
+    Raises
+    ------
+    DataError
+        Naming the endings that do.
+    """
+    from charter.data.io.sources import table_form
+
+    if file is None:
+        return
+    try:
+        table_form(file, None)
+    except DataError as error:
+        raise DataError(
+            error.message,
+            remedy="Give a file whose name ends in .csv, .parquet, .jsonl or .arrow (or .csv.gz ...).",
+        ) from error
 
 
 def _outcome_column(loaded: Loaded, frame: pl.DataFrame, asked: str | None) -> str:

@@ -10,7 +10,7 @@ from charter.core.clock import naive
 from charter.core.errors import Refusal, UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_volume
-from charter.flow.outcomes import outcomes_folder
+from charter.flow.outcomes import kept_outcomes
 from charter.flow.windows import answers, due
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -100,7 +100,6 @@ def value_of(
     import numpy as np
     import polars as pl
 
-    from charter.monitor.io import outcomes as store
     from charter.monitor.outcomes import join, latest
     from charter.monitor.policy_value import policy_value
 
@@ -117,7 +116,7 @@ def value_of(
     version = version or _serving(workspace, spec)
     mine = answers(workspace, spec, since=since).filter(pl.col("version") == version).collect()
     now = naive(workspace.clock.now())
-    rows = join(mine, latest(store.read(outcomes_folder(workspace, spec.name)))).with_columns(due(spec, now))
+    rows = join(mine, latest(kept_outcomes(workspace, spec.name))).with_columns(due(spec, now))
     rows = rows.filter(pl.col("propensity").is_not_null() & pl.col("due"))
     if rows.is_empty():
         raise Refusal(

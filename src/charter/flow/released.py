@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from charter.registry.types import Deployment
     from charter.serve.deployment import DeployedModel
     from charter.serve.policy import LogPolicy
-    from charter.spec.types import LogSpec
+    from charter.spec.types import LogSpec, ModelSpec
 
 
 def released_model(workspace: Workspace, loaded: Loaded, version: int | None = None) -> DeployedModel:
@@ -55,10 +55,10 @@ def released_model(workspace: Workspace, loaded: Loaded, version: int | None = N
             what = f"v{version} of {name} was never released" if version else f"nothing of {name} is released"
             raise Refusal(what, remedy="`charter status` says what is missing.")
         number, package = found
+        folder, trusted = prove(workspace, records, name, package)
         trained = trained_result(records, records.version(number))
         features = features_result(records, trained)
         snapshot = blobs.tree(features.inputs["snapshot"])
-        folder, trusted = prove(workspace, records, name, package)
     spec = packaged_spec(folder)
     history = {}
     if spec.data.observations.entity is not None or spec.data.observations.series:
@@ -122,20 +122,49 @@ def prove(
     return folder, trusted
 
 
-def in_force(workspace: Workspace, loaded: Loaded) -> Loaded:
-    """The specification that was released, with what the file says now of watching: nobody judges a model by a draft.
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """Specifications that versions are judged by: what was released, with what the file says now of watching.
 
-    Where nothing is released, the file.
+    Nobody judges a model by a draft, nor an earlier version by what its successor promises.
+
+    Attributes
+    ----------
+    serving
+        Version that serves; None where nothing is released, and the file counts.
     """
+
+    serving: str | None
+    loaded: Loaded
+    """Of what serves, with the places of the file."""
+    specs: Mapping[str, ModelSpec]
+
+    def of(self, version: str) -> ModelSpec:
+        """Of a version that answers or did; of one that was never let out, that of what serves."""
+        return self.specs.get(version, self.loaded.spec)
+
+
+def in_force(workspace: Workspace, loaded: Loaded) -> InForce:
+    """Read which specifications are in force; read once, they are the same for all that is judged together."""
     from charter.spec.types import ModelSpec
 
-    with workspace.records(loaded.spec.name, readonly=True) as records:
-        deployment = records.deployment()
-    if deployment is None:
-        return loaded
-    released = ModelSpec.model_validate(tree_json(workspace.blobs(), deployment.package, "spec.json"))
     watching = {part: getattr(loaded.spec, part) for part in ("monitor", "kpis", "review", "retrain")}
-    return replace(loaded, spec=released.model_copy(update=watching))
+    blobs, specs = workspace.blobs(), {}
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        deployments = records.deployments()
+    let_out: dict[str, Digest] = {}
+    for deployment in deployments:  # the latest counts
+        let_out[f"v{deployment.version}"] = deployment.package
+        traffic, package = traffic_of(deployment), tried(deployment.evidence).get("package")
+        if traffic is not None and traffic.candidate is not None and package is not None:
+            let_out[traffic.candidate] = Digest(package)
+    for version, package in let_out.items():
+        released = ModelSpec.model_validate(tree_json(blobs, package, "spec.json"))
+        specs[version] = released.model_copy(update=watching)
+    if not deployments:
+        return InForce(None, loaded, specs)
+    serving = f"v{deployments[-1].version}"
+    return InForce(serving, replace(loaded, spec=specs[serving]), specs)
 
 
 def log_policy(declared: LogSpec) -> LogPolicy:

@@ -19,11 +19,11 @@ from charter.core.clock import ManualClock
 from charter.core.errors import UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.flow.ask import Asker, InProcess, OverHttp, Request
+from charter.flow.brought import forget
 from charter.flow.context import read_frame
 from charter.flow.logs import log_folder
-from charter.flow.monitor import MonitorReport
-from charter.flow.monitor import run as monitor_pass
-from charter.flow.outcomes import outcomes_folder
+from charter.flow.monitor import MonitorReport, one_pass, status
+from charter.flow.outcomes import keep_outcomes
 from charter.flow.views import features_result, trained_result
 from charter.flow.windows import LENGTH
 from charter.flow.workspace import Workspace, copy_records
@@ -32,8 +32,13 @@ from charter.spec.loader import Loaded
 if TYPE_CHECKING:
     import polars as pl
 
+    from charter.flow.windows import Reference
+    from charter.monitor.alerts import AlertEvent
     from charter.monitor.faults import Fault
     from charter.serve.served import Served
+
+
+_ACTOR = "charter simulate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,11 @@ class Simulation:
         HTTP status to the requests that got it instead of an answer.
     lost
         Rows that were asked while nobody answered.
-    passes
-        The monitor's report after each window, the last one after all outcomes are known.
+    told
+        Turns of alerts, each at the pass that found it: there is one after each window, the last one after all outcomes
+        are known.
+    final
+        The monitor's report in the end.
     """
 
     folder: Path
@@ -59,19 +67,14 @@ class Simulation:
     refused: Mapping[str, int]
     lost: int
     faults: tuple[str, ...]
-    passes: tuple[tuple[datetime, MonitorReport], ...]
-
-    @property
-    def final(self) -> MonitorReport:
-        """What is known in the end."""
-        return self.passes[-1][1]
+    told: tuple[tuple[datetime, AlertEvent], ...]
+    final: MonitorReport
 
     def first_told(self) -> dict[str, str]:
         """Alert to the day on which it was first told."""
         found: dict[str, str] = {}
-        for at, report in self.passes:
-            for event in report.told:
-                found.setdefault(event.name, f"{at:%Y-%m-%d}")
+        for at, event in self.told:
+            found.setdefault(event.name, f"{at:%Y-%m-%d}")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -127,9 +130,15 @@ def simulate(
     copy = replace(copy, clock=clock)
     replayed = _muted(copy.load())
     every, wait = LENGTH[replayed.spec.monitor.every], replayed.spec.data.label.wait
-    passes: list[tuple[datetime, MonitorReport]] = []
+    told: list[tuple[datetime, AlertEvent]] = []
+    references: dict[str, Reference] = {}
+
+    def look(now: datetime) -> None:
+        told.extend((now, event) for event in _pass(copy, replayed, clock, now, comes, references))
+
     refused: Counter[str] = Counter()
     lost = 0
+    comes = _outcomes(rows, faults, wait)
     asker: Asker = OverHttp(copy, replayed) if server else InProcess(copy, replayed)
     progress.start("replaying", len(moments))
     try:
@@ -147,16 +156,17 @@ def simulate(
                 moment, every, first
             ):
                 asker.settle()
-                passes.append(_pass(copy, replayed, clock, following, rows, faults, wait))
+                look(following)
             progress.advance()
         asker.settle()
     finally:
         asker.close()
     latest = max([wait, *(wait + timedelta(days=f.size) for f in faults if f.kind == "delay")])
-    passes.append(_pass(copy, replayed, clock, last + every + latest, rows, faults, wait))
+    look(last + every + latest)
     progress.finish()
     answered = rows.height - refused.total() - lost
-    return Simulation(to, answered, refused, lost, tuple(map(str, faults)), tuple(passes))
+    final = status(copy, replayed)
+    return Simulation(to, answered, refused, lost, tuple(map(str, faults)), tuple(told), final)
 
 
 def _copy(workspace: Workspace, loaded: Loaded, to: Path) -> Workspace:
@@ -173,6 +183,7 @@ def _copy(workspace: Workspace, loaded: Loaded, to: Path) -> Workspace:
         log_folder(copy).mkdir(parents=True)
         shutil.copy2(key, log_folder(copy) / NAME)
     copy_records(workspace, copy, loaded.spec.name)
+    forget(copy, loaded.spec.name, reason="a replay begins without outcomes", actor=_ACTOR)
     return copy
 
 
@@ -186,23 +197,12 @@ def _window(moment: datetime, every: timedelta, first: datetime) -> int:
     return (moment - first) // every
 
 
-def _pass(
-    workspace: Workspace,
-    loaded: Loaded,
-    clock: ManualClock,
-    now: datetime,
-    rows: pl.DataFrame,
-    faults: Sequence[Fault],
-    wait: timedelta,
-) -> tuple[datetime, MonitorReport]:
-    """Let time pass until ``now``, bring in the outcomes that are known by then, and look."""
+def _outcomes(rows: pl.DataFrame, faults: Sequence[Fault], wait: timedelta) -> pl.DataFrame:
+    """What happened and when it becomes known, in the order in which it does, as imports bring it."""
     import polars as pl
 
     from charter.monitor.faults import turn_around
-    from charter.monitor.io import outcomes as store
-    from charter.monitor.outcomes import fresh
 
-    clock.advance(now.replace(tzinfo=UTC) - clock.now())
     comes, outcome = pl.col("as_of") + wait, rows["__outcome"]
     for place, fault in enumerate(faults):
         touched = pl.col("as_of").dt.date() >= fault.first
@@ -211,19 +211,31 @@ def _pass(
         elif fault.kind == "concept":
             turned = turn_around(outcome, fault, seed=place)
             outcome = turned.zip_with(rows.select(touched).to_series(), outcome)
-    known = rows.with_columns(outcome.alias("__outcome"), comes.cast(pl.Datetime("us")).alias("__comes"))
-    known = known.filter(pl.col("__comes") <= now)
-    frame = known.select(
+    return rows.select(
         pl.lit("id").alias("by"),
         (pl.col("__id") + "/0").alias("key"),
-        pl.col("__outcome").cast(pl.String).alias("outcome"),
-        pl.col("__comes").alias("known_at"),
-    )
-    folder = outcomes_folder(workspace, loaded.spec.name)
-    new = fresh(frame, store.read(folder), dated=True)
-    if new.height:
-        store.add(folder, new)
-    return now, monitor_pass(workspace, loaded)
+        outcome.cast(pl.String).alias("outcome"),
+        comes.cast(pl.Datetime("us")).alias("known_at"),
+    ).sort("known_at", maintain_order=True)
+
+
+def _pass(
+    workspace: Workspace,
+    loaded: Loaded,
+    clock: ManualClock,
+    now: datetime,
+    outcomes: pl.DataFrame,
+    references: dict[str, Reference],
+) -> Sequence[AlertEvent]:
+    """Let time pass until ``now``, bring in the outcomes that have become known meanwhile, and look."""
+    import polars as pl
+
+    before = clock.now().replace(tzinfo=None)
+    clock.advance(now.replace(tzinfo=UTC) - clock.now())
+    known = outcomes.filter(pl.col("known_at").is_between(before, now, closed="both"))
+    if known.height:
+        keep_outcomes(workspace, loaded.spec.name, known, dated=True, doing="charter simulate", actor=_ACTOR)
+    return one_pass(workspace, loaded, references=references).told
 
 
 def _requests(served: Served, rows: pl.DataFrame, faults: Sequence[Fault], *, seed: int) -> list[Request]:

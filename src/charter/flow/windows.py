@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from charter.core.decision import Check
+    from charter.data.profile import Profile
     from charter.flow.again import Again
     from charter.flow.followed import Followed
     from charter.monitor.report import Measurement, Operations
@@ -67,6 +68,14 @@ def due(spec: ModelSpec, now: datetime) -> pl.Expr:
     import polars as pl
 
     return (pl.col("moment") + pl.lit(spec.data.label.wait) <= pl.lit(now)).alias("due")
+
+
+def due_of(waits: Mapping[str, timedelta], now: datetime) -> pl.Expr:
+    """The same, of answers of several versions: each waits for as long as it says."""
+    import polars as pl
+
+    wait = pl.col("version").replace_strict(waits, default=None, return_dtype=pl.Duration("us"))
+    return (pl.col("moment") + wait <= pl.lit(now)).alias("due")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,7 @@ def measure(
     past
         Earlier answers whose outcome was known by the end of the window.
     before, year_ago
-        What was seen and said in the windows before it, oldest first, and a year ago.
+        What was seen and said in the windows before it, oldest first, and a year ago; in the bins of ``trained``.
     followed
         What forecasts are held against; None for other tasks.
     key
@@ -156,7 +165,7 @@ def measure(
     """
     import polars as pl
 
-    from charter.data.profile import Profile, profile
+    from charter.data.profile import profile
     from charter.flow.followed import measures_of, report_json
     from charter.monitor.concept import Losses, excess, rarer_share
     from charter.monitor.feedback import feedback
@@ -167,10 +176,7 @@ def measure(
     rows = rows.with_columns((pl.col("decision") == "positive").alias("flagged"))
     end = end_of(start, spec)
     months = (end - start) / timedelta(days=_DAYS_PER_MONTH)
-    inputs = rows.select(pl.col(f"^{_INPUT}.*$").name.map(lambda name: name.removeprefix(_INPUT)))
-    reference = trained.seen
-    columns = reference.features.columns
-    known = profile(inputs.select(c for c in inputs.columns if c in columns), reference.features)
+    inputs, reference = _inputs(rows), trained.seen
     second = trained.again if isinstance(trained.again, str) else trained.again.look(rows)
     checks: list[Check] = []
     figures: dict[str, float] = {}
@@ -178,16 +184,13 @@ def measure(
     if isinstance(second, str):
         missing["skew"] = second
     else:
-        made = second.features.select(
-            c for c in second.features.columns if c in columns and c not in known.columns
-        )
-        known = Profile(rows.height, {**known.columns, **profile(made, reference.features).columns})
         checks.append(second.skew.check(spec.monitor.drift.skew_share))
         figures["skew_share"] = second.skew.share
         if second.importance is not None:
             checks.append(second.importance.check(spec.monitor.drift.importance_ndcg))
             figures["importance_ndcg"] = second.importance.ndcg
-    seen = Seen(known, profile(rows.select("score"), reference.score))
+    made = None if isinstance(second, str) else second.features
+    seen = Seen(_profile(inputs, made, reference.features), profile(rows.select("score"), reference.score))
     confidence = spec.monitor.confidence
     held = followed.report(rows, spec) if followed is not None else None
     forecast: dict[str, Any] = {}
@@ -226,6 +229,43 @@ def measure(
         figures=figures,
         not_measured=missing,
     )
+
+
+def seen_again(rows: pl.DataFrame, trained: Reference) -> Seen:
+    """What a version sees in answers that another one gave, and what it would have said itself.
+
+    Parameters
+    ----------
+    rows
+        Of the log, with the requests. What cannot be told from them is left out: features that are made from more than
+        the log holds, and scores, where the version cannot answer again.
+    """
+    from charter.data.profile import Profile, profile
+    from charter.monitor.seen import Seen
+
+    second = trained.again if isinstance(trained.again, str) else trained.again.look(rows)
+    said = Profile(0, {}) if isinstance(second, str) else profile(second.scores, trained.seen.score)
+    made = None if isinstance(second, str) else second.features
+    return Seen(_profile(_inputs(rows), made, trained.seen.features), said)
+
+
+def _inputs(rows: pl.DataFrame) -> pl.DataFrame:
+    """Requests as they were, as far as they are logged."""
+    import polars as pl
+
+    return rows.select(pl.col(f"^{_INPUT}.*$").name.map(lambda name: name.removeprefix(_INPUT)))
+
+
+def _profile(inputs: pl.DataFrame, made: pl.DataFrame | None, reference: Profile) -> Profile:
+    """Profile all inputs and, of features that no log holds, those of the answers that were computed again."""
+    from charter.data.profile import Profile, profile
+
+    columns = reference.columns
+    known = profile(inputs.select(c for c in inputs.columns if c in columns), reference)
+    if made is None:
+        return known
+    others = made.select(c for c in made.columns if c in columns and c not in known.columns)
+    return Profile(inputs.height, {**known.columns, **profile(others, reference).columns})
 
 
 def _operations(rows: pl.DataFrame) -> Operations:

@@ -73,11 +73,16 @@ class Harm(StrEnum):
     REORDERED = "reordered"
     UNANCHORED = "unanchored"
     CLOCK = "clock"
+    UNFINISHED = "unfinished"
+    ELSEWHERE = "elsewhere"
+
+
+_WARNINGS = frozenset({Harm.CLOCK, Harm.UNFINISHED, Harm.ELSEWHERE})
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with the trail. ``clock`` is only a warning."""
+    """One thing that is wrong with the trail. ``clock``, ``unfinished`` and ``elsewhere`` are only warnings."""
 
     sequence: int
     harm: Harm
@@ -92,8 +97,8 @@ class Fault:
 
     @property
     def verdict(self) -> Verdict:
-        """``warn`` for a clock that went backwards, ``fail`` for everything else."""
-        return Verdict.WARN if self.harm is Harm.CLOCK else Verdict.FAIL
+        """``warn`` for a clock that went backwards and for files that do not count, ``fail`` for everything else."""
+        return Verdict.WARN if self.harm in _WARNINGS else Verdict.FAIL
 
 
 def content_digest(event: AuditEvent) -> Digest:

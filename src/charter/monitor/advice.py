@@ -147,7 +147,8 @@ def _cost(facts: Facts) -> str:
     if worth is None:
         return "not known: value.per_decision is not stated"
     if worth["case"] is None:
-        return f"benefit is {money(worth['benefit'], worth['currency'])} in this window; no business case is stated"
+        earned = money(worth["benefit"], worth["currency"])
+        return f"benefit is {earned} in this window; without value.target there is no business case to hold it against"
     short = worth["case"] - worth["benefit"]
     if short <= 0:
         return "nothing yet: the business case is met"
@@ -163,7 +164,7 @@ def _surprise(facts: Facts) -> list[Advice]:
             Advice(
                 "warning",
                 ("data-science",),
-                f"In the window of {window['start'][:10]} the outcomes were not what the scores promised ({names})",
+                f"In the window of {window['start'][:10]} the outcomes were worse than the model promised ({names})",
                 f"the intervals of estimated and realised do not touch, {window['quality']['labelled']:,} outcomes",
                 _cost(facts),
                 "The relation between inputs and outcome has changed, or outcomes are missing in a biased way: look "
@@ -182,7 +183,7 @@ def _concept(facts: Facts) -> list[Advice]:
         Advice(
             "warning",
             ("data-science",),
-            f"Errors grew in the window of {grown[-1]['start'][:10]} beyond what the scores promise",
+            f"Errors grew in the window of {grown[-1]['start'][:10]} beyond what the model promised",
             f"told by {' and '.join(told)} over mature outcomes; no shift of the inputs alone does that",
             _cost(facts),
             "Look at how the outcomes came about, then retrain: `charter retrain`.",
@@ -324,7 +325,9 @@ def _unknown(facts: Facts) -> list[Advice]:
             "info",
             ("data-science", "business"),
             what,
-            "quality is estimated from the scores alone, which holds while their probabilities do",
+            "quality is estimated from the inputs alone, which holds while errors come about as in training"
+            if facts.spec.train.task == "regression"
+            else "quality is estimated from the scores alone, which holds while their probabilities do",
             "a change of the relation between inputs and outcome would not be seen",
             then,
         )

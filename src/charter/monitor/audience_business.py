@@ -71,14 +71,14 @@ def tables(facts: Facts) -> Iterable[Table]:
     valued = [w for w in facts.windows if w["worth"] is not None]
     if valued:
         yield Table(
-            f"Money, {valued[-1]['worth']['currency']}",
-            ("window", "decisions", "known", "expected", "costs", "benefit", "business case"),
+            f"Money, {valued[-1]['worth']['currency']}: benefit is known + expected - costs - left alone",
+            ("window", "decisions", "known", "expected", "costs", "left alone", "benefit", "business case"),
             tuple(
                 (w["start"][:10], f"{w['worth']['decisions']:,}",
-                 *(decimal(w["worth"][n], 0) for n in ("known", "expected", "costs", "benefit", "case")))
+                 *(decimal(w["worth"][n], 0) for n in ("known", "expected", "costs", "alone", "benefit", "case")))
                 for w in reversed(valued)
             ),
-            right=(1, 2, 3, 4, 5, 6),
+            right=(1, 2, 3, 4, 5, 6, 7),
         )  # fmt: skip
     if facts.review is not None:
         yield Table(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from charter.core.errors import DataError
 from charter.core.nearest import did_you_mean
+from charter.monitor.outcomes import refuse_odd
 from charter.spec.types import ModelSpec
 
 Kpis = Mapping[str, Mapping[str, float]]
 """Name to day (ISO) to value."""
 _EXAMPLES = 3
+_FIRST = date(1900, 1, 1)
 
 
 def external(spec: ModelSpec) -> tuple[str, ...]:
@@ -22,7 +24,7 @@ def external(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def read_kpis(
-    frame: pl.DataFrame, spec: ModelSpec, *, name: str | None = None
+    frame: pl.DataFrame, spec: ModelSpec, *, until: date, name: str | None = None
 ) -> dict[str, dict[str, float]]:
     """Bring the rows of a file into the form in which they are kept.
 
@@ -30,6 +32,8 @@ def read_kpis(
     ----------
     frame
         ``date`` (the first day of the period that a value is of) and ``value``, and ``kpi`` unless ``name`` is given.
+    until
+        The last day that a period can have begun on: today.
 
     Raises
     ------
@@ -55,15 +59,19 @@ def read_kpis(
                 + (did_you_mean(one, declared) if declared else "the specification declares none"),
                 remedy="Declare it under kpis with `source: external` and what it is to be.",
             )
-    days = frame["date"].cast(pl.String).str.slice(0, 10).str.to_date(strict=False)
+    for column in needed:
+        refuse_odd(frame, column)
+    days = _days(frame["date"])
     values = frame["value"].cast(pl.Float64, strict=False)
-    broken = days.is_null() | ~values.is_finite().fill_null(value=False)
+    possible = days.is_between(_FIRST, until + timedelta(days=1))  # a day more: elsewhere it is tomorrow
+    broken = ~possible.fill_null(value=False) | ~values.is_finite().fill_null(value=False)
     if broken.any():
         rows = broken.arg_true().head(_EXAMPLES).to_list()
         examples = "; ".join(f"row {i + 1}: {frame['date'][i]}, {frame['value'][i]}" for i in rows)
         raise DataError(
-            f"{int(broken.sum()):,} of {frame.height:,} rows hold no day or no finite number ({examples})",
-            remedy="Write days as 2026-03-01.",
+            f"{int(broken.sum()):,} of {frame.height:,} rows hold no day that has come, or no finite number "
+            f"({examples})",
+            remedy=f"Write days as 2026-03-01, from {_FIRST} to {until}.",
         )
     found: dict[str, dict[str, float]] = {}
     for one, day, value in zip(names, days.to_list(), values.to_list(), strict=True):
@@ -71,6 +79,18 @@ def read_kpis(
         if own.setdefault(day.isoformat(), value) != value:
             raise DataError(f"{one} has two values for {day}: {own[day.isoformat()]:g} and {value:g}")
     return found
+
+
+def _days(column: pl.Series) -> pl.Series:
+    """Days; null where a value is none, also where it merely begins like one."""
+    if column.dtype.is_temporal():
+        return column.cast(pl.Date, strict=False)
+    text = column.cast(pl.String).str.strip_chars()
+    # A moment is taken for its day: that is how many a tool writes days.
+    moment = text.str.extract(
+        r"^(\d{4}-\d{2}-\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?$"
+    )
+    return moment.str.to_date("%Y-%m-%d", strict=False)
 
 
 def newest(kpis: Kpis, before: date) -> dict[str, tuple[str, float]]:

@@ -6,9 +6,10 @@ where the model is about entities, by the entity and the moment that the predict
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -24,6 +25,8 @@ SCHEMA = pl.Schema(
 _POSITIVE = {"1", "1.0", "true"}
 _NEGATIVE = {"0", "0.0", "false"}
 _EXAMPLES = 3
+_LONGEST = 1_000
+_TOMORROW = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def normalise(
     Raises
     ------
     DataError
-        When a column is missing, or a value cannot be an outcome of this model: nothing is taken then.
+        When a column is missing, a value cannot be an outcome of this model, or one prediction has two outcomes at the
+        same moment: nothing is taken then.
 
     Notes
     -----
@@ -74,6 +78,10 @@ def normalise(
     """
     if frame.is_empty():
         raise DataError("the file holds no outcome", remedy="Check how it was written.")
+    for column in {"id", "row", "as_of", columns.outcome, columns.known_at, columns.entity} & set(
+        frame.columns
+    ):
+        refuse_odd(frame, str(column))
     by, key = _key(frame, columns)
     if columns.outcome not in frame.columns:
         raise DataError(
@@ -90,7 +98,57 @@ def normalise(
         },
         schema=SCHEMA,
     )
-    return rows.unique().sort(SCHEMA.names())
+    _refuse(rows["key"].str.len_chars() > _LONGEST, frame, "name their prediction in a text without end",
+            f"At most {_LONGEST} characters.")  # fmt: skip
+    found = rows.unique().sort(SCHEMA.names())
+    twice = found.filter(pl.struct("by", "key", "known_at").is_duplicated())
+    if twice.height:
+        shown = "; ".join(
+            f"{key} is {' and '.join(values)}"
+            for key, values in twice.group_by("key", maintain_order=True)
+            .agg("outcome")
+            .head(_EXAMPLES)
+            .rows()
+        )
+        raise DataError(
+            f"{twice['key'].n_unique():,} predictions have two outcomes at the same moment ({shown[:200]})",
+            remedy=f"Keep the one that holds, or add {columns.known_at!r}: the later one corrects the earlier.",
+        )
+    return found
+
+
+def refuse_odd(frame: pl.DataFrame, column: str) -> None:
+    """Refuse a column that holds lists, structures or bytes.
+
+    Raises
+    ------
+    DataError
+        Naming the column and its type.
+    """
+    dtype = frame.schema[column]
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        raise DataError(f"the column {column!r} is of type {dtype}", remedy="Write text, numbers or days.")
+
+
+def to_parquet(rows: pl.DataFrame) -> bytes:
+    """Write outcomes of `SCHEMA` as they are kept."""
+    content = io.BytesIO()
+    rows.select(SCHEMA.names()).write_parquet(content)
+    return content.getvalue()
+
+
+def from_parquet(content: bytes) -> pl.DataFrame:
+    """Inverse of `to_parquet`.
+
+    Raises
+    ------
+    ValueError
+        When these are no outcomes.
+    """
+    try:
+        return pl.read_parquet(io.BytesIO(content), schema=SCHEMA)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"no file of outcomes: {str(error).splitlines()[0]}") from error
 
 
 def latest(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -256,6 +314,13 @@ def _moments(frame: pl.DataFrame, column: str, now: datetime) -> pl.Series:
     found = _parsed(frame[column])
     _refuse(
         found.is_null(), frame, f"hold no moment in {column!r}", "Write it as 2026-03-01T12:00:00, in UTC."
+    )
+    late = (found > now + _TOMORROW).fill_null(value=False)  # a day: elsewhere it is tomorrow
+    _refuse(
+        late,
+        frame,
+        f"hold a moment in {column!r} that is still to come",
+        f"It is {now:%Y-%m-%d %H:%M} UTC now.",
     )
     return found
 

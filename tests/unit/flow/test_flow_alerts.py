@@ -20,7 +20,8 @@ from charter.flow.approvals import create_identity
 from charter.flow.audit import entries, verify
 from charter.flow.incident import close, list_incidents
 from charter.flow.kept import monitor_folder
-from charter.flow.monitor import judged, status
+from charter.flow.monitor import look, status
+from charter.flow.released import in_force
 from charter.flow.workspace import Workspace
 
 START = datetime(2026, 1, 5)  # noqa: DTZ001 - windows hold naive UTC
@@ -60,8 +61,8 @@ def told(workspace: Workspace) -> list[str]:
     loaded = workspace.load()
     spool = workspace.root / "spool"
     before = {p.name for p in spool.glob("*.json")}
-    alerts, events = judged(workspace, loaded)
-    tell(workspace, loaded, monitor_folder(workspace, "credit-risk"), alerts, events, serving="v1")
+    looked = look(workspace, in_force(workspace, loaded))
+    tell(workspace, loaded, monitor_folder(workspace, "credit-risk"), looked.alerts, looked.events, serving="v1")
     return sorted(json.loads(p.read_text())["title"] for p in spool.glob("*.json") if p.name not in before)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -20,13 +21,14 @@ from charter.core.errors import Refusal, UsageError
 from charter.core.settings import Settings
 from charter.flow.approvals import create_identity
 from charter.flow.audit import entries, verify
+from charter.flow.brought import OUTCOMES, folder_of
 from charter.flow.logs import log_folder
-from charter.flow.outcomes import outcomes_folder
+from charter.flow.outcomes import kept_outcomes
 from charter.flow.review import decide, look, queue, tell
 from charter.flow.workspace import Workspace
+from charter.govern.audit import Harm
 from charter.govern.review import select, settled
 from charter.govern.review_report import kappa
-from charter.monitor.io import outcomes as store
 from charter.monitor.outcomes import latest
 from charter.serve.io.segments import SegmentWriter
 from charter.serve.prediction_log import OWN
@@ -239,18 +241,20 @@ def test_shares_are_given_with_intervals_by_why_and_age(workspace):
 def test_verdicts_are_outcomes_only_where_the_specification_says_so(workspace):
     loaded = workspace.load()
     decide(workspace, loaded, "r99")
-    folder = outcomes_folder(workspace, "credit-risk")
+    folder = folder_of(workspace, "credit-risk")
     assert not folder.exists()
     edit(workspace, "review: {bands: [high], outcome: true}")
     loaded = workspace.load()
     workspace.clock.advance(timedelta(hours=1))
     decide(workspace, loaded, "r98", to="negative", reason="x")
     decide(workspace, loaded, "r98", to="negative", reason="x")
-    known = latest(store.read(folder))
+    known = latest(kept_outcomes(workspace, "credit-risk"))
     assert dict(known.select("key", "outcome").iter_rows()) == {"r98/0": "0", "r99/0": "1"}
     assert len(list(folder.iterdir())) == 1
     assert verify(workspace).sound
-    store.add(folder, store.read(folder)[0])  # as an import that was killed before its entry
+    shutil.copy(folder / OUTCOMES.name(1), folder / OUTCOMES.name(2))  # as an import killed before its entry
+    assert [f.harm for f in verify(workspace).faults] == [Harm.UNFINISHED]
+    assert len(kept_outcomes(workspace, "credit-risk")) == 1
     decide(workspace, loaded, "r97")
     decide(workspace, loaded, "r97")
     told = [e for e in entries(workspace) if e["action"] == "outcomes.imported"]

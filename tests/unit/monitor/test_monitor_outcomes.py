@@ -42,6 +42,11 @@ def test_values_are_read_as_the_label_has_them(spec: ModelSpec) -> None:
         ({"id": ["a"], "bad": ["bad"], "known_at": ["yesterday"]}, "no moment"),
         ({"customer": ["a"], "as_of": ["soon"], "bad": ["bad"]}, "lack customer and as_of"),
         ({"id": [], "bad": []}, "no outcome"),
+        ({"id": ["a", "a"], "bad": ["1", "0"]}, "two outcomes at the same moment .a/0 is 0 and 1"),
+        ({"id": ["a"], "bad": ["bad"], "known_at": ["2099-01-01"]}, "still to come"),
+        ({"id": [["a"]], "bad": ["bad"]}, "'id' is of type List"),
+        ({"id": [b"\xff"], "bad": ["bad"]}, "'id' is of type Binary"),
+        ({"id": ["a" * 5000], "bad": ["bad"]}, "At most 1000 characters"),
     ],
 )
 def test_what_cannot_be_an_outcome_is_refused_with_its_row(

@@ -79,6 +79,9 @@ def test_a_server_that_does_not_answer_is_kept_as_an_answer(tmp_path):
         ask("file:///etc/passwd", "loans", now)
 
 
+TODAY = date(2026, 3, 1)
+
+
 class Spec:
     """Only what is read of a specification."""
 
@@ -91,9 +94,11 @@ class Spec:
 def test_key_figures_are_read_with_or_without_their_name(tmp_path: Path):
     rows = pl.DataFrame({"date": ["2026-01-01", "2026-02-01"], "value": ["4", "6.5"]})
     expected = {"revenue": {"2026-01-01": 4.0, "2026-02-01": 6.5}}
-    assert read_kpis(rows, Spec, name="revenue") == expected
+    assert read_kpis(rows, Spec, name="revenue", until=TODAY) == expected
     named = rows.with_columns(pl.col("date").str.to_date(), kpi=pl.lit("revenue"))
-    assert read_kpis(named, Spec) == expected
+    assert read_kpis(named, Spec, until=TODAY) == expected
+    moments = rows.with_columns(date=pl.Series(["2026-01-01T00:00:00Z", "2026-02-01 00:00"]))
+    assert read_kpis(moments, Spec, name="revenue", until=TODAY) == expected
     assert newest(expected, date(2026, 2, 1)) == {"revenue": ("2026-01-01", 4.0)}
     assert newest(expected, date(2026, 1, 1)) == {}
 
@@ -107,8 +112,13 @@ def test_key_figures_are_read_with_or_without_their_name(tmp_path: Path):
         ({"date": ["2026-01-01", "soon"], "value": ["1", "2"]}, "revenue", "1 of 2 rows"),
         ({"date": ["2026-01-01"], "value": ["much"]}, "revenue", "1 of 1 rows"),
         ({"date": ["2026-01-01"] * 2, "value": [1, 2]}, "revenue", "two values"),
+        ({"date": ["2026-01-01xx=cmd|calc"], "value": [1]}, "revenue", "no day that has come"),
+        ({"date": ["2999-03-02"], "value": [1]}, "revenue", "no day that has come"),
+        ({"date": ["0001-01-01"], "value": [1]}, "revenue", "no day that has come"),
+        ({"date": ["2026-01-01"], "value": [{"a": 1}]}, "revenue", "'value' is of type Struct"),
+        ({"date": [b"\xff"], "value": [1]}, "revenue", "'date' is of type Binary"),
     ],
 )
 def test_what_is_no_key_figure_is_refused_whole(rows, name, said):
     with pytest.raises(DataError, match=said):
-        read_kpis(pl.DataFrame(rows), Spec, name=name)
+        read_kpis(pl.DataFrame(rows), Spec, name=name, until=TODAY)
