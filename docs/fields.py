@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from charter.spec import types
 from charter.spec.functions import AGGREGATE_FUNCTIONS, CAST_TYPES, EXTRACT_PARTS, ROW_FUNCTIONS
+from charter.spec.measures import MEASURES
 from charter.spec.shape import descriptions
 from charter.spec.types import ModelSpec, Part
 from charter.spec.vocabulary import METRICS
@@ -49,6 +50,16 @@ WORDS = {
     "date": "date",
     "Moment": "date, or `latest - 90d`",
     "Approve": "`six-stage`, `none` or [ApprovalPolicy](#approvalpolicy)",
+}
+PATTERNS = {"^[A-Z]{3}$": "three capital letters", r"^[A-Za-z_][A-Za-z0-9_]*\..+$": "`source.column`"}
+_OF = {
+    "column": "COLUMN",
+    "metric": "METRIC",
+    "estimate": "METRIC",
+    "kpi": "FIGURE",
+    "detector": "adwin",
+    "block": "1-4",
+    "baseline": "METHOD",
 }
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
@@ -119,8 +130,15 @@ def words(node: ast.expr) -> str:
                 for k in limit.keywords
                 if k.arg in SIGNS
             ]
-            pattern = "three capital letters" if not bounds and words(one) == "text" else words(one)
-            return ", ".join([pattern, *bounds])
+            patterns = [
+                str(ast.literal_eval(k.value))
+                for limit in limits
+                if isinstance(limit, ast.Call)
+                for k in limit.keywords
+                if k.arg == "pattern"
+            ]
+            found = PATTERNS[patterns[0]] if patterns else words(one)
+            return ", ".join([found, *bounds])
         case ast.Name(id=name) if name in WORDS:
             return WORDS[name]
         case ast.Name(id=name):
@@ -180,6 +198,21 @@ def page() -> str:
     for word in METRICS.values():
         tasks = ", ".join(sorted(word.tasks))
         lines.append(f"| `{word.name}` | {tasks} | {word.better} | {word.needs} | {cell(word.means)} |")
+    lines += [
+        "",
+        "## Measures",
+        "",
+        "What the monitor keeps of a window, and a [rule](monitoring.md#rules) may name.",
+    ]
+    lines += [
+        "Each metric of the task by its own name, and:",
+        "",
+        "| measure | tasks | means |",
+        "|---|---|---|",
+    ]
+    for measure in MEASURES.values():
+        name = measure.name if measure.of == "nothing" else f"{measure.name}({_OF[measure.of]})"
+        lines.append(f"| `{name}` | {', '.join(sorted(measure.tasks)) or 'all'} | {cell(measure.means)} |")
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
 

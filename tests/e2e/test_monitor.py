@@ -115,8 +115,11 @@ def test_outcomes_against_the_promise_fire_the_requirement_as_an_alert_once(loan
     assert slope["high"] < 0  # upside down
     assert [c["detector"] for c in first.json["windows"][0]["concept"]] == ["adwin", "page_hinkley"]
     assert any("charter retrain" in one["then"] for one in first.json["advice"])
+    edit(loans, 'require: {roc_auc: ">= 0.7"}', 'require: {roc_auc: ">= 0.01"}')  # a draft judges nobody
     again = charter("monitor", "run", "--in", loans, "--json")
     assert again.json["told"] == []
+    (alert,) = [a for a in again.json["alerts"] if a["name"] == "requires_roc_auc"]
+    assert (alert["firing"], alert["rule"]) == (True, "high(roc_auc) < 0.7 when maturity >= 0.8")
     (told,) = (tmp_path / "told").iterdir()
     assert json.loads(told.read_text())["model"] == "small-loans"
     assert "requires_roc_auc" in charter("monitor", "status", "--in", loans).out

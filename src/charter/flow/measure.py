@@ -117,6 +117,7 @@ def measure_new(
                 before=[_seen(folder, earlier) for earlier in one.before],
                 year_ago=_seen_a_year_ago(workspace, spec, folder, one, asked, beside, references),
                 followed=followed,
+                dealt_by=force.dealt_by,
                 key=one.key,
                 version=one.version,
                 start=one.start,

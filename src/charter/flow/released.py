@@ -143,6 +143,16 @@ class InForce:
         """Of a version that answers or did; of one that was never let out, that of what serves."""
         return self.specs.get(version, self.loaded.spec)
 
+    @property
+    def dealt_by(self) -> frozenset[str]:
+        """Fields of requests by which versions are dealt out while one is tried."""
+        found: set[str | None] = set()
+        for spec in self.specs.values():
+            rollout, experiment = spec.release.rollout, spec.release.experiment
+            found |= {rollout.unit} if rollout is not None else set()
+            found |= {experiment.unit, experiment.stratum} if experiment is not None else set()
+        return frozenset(name for name in found if name is not None)
+
 
 def in_force(workspace: Workspace, loaded: Loaded) -> InForce:
     """Read which specifications are in force; read once, they are the same for all that is judged together."""

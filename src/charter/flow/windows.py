@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -144,6 +144,7 @@ def measure(
     before: Sequence[Seen],
     year_ago: Seen | None,
     followed: Followed | None,
+    dealt_by: Collection[str] = (),
     key: str,
     version: str,
     start: datetime,
@@ -160,6 +161,8 @@ def measure(
         What was seen and said in the windows before it, oldest first, and a year ago; in the bins of ``trained``.
     followed
         What forecasts are held against; None for other tasks.
+    dealt_by
+        Fields by which versions are dealt out while one is tried: then they differ from training by design.
     key
         Digest of what it is made from.
     """
@@ -191,7 +194,11 @@ def measure(
             figures["importance_ndcg"] = second.importance.ndcg
     made = None if isinstance(second, str) else second.features
     seen = Seen(_profile(inputs, made, reference.features), profile(rows.select("score"), reference.score))
-    confidence = spec.monitor.confidence
+    confidence, limits = spec.monitor.confidence, spec.monitor.drift
+    dealt = "stage" in rows.columns and rows["stage"].is_in(["canary", "experiment"]).any()
+    for name in sorted(set(dealt_by) & set(reference.features.columns)) if dealt else ():
+        limits = limits.model_copy(update={"ignore": (*limits.ignore, name)})
+        missing[f"drift of {name}"] = "versions were dealt out by it"
     held = followed.report(rows, spec) if followed is not None else None
     forecast: dict[str, Any] = {}
     if followed is not None and held is not None:
@@ -220,7 +227,7 @@ def measure(
         ),
         worth=worth(rows, spec, months=months, rule=_rule(inputs, spec)),
         operations=_operations(rows),
-        drift=drift_of(seen, reference, spec.monitor.drift, before=before, year_ago=year_ago),
+        drift=drift_of(seen, reference, limits, before=before, year_ago=year_ago),
         feedback=feedback(rows) if spec.train.task == "binary" else None,
         forecast=forecast or None,
         losses=Losses.of(excess(mature, spec.train.task), rarer_share(mature, spec.train.task)),

@@ -38,6 +38,7 @@ CALIBRATION = ("calibration_slope", "calibration_intercept")
 DETECTORS = ("adwin", "page_hinkley")
 REFERENCES = {"": "training", "_previous": "previous", "_year_ago": "year_ago"}
 """End of a measure of drift, and what the window is compared with."""
+_AGAINST = {"": "training", "_previous": "the window before", "_year_ago": "the same season a year ago"}
 SCORE = "score"
 _NOT_WATCHED = frozenset({"net_value_per_month"})  # told as value, in the window's own volume
 
@@ -87,7 +88,7 @@ MEASURES: Mapping[str, MeasureWord] = {
     **_words("nothing", {"benefit_per_month": "value of the decisions over leaving everybody alone"}, "binary"),
     **_words("nothing", {"exceptions": "series that somebody should look at"}, "forecast"),
     **_words("nothing", {
-        f"drifted_columns{end}": f"columns that drifted from {name}" for end, name in REFERENCES.items()
+        f"drifted_columns{end}": f"columns that drifted from {_AGAINST[end]}" for end in REFERENCES
     }),
     **_words("metric", {
         "low": "lower end of a realised metric's interval",
@@ -98,8 +99,8 @@ MEASURES: Mapping[str, MeasureWord] = {
         "estimation_error": "realised metric less the expected one",
     }, "binary regression"),
     **_words("column", {
-        f"{effect}{end}": f"{means}, against {name}"
-        for end, name in REFERENCES.items()
+        f"{effect}{end}": f"{means}, against {_AGAINST[end]}"
+        for end in REFERENCES
         for effect, means in {
             "psi": "population stability index",
             "jensen_shannon": "Jensen-Shannon distance",
