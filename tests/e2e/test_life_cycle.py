@@ -227,6 +227,8 @@ def test_what_is_recorded_can_be_seen(loans, clients, tmp_path):
             done("card", "v1", "--format", form, "--to", target, "--in", folder)
             assert "roc_auc" in target.read_text() or "ROC AUC" in target.read_text()
         assert done("lineage", "v1", "--in", folder, "--json").json
+        release = done("lineage", "v1", "--in", folder).out.splitlines()[-1].split()
+        assert (release[0], release[3], release[4]) == ("release", "tester", "package")
     assert "fairness by group" in done("show", "v1", "--fairness", "--in", loans).out
     assert "features by share" in done("show", "v1", "--features", "--in", loans).out
 

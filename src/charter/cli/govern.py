@@ -94,7 +94,12 @@ def identity_create(
     if as_json:
         emit(created)
         return
-    say(f"{name}: key in {created['key_file']}")
+    already = (
+        ", which this machine had already: whoever uses it signs here, too"
+        if created["key"] == "taken"
+        else ""
+    )
+    say(f"{name}: key in {created['key_file']}{already}")
     say(f"  roles: {', '.join(created['roles']) or 'none yet'}")
 
 

@@ -246,7 +246,10 @@ def slices_note(slices: Sequence[SliceResult], confidence: float) -> str:
     if not slices:
         return ""
     chance = judged * (1 - confidence)
+    counted = f"{judged} {'slice' if judged == 1 else 'slices'} judged, {small} not"
+    if judged < 2:
+        return f"{counted}."
     return (
-        f"{judged} slices judged, {small} not; each interval holds by itself, so about {chance:.1f} of {judged} would "
+        f"{counted}; each interval holds by itself, so about {chance:.1f} of {judged} would "
         "miss by chance alone. The worst of many slices looks worse than it is; p-values are corrected (Holm)."
     )

@@ -99,12 +99,13 @@ def create_identity(
                 f"roles are granted by an administrator; {by or 'nobody'} is named for {name}",
                 remedy=f"Add `--by {admins[0]}`." if admins else "These records have no administrator.",
             )
-        signer = keys.load(name, home) if path.exists() else keys.create(name, home)
+        taken = path.exists()
+        signer = keys.load(name, home) if taken else keys.create(name, home)
         identity = people.enrol(records, trail, signer, now=now, actor=name)
         granter = signer if by is None else keys.load(by, home)
         for role in roles:
             identity = people.grant(records, trail, name, role, by=granter, now=now)
-    return identity.to_json() | {"key_file": str(path)}
+    return identity.to_json() | {"key_file": str(path), "key": "taken" if taken else "made"}
 
 
 def grant(workspace: Workspace, name: str, role: str, *, by: str, revoke: bool) -> None:

@@ -11,10 +11,11 @@ from charter.core.clock import iso
 from charter.core.digest import short
 from charter.core.io.files import write_atomic
 from charter.data.lineage import DatasetNode, run_event, snapshot_node, source_node
+from charter.flow.observe import proven
 from charter.flow.plan import Stage
 from charter.flow.views import features_result, result_of, snapshot_result, trained_result, version_number
 from charter.flow.workspace import Workspace
-from charter.registry.types import StageResult
+from charter.registry.types import Deployment, StageResult
 from charter.spec.loader import Loaded
 
 
@@ -25,7 +26,7 @@ class Lineage:
     name: str
     version: str
     results: tuple[StageResult, ...]
-    releases: tuple[str, ...]
+    releases: tuple[Deployment, ...]
 
     def rows(self) -> list[tuple[str, ...]]:
         """Lines for people: stage, output, what it was made from, when, by whom."""
@@ -35,7 +36,12 @@ class Lineage:
                 f"{k} {short(v) if len(v) == 64 else v}" for k, v in r.inputs.items() if k != "format"
             )
             found.append((r.stage, short(r.output), iso(r.finished_at)[:19], r.actor, made_from))
-        return [*found, *(("release", "", at[:19], "", "") for at in self.releases)]
+        for d in self.releases:
+            tried = f", {d.traffic.get('stage')} beside it" if d.traffic.get("stage") else ""
+            found.append(
+                ("release", short(d.package), iso(d.at)[:19], d.actor, f"package {short(d.package)}{tried}")
+            )
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for machines."""
@@ -53,13 +59,14 @@ class Lineage:
                 }
                 for r in self.results
             ],
-            "releases": list(self.releases),
+            "releases": [iso(d.at) for d in self.releases],
         }
 
 
 def lineage(workspace: Workspace, loaded: Loaded, version: str) -> Lineage:
     """Follow a version back to its sources through the recorded results."""
     with workspace.records(loaded.spec.name, readonly=True) as records:
+        proven(workspace, records)
         found = records.version(version_number(version))
         trained = trained_result(records, found)
         features = features_result(records, trained)
@@ -70,7 +77,7 @@ def lineage(workspace: Workspace, loaded: Loaded, version: str) -> Lineage:
             if after is None:
                 break
             chain.append(after)
-        releases = tuple(iso(d.at) for d in records.deployments() if d.version == found.number)
+        releases = tuple(d for d in records.deployments() if d.version == found.number)
     return Lineage(loaded.spec.name, found.name, tuple(chain), releases)
 
 

@@ -27,10 +27,18 @@ class TopReasons:
         At most so many reasons; a feature that moved nothing is no reason.
     factors
         Features in words; a feature without words is called by its name.
+    moved
+        What they raise or lower, in a word.
     """
 
     def __init__(
-        self, columns: Sequence[str], source_of: Mapping[str, str], *, count: int, factors: Mapping[str, str]
+        self,
+        columns: Sequence[str],
+        source_of: Mapping[str, str],
+        *,
+        count: int,
+        factors: Mapping[str, str],
+        moved: str = "score",
     ) -> None:
         sources = [source_of.get(c, c) for c in columns]
         self.names = list(dict.fromkeys(sources))
@@ -40,7 +48,7 @@ class TopReasons:
         self._order = np.argsort(places, kind="stable")
         self._starts = np.searchsorted(places[self._order], np.arange(len(self.names)))
         self._words = [factors.get(name, name) for name in self.names]
-        self._count = count
+        self._count, self._moved = count, moved
 
     def of(
         self, contributions: npt.NDArray[np.float64], features: pl.DataFrame, rows: npt.NDArray[np.intp]
@@ -83,7 +91,9 @@ class TopReasons:
                     name = self.names[at]
                     there = name in known
                     values[at] = features.get_column(name).to_list() if there else [None] * features.height
-                reasons.append(_reason(self.names[at], self._words[at], _scalar(values[at][row]), shift))
+                reasons.append(
+                    _reason(self.names[at], self._words[at], _scalar(values[at][row]), shift, self._moved)
+                )
             yield reasons
 
 
@@ -95,11 +105,11 @@ def _scalar(value: object) -> Scalar:
     return str(value)
 
 
-def _reason(name: str, words: str, value: Scalar, contribution: float) -> Reason:
+def _reason(name: str, words: str, value: Scalar, contribution: float, moved: str) -> Reason:
     verb = "raises" if contribution > 0 else "lowers"
     if value is None:
-        return Reason(name, value, contribution, f"{words} is missing, which {verb} the score")
-    return Reason(name, value, contribution, f"{words} = {in_words(value)} {verb} the score")
+        return Reason(name, value, contribution, f"{words} is missing, which {verb} the {moved}")
+    return Reason(name, value, contribution, f"{words} = {in_words(value)} {verb} the {moved}")
 
 
 def in_words(value: Scalar) -> str:

@@ -36,6 +36,7 @@ from charter.train.calibrate import apply as calibrate
 from charter.train.conformal import ConformalIntervals
 
 Floats = npt.NDArray[np.float64]
+_MOVED = {"regression": "prediction", "forecast": "forecast"}
 _BLOCK_ROWS = 4096
 
 
@@ -80,6 +81,7 @@ class Scorer:
             self.preprocessor.source_of,
             count=self.rules.reasons,
             factors=self.rules.factors,
+            moved=_MOVED.get(bundle.task, "score"),
         )
         self._seen = SeenRanges(self.signature.inputs)
         self._columns = list(self.signature.names)
@@ -353,7 +355,7 @@ class Scorer:
     ) -> npt.NDArray[np.bool_]:
         """For which rows the package gives reasons: what is flagged, what is asked for, as it declares."""
         rows = len(flagged)
-        asked = np.broadcast_to(np.asarray(explain, dtype=bool), rows)
+        asked = explain if isinstance(explain, np.ndarray) else np.full(rows, explain)
         if self._contributor is None:
             return np.zeros(rows, dtype=bool)
         if self.rules.reasons_for == "always":

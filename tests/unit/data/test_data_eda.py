@@ -198,6 +198,7 @@ def test_each_oddity_is_named(explored: Exploration) -> None:
         "note skew: ",
     ):
         assert expected in told, f"{expected}\n\n{told}"
+    assert "drift: id " not in told, "a key is another in every window"
     assert set(explored.left_out) == {"list", "struct", "binary"}
     assert len(explored.columns) == odd().width - 3
 

@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from charter.core.errors import DataError
 from charter.evaluate.evaluation import Evaluation, evaluate
 from charter.evaluate.fairness import Rate, difference, mover, newcombe, ratio
-from charter.evaluate.slices import holm, slice_rows
+from charter.evaluate.slices import holm, slice_rows, slices_note
 from charter.evaluate.threshold import choose
 from charter.spec.types import ModelSpec, Threshold
 
@@ -107,6 +107,7 @@ def test_the_worst_slice_is_found_and_small_ones_are_named(
     assert small["atoll"].primary.low is None
     assert all(s.p_value > 0.05 for s in result.slices if s.slice == "sex")
     assert "6 slices judged, 2 not" in result.slices_note
+    assert slices_note([worst], 0.95) == "1 slice judged, 0 not."
 
 
 def test_a_slice_of_all_rows_has_no_gap(rows: Rows, spec_of: Callable[..., ModelSpec]) -> None:

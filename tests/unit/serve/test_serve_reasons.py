@@ -109,3 +109,9 @@ def test_reasons_of_nothing():
         np.array([[2.0]]), pl.DataFrame({"b": [1]}), np.array([0])
     )
     assert [r.text for [r] in missing] == ["a is missing, which raises the score"]
+
+
+def test_reasons_of_a_number_speak_of_a_prediction():
+    top = TopReasons(["a"], {}, count=1, factors={}, moved="prediction")
+    [[reason]] = top.of(np.array([[-2.0]]), pl.DataFrame({"a": [60]}), np.array([0]))
+    assert reason.text == "a = 60 lowers the prediction"

@@ -35,7 +35,7 @@ def faults(retrain: str, old: str = "", new: str = "") -> list[str]:
     try:
         loads(text.replace(old, new) if old else text)
     except SpecError as error:
-        return [f"{'.'.join(map(str, p.path))} {p.message}" for p in error.problems]
+        return [f"{'.'.join(map(str, p.path))} {p.message}; {p.hint}" for p in error.problems]
     return []
 
 
@@ -71,6 +71,9 @@ def test_a_window_that_stands_still_is_told():
     old = "train_until: latest - 120d, test_from: latest - 90d"
     (found,) = faults("max_age: 90d", old, dates)
     assert "retraining would never see a newer row" in found
+    following = "train_until: latest - 89d, test_from: latest - 30d"
+    assert following in found
+    assert faults("max_age: 90d", old, following) == [], "what is suggested can be written"
     assert faults("cooldown: 2d", old, dates) == [], "a person may still ask, after moving the dates"
 
 

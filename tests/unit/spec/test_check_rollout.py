@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from charter.spec.check import find
+from charter.spec.notices import notices
 from charter.spec.parts import part_digests, part_of
 from charter.spec.types import ModelSpec
 
@@ -57,6 +58,8 @@ def faults(release: dict[str, Any], **more: Any) -> str:
         ({"rollout": {"canary": {}, "guards": {"d": "disagreement > 0.1"}}}, "only a shadow stage"),
         ({"rollout": {"canary": {}, "guards": {"d": "value_drop > 0.1"}}}, "no value is stated"),
         ({"rollout": {"experiment": {}, "guards": GUARDS}}, "needs release.experiment"),
+        ({"experiment": EXPERIMENT | {"metric": "value"}}, "metric value needs 'value'"),
+        ({"experiment": EXPERIMENT | {"guardrails": {"value / x": "-1%"}}}, "value / x needs 'value'"),
         (
             {
                 "rollout": {"experiment": {}, "guards": GUARDS},
@@ -105,9 +108,9 @@ def test_what_does_not_fit_is_said(release, said):
 @pytest.mark.parametrize(
     ("unit", "said"),
     [
-        ("id", "only identifies a row, and no request holds it"),
+        ("id", "only identifies a row, and requests hold it only where serve.identifiers names it"),
         ("y", "is the label or made from it, which no request holds"),
-        ("away", "is excluded from the features, so no request holds it"),
+        ("away", "is excluded from the features; requests hold it only where serve.identifiers names it"),
         ("x", "is of type float"),
         ("nobody", "is no field of requests"),
         ("client", ""),
@@ -126,7 +129,43 @@ def test_units_are_dealt_out_by_a_field_that_requests_have(unit, said):
             assert not found
         else:
             assert [said in f.message for f in found] == [True]
-            assert found[0].hint == "name a field that tells whom a request is about: client"
+            mine = unit if unit == "away" else "id"
+            told = "; or name a field that tells whom a request is about: client"
+            assert found[0].hint == f"add serve.identifiers: [{mine}] and name that{told}"
+
+
+def test_identifiers_make_units_of_what_only_identifies() -> None:
+    serve = {"identifiers": ["id"], "explore": {"share": 0.02, "unit": "id"}}
+    release = {"rollout": {"canary": {}, "unit": "id", "guards": GUARDS}, "experiment": {**EXPERIMENT, "unit": "id"}}
+    assert faults(release, serve=serve) == ""
+    assert notices(spec(release, serve=serve)) == []
+    assert "requests hold it only where" in faults({}, serve={"explore": {"share": 0.02, "unit": "id"}})
+    assert part_of(("serve", "identifiers")) == "train"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nobody", "is not a column of source s"),
+        ("y", "is the label or made from it"),
+        ("x", "is of type float"),
+        ("client", "is read by the model already"),
+    ],
+)
+def test_an_identifier_is_a_column_that_nothing_reads(name, said):
+    plain = spec({}, serve={"identifiers": [name]}).model_dump(exclude_unset=True)
+    plain["data"]["sources"]["s"]["columns"]["client"] = {"type": "category"}
+    assert [said in f.message for f in find(ModelSpec.model_validate(plain))] == [True]
+
+
+def test_a_unit_that_the_model_reads_names_nobody():
+    plain = spec({"rollout": {"canary": {}, "unit": "region", "guards": GUARDS}}).model_dump(exclude_unset=True)
+    plain["data"]["sources"]["s"]["columns"]["region"] = {"type": "category", "values": ["n", "s"]}
+    found = ModelSpec.model_validate(plain)
+    assert find(found) == []
+    (told,) = notices(found)
+    assert told.message == "is region, a field with 2 values that the model reads and that names nobody"
+    assert "serve.identifiers: [id]" in told.hint
 
 
 def test_guards_need_a_log():

@@ -171,7 +171,9 @@ class _Explorer:
         name = self.time
         if name is None:
             return None
-        view = self._try(lambda: view_time(self.frame, name), name)
+        # A key is another in every window: that is no news.
+        keys = {c for f in self.found if f.topic == "key" for c in f.columns} - {name}
+        view = self._try(lambda: view_time(self.frame.drop(keys), name), name)
         if view is not None:
             self._add(lambda: time_findings(view), name)
         return view

@@ -42,6 +42,13 @@ def check_experiment(look: Examiner) -> None:
             look.fault((*_EXPERIMENT, "baseline"),
                        f"is {experiment.baseline:g}, and with {experiment.mde} no proportion between 0 and 1",
                        "give 'spread', the standard deviation between units, if it is no proportion")  # fmt: skip
+    if look.spec.value is None:
+        for at, text in [("metric", experiment.metric), *(("guardrails", g) for g in experiment.guardrails)]:
+            if "value" in Measure.parse(text).columns:
+                place = (*_EXPERIMENT, at) if at == "metric" else (*_EXPERIMENT, at, text)
+                look.fault(place, f"{text} needs 'value': what each outcome is worth",
+                           "add value.per_decision, or call the column of your results otherwise",
+                           at_key=at != "metric")  # fmt: skip
     if experiment.metric in experiment.guardrails:
         look.fault(
             (*_EXPERIMENT, "guardrails", experiment.metric), "is the metric that decides already", at_key=True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from charter.core.quantity import parse_duration
 from charter.spec.checks.examiner import Examiner
 from charter.spec.document import Path
+from charter.spec.types import Split
 
 _RETRAIN: Path = ("retrain",)
 BUILT_IN = ("schedule", "age", "asked", "budget")
@@ -46,6 +49,23 @@ def _check_window(look: Examiner) -> None:
     if not policy.when and not any((policy.every, policy.max_age, policy.new_rows)):
         return
     if split.train_until is not None and not isinstance(split.train_until, str):
+        hint = (
+            f"let the dates follow the newest row: {_following(split, look)}; or leave retrain's triggers out"
+        )
         look.fault(("train", "split", "train_until"),
-                   f"is {split.train_until}, so retraining would never see a newer row",
-                   "let the dates follow the newest row: latest - 180d, or leave retrain's triggers out")  # fmt: skip
+                   f"is {split.train_until}, so retraining would never see a newer row", hint)  # fmt: skip
+
+
+def _following(split: Split, look: Examiner) -> str:
+    """Dates that keep the distances of those that stand there, and leave a label the time to become known.
+
+    Where it cannot be told how long the test period is, it is as long as the wait for a label, thirty days at least.
+    """
+    wait = look.spec.data.label.wait.days
+    ends, apart = split.test_until, wait
+    if isinstance(split.test_from, date) and isinstance(split.train_until, date):
+        apart = max(wait, (split.test_from - split.train_until).days)
+    test = max(wait, 30)
+    if isinstance(ends, date) and isinstance(split.test_from, date):
+        test = max(wait, (ends - split.test_from).days)
+    return f"train_until: latest - {test + apart}d, test_from: latest - {test}d"

@@ -49,7 +49,7 @@ class ForeignKey(Part):
 
     column: Column
     references: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\..+$")]
-    """``source.column``"""
+    """Whose values there are, such as ``customers.id``."""
 
 
 class SourceSpec(Part):
