@@ -7,7 +7,7 @@ from typing import Any
 
 from charter.cli.output import say, show_decision, table
 from charter.flow.views import VersionView
-from charter.govern.horizon import horizon_rows, horizon_words
+from charter.govern.horizon import horizon_rows, horizon_words, over_time_words
 
 MOST_FEATURES = 8
 """Of a version shown whole."""
@@ -130,6 +130,8 @@ def _horizon(report: Mapping[str, Any]) -> None:
     ]
     used = [i for i in range(len(head)) if any(row[i] for row in rows)]
     table([[row[i] for i in used] for row in rows], head=[head[i] for i in used], right=(1,))
+    if told := over_time_words(report):
+        say(f"  {told}")
 
 
 def _percent(e: Mapping[str, Any]) -> str:

@@ -173,7 +173,7 @@ def _by_horizon(
     test: pl.DataFrame, sample: Sample, rivals: Sequence[_Rival], draws: Draws, spec: ModelSpec, compared: str
 ) -> ForecastReport:
     """Measure by block, step, origin and slice; series that no training row is of are a slice of their own."""
-    wanted, slices = spec.evaluate, list(spec.evaluate.slices)
+    wanted, slices, time = spec.evaluate, list(spec.evaluate.slices), spec.data.observations.time
     if spec.train.split.hold_out is not None and HELD_OUT in test.columns:
         test = test.rename({HELD_OUT: "held out"})
         slices.append("held out")
@@ -187,6 +187,7 @@ def _by_horizon(
         metric=compared,
         min_slice_rows=wanted.min_slice_rows,
         confidence=wanted.confidence,
+        period=None if time is None or time not in test.columns else test[time].rank("dense").to_numpy(),
     )
 
 

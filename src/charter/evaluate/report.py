@@ -30,7 +30,8 @@ baselines                 {name: {metric: estimate}}
 comparisons               [{baseline, metric, model, other, difference: estimate, better}], for every baseline
 against_baseline          the comparison with the best baseline, or null
 forecast                  forecasts only, else null: {metric, n, unknown, series, origins, horizon, level, confidence,
-                          resamples, seed, overall: part, blocks: [part], steps, by_origin, slices, worst_slice}; a
+                          resamples, seed, overall: part, blocks: [part], steps, by_origin, slices, worst_slice,
+                          over_time: {metric: estimate} with intervals over target periods, periods: how many}; a
                           *part* is {by, value, n, series, judged, metrics: {metric: estimate}, added: [{baseline,
                           metric, n, model, other, difference: estimate, improvement: estimate, better}], note}
 ========================  ==========================================================================================

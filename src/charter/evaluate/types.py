@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -202,6 +203,11 @@ class ForecastReport:
         Rows with an actual value, and rows without, which are left out.
     level
         Share of actuals that the intervals promise to hold; None without intervals.
+    over_time
+        The same numbers over all rows, with intervals by resampling target periods instead of series; empty where it
+        is not known which rows share a period.
+    periods
+        Target periods among the rows; 0 where that is not known.
     """
 
     metric: str
@@ -220,3 +226,5 @@ class ForecastReport:
     by_origin: tuple[ForecastPart, ...]
     slices: tuple[ForecastPart, ...]
     worst_slice: ForecastPart | None
+    over_time: Mapping[str, Estimate] = field(default_factory=dict)
+    periods: int = 0

@@ -17,7 +17,7 @@ from charter.govern.card_history import history, verification
 from charter.govern.card_sections import OF_PURPOSE, missing, place, statements, unwritten, written
 from charter.govern.chart import calibration_points, roc_points
 from charter.govern.gates import FAIRNESS_LIMITS
-from charter.govern.horizon import horizon_rows, horizon_words
+from charter.govern.horizon import horizon_rows, horizon_words, over_time_words
 from charter.govern.incident import Incident
 from charter.registry.types import Approval, AuditEvent, ModelVersion
 from charter.spec.notices import is_written
@@ -201,7 +201,7 @@ def _horizon(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "metric": report["metric"],
         "level": report["level"],
-        "words": horizon_words(report),
+        "words": "; ".join(filter(None, (horizon_words(report), over_time_words(report)))),
         "rows": [asdict(one) for one in horizon_rows(report)],
     }
 

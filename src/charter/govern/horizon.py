@@ -61,8 +61,36 @@ def horizon_words(report: Json) -> str:
     ]
     if unknown:
         told.append(f"{unknown:,} rows without an actual value left out")
-    told.append("intervals say how errors vary over series, not over time")
+    told.append(
+        "intervals say how errors vary over series" + ("" if report.get("over_time") else ", not over time")
+    )
     return "; ".join(told)
+
+
+def over_time_words(report: Json) -> str:
+    """Say how the errors over all rows vary over time; empty where that is not known.
+
+    Examples
+    --------
+    >>> bias = {"value": 0.05, "low": -0.02, "high": 0.11}
+    >>> error = {"value": 0.4, "low": None, "high": None}
+    >>> over_time_words({"metric": "wmape", "periods": 17, "over_time": {"wmape": error, "bias": bias}})
+    'resampling the 17 periods that were forecast instead: wmape 0.400, bias +0.050 [-0.020, +0.110]'
+    """
+    found = report.get("over_time")
+    if not found:
+        return ""
+    told = [f"{report['metric']} {_interval(found[report['metric']], '.3f')}"]
+    told.append(f"bias {_interval(found['bias'], '+.3f')}")
+    return f"resampling the {report['periods']} periods that were forecast instead: {', '.join(told)}"
+
+
+def _interval(e: Json, form: str) -> str:
+    if e["value"] is None:
+        return "not defined"
+    if e.get("low") is None:
+        return format(e["value"], form)
+    return f"{e['value']:{form}} [{e['low']:{form}}, {e['high']:{form}}]"
 
 
 def _count(n: int, word: str) -> str:
