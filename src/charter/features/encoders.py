@@ -68,7 +68,7 @@ class Encoder:
 
     def codes(self, values: pl.Series) -> NDArray[np.intp]:
         """Code of each value [n]; not for numbers and hashing."""
-        texts = values.cast(pl.String).to_list()
+        texts = (values if type(values.dtype) is pl.String else values.cast(pl.String)).to_list()
         return np.fromiter(
             map(_places(self.values).get, texts, repeat(len(self.values))), np.intp, len(texts)
         )

@@ -37,6 +37,8 @@ Matrix = NDArray[np.float32]
 SCHEMA_VERSION = 1
 _PLAIN = (pl.Float64, pl.Int64)
 """What NumPy reads as numbers; comparing the types themselves would take longer than reading."""
+_PLAIN_VALUES = {float, int, bool, type(None)}
+"""The same of values one by one."""
 _SINGLE_ROWS = 8
 """So few rows are read sooner one by one than column by column."""
 
@@ -45,7 +47,8 @@ _SINGLE_ROWS = 8
 class _Plan:
     """What `Preprocessor.transform` does, prepared once."""
 
-    features: tuple[str, ...]
+    width: int
+    """Columns of the matrix."""
     names: list[str]
     """Features that are numbers."""
     numbers: tuple[int, ...]
@@ -53,6 +56,8 @@ class _Plan:
     fill: Floats | None
     shift: Floats
     scale: Floats
+    scaled: bool
+    """Whether any number is shifted or scaled."""
     tables: tuple[tuple[int, int, Matrix, Encoder], ...]
     """First and last (exclusive) column of the matrix, rows by code, and the encoder."""
 
@@ -109,8 +114,7 @@ class Preprocessor:
             When a feature is missing or is no number where one was fitted.
         """
         plan = self._plan
-        require_columns(frame, plan.features)
-        matrix = np.empty((frame.height, len(self.names)), np.float32)
+        matrix = np.empty((frame.height, plan.width), np.float32)
         try:
             if plan.numbers:
                 matrix[:, plan.numbers] = _numbers(_values(frame, plan.names), plan)
@@ -119,7 +123,8 @@ class Preprocessor:
                 hashing = encoder.kind == "hashing"
                 codes = hash_codes(column, len(encoder.names)) if hashing else encoder.codes(column)
                 matrix[:, first:last] = table[codes]
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, KeyError) as error:
+            require_columns(frame, self.features)
             raise DataError(f"features cannot be encoded: {str(error).splitlines()[0]}") from error
         return matrix
 
@@ -308,12 +313,13 @@ def _plan(encoders: Sequence[Encoder]) -> _Plan:
     others = [(at, e) for at, e in zip(first[:-1], encoders, strict=True) if e.kind != "numeric"]
     fill = np.array([np.nan if e.fill is None else e.fill for _, e in numbers])
     return _Plan(
-        features=tuple(e.feature for e in encoders),
+        width=int(first[-1]),
         names=[e.feature for _, e in numbers],
         numbers=tuple(at for at, _ in numbers),
         fill=None if np.isnan(fill).all() else fill,
         shift=np.array([e.shift for _, e in numbers]),
         scale=np.array([e.scale for _, e in numbers]),
+        scaled=any((e.shift, e.scale) != (0.0, 1.0) for _, e in numbers),
         tables=tuple((at, at + len(e.names), e.lookup(), e) for at, e in others),
     )
 
@@ -321,11 +327,11 @@ def _plan(encoders: Sequence[Encoder]) -> _Plan:
 def _values(frame: pl.DataFrame, names: Sequence[str]) -> Floats:
     """Columns as float64 [n, d]; NaN is missing."""
     if frame.height <= _SINGLE_ROWS:
-        place, dtypes = {name: at for at, name in enumerate(frame.columns)}, frame.dtypes
+        place = {name: at for at, name in enumerate(frame.columns)}
         chosen = [place[name] for name in names]
-        if all(type(dtypes[at]) in (*_PLAIN, pl.Boolean) for at in chosen):
-            values = np.array([[row[at] for at in chosen] for row in frame.rows()], np.float64)
-            return values.reshape(frame.height, len(names))
+        read = [[row[at] for at in chosen] for row in frame.rows()]
+        if all(_PLAIN_VALUES.issuperset(map(type, row)) for row in read):
+            return np.array(read, np.float64).reshape(frame.height, len(names))
     # Column by column: `DataFrame.to_numpy` waits for another thread, which costs few rows more.
     values = np.empty((len(names), frame.height))
     for at, column in enumerate(frame[names].get_columns()):
@@ -336,9 +342,16 @@ def _values(frame: pl.DataFrame, names: Sequence[str]) -> Floats:
 
 def _numbers(values: Floats, plan: _Plan) -> Floats:
     """Clip, fill and scale; element by element, so that rows do not depend on each other."""
-    clipped: Floats = np.clip(values, -LARGEST, LARGEST)
+    clipped = _clipped(values)
     if plan.fill is not None:
         clipped = np.where(np.isnan(clipped), plan.fill, clipped)
+    if not plan.scaled:
+        return clipped
     with np.errstate(over="ignore"):  # a spread next to nothing
-        scaled = (clipped - plan.shift) / plan.scale
-    return np.clip(scaled, -LARGEST, LARGEST)
+        return _clipped((clipped - plan.shift) / plan.scale)
+
+
+def _clipped(values: Floats) -> Floats:
+    """What `numpy.clip` does, in a third of its time where values are few."""
+    found: Floats = np.minimum(np.maximum(values, -LARGEST), LARGEST)
+    return found

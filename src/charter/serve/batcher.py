@@ -169,7 +169,7 @@ class Batcher:
         self._crowd = max(len(batch), (3 * self._crowd + len(batch)) // 4)
         if batch:
             rows = [row for item in batch for row in item.rows]
-            explain = np.repeat([item.explain for item in batch], [len(item.rows) for item in batch])
+            explain = np.array([item.explain for item in batch for _ in item.rows], dtype=bool)
             if self._slow or self._limits.score_s is not None:
                 self._hold(loop.create_task(self._score_aside(batch, rows, explain)))
                 return

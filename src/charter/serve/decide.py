@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +70,12 @@ def band_places(
     >>> band_places(np.array([0.7, 0.5, 0.1]), {"high": 0.7, "medium": 0.4})[1].tolist()
     [2, 1, 0]
     """
-    ordered = sorted(lower_bounds.items(), key=lambda pair: pair[1])
-    bounds = np.array([bound for _, bound in ordered])
+    names, bounds = _ordered(tuple(lower_bounds.items()))
     # NaN sorts after every number; a row without a score has no band.
-    places = np.where(np.isfinite(score), np.searchsorted(bounds, score, side="right"), 0)
-    return [name for name, _ in ordered], places
+    return [*names], np.where(np.isfinite(score), bounds.searchsorted(score, side="right"), 0)
+
+
+@lru_cache(maxsize=1024)
+def _ordered(lower_bounds: tuple[tuple[str, float], ...]) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+    ordered = sorted(lower_bounds, key=lambda pair: pair[1])
+    return tuple(name for name, _ in ordered), np.array([bound for _, bound in ordered], dtype=np.float64)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from prometheus_client import (
@@ -32,7 +34,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 10_000)
 
 
-class _Seconds(Histogram):
+class _Observed(Histogram):
     """A histogram that takes many observations at once: one by one, each costs two writes to the workers' files."""
 
     def observe_all(self, amounts: Sequence[float]) -> None:
@@ -43,18 +45,30 @@ class _Seconds(Histogram):
         self._sum.inc(sum(amounts))
 
 
+class _Batch(NamedTuple):
+    """What is counted of a scored batch."""
+
+    model: str
+    version: str
+    decisions: Sequence[str | None]
+    fallbacks: int
+    warned: int
+    lookups: Mapping[str, int]
+
+
 class Metrics:
     """Counters of one server process; several workers share a folder (``PROMETHEUS_MULTIPROC_DIR``)."""
 
     def __init__(self) -> None:
         self._answered: list[tuple[str, int, float]] = []
+        self._scored: deque[_Batch] = deque()
         shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if shared is not None:
             announce(Path(shared))
         self._registry = CollectorRegistry()
         r = self._registry
         self._requests = Counter("charter_requests", "Requests answered", ["model", "status"], registry=r)
-        self._seconds = _Seconds(
+        self._seconds = _Observed(
             "charter_request_seconds", "From the first byte of a request to its answer", ["model"],
             buckets=_SECONDS, registry=r,
         )  # fmt: skip
@@ -83,7 +97,7 @@ class Metrics:
             registry=r,
             multiprocess_mode="mostrecent",
         )
-        self._batch = Histogram(
+        self._batch = _Observed(
             "charter_batch_rows", "Rows scored together", ["model"], buckets=_ROWS, registry=r
         )
         self._logged = Counter("charter_log_rows", "Rows in the prediction log", ["model"], registry=r)
@@ -106,7 +120,7 @@ class Metrics:
         self._shadow_dropped = Counter(
             "charter_shadow_dropped", "Answered rows that a candidate did not see", shadow, registry=r
         )
-        self._shadow_seconds = _Seconds(
+        self._shadow_seconds = _Observed(
             "charter_shadow_seconds", "A candidate's scoring of a batch, without waiting for a processor", shadow,
             buckets=_SECONDS, registry=r,
         )  # fmt: skip
@@ -137,7 +151,8 @@ class Metrics:
         return len(self._answered) == 1
 
     def flush(self) -> None:
-        """Hand the requests that were counted to whoever asks."""
+        """Hand what was counted of requests and batches to whoever asks."""
+        self._flush_batches()
         answered, self._answered = self._answered, []
         for (model, status), count in Tally((model, status) for model, status, _ in answered).items():
             self._child(self._requests, model, str(status)).inc(count)
@@ -151,18 +166,30 @@ class Metrics:
         ).inc()
 
     def batch(self, model: str, version: str, scored: Scored) -> None:
-        """Count the rows of a batch."""
-        self._child(self._batch, model).observe(len(scored))
-        for decision, count in Tally(scored.decision).items():
-            self._child(self._predictions, model, version, decision or "none").inc(count)
-        fallbacks = sum(scored.fallback)
-        if fallbacks:
-            self._child(self._fallbacks, model, version).inc(fallbacks)
-        for outcome, rows in scored.lookups.items():
-            self._child(self._lookups, model, version, outcome).inc(rows)
+        """Count the rows of a batch, at the next `flush`; from any thread, before decisions are left to chance."""
         warned = sum(1 for w in scored.warnings if w)
-        if warned:
-            self._child(self._warnings, model, version).inc(warned)
+        self._scored.append(
+            _Batch(model, version, tuple(scored.decision), sum(scored.fallback), warned, scored.lookups)
+        )
+
+    def _flush_batches(self) -> None:
+        of_version: dict[tuple[str, str], list[_Batch]] = {}
+        while self._scored:
+            batch = self._scored.popleft()
+            of_version.setdefault((batch.model, batch.version), []).append(batch)
+        for (model, version), batches in of_version.items():
+            self._child(self._batch, model).observe_all([len(b.decisions) for b in batches])
+            for decision, count in Tally(chain.from_iterable(b.decisions for b in batches)).items():
+                self._child(self._predictions, model, version, decision or "none").inc(count)
+            for metric, count in (
+                (self._fallbacks, sum(b.fallbacks for b in batches)),
+                (self._warnings, sum(b.warned for b in batches)),
+            ):
+                if count:
+                    self._child(metric, model, version).inc(count)
+            for b in batches:
+                for outcome, rows in b.lookups.items():
+                    self._child(self._lookups, model, version, outcome).inc(rows)
 
     def stored(self, model: str, version: str, as_of: datetime) -> None:
         """Say from when the stored features look back; naive UTC."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from charter.serve.types import Input
 
 _TEMPORAL = ("date", "datetime")
 _FEW_ROWS = 1024
+_SINGLE_ROWS = 4
+"""So few rows are read sooner one by one than column by column."""
 
 
 class SeenRanges:
@@ -30,8 +32,13 @@ class SeenRanges:
     def warn(self, frame: pl.DataFrame) -> Iterator[tuple[int, str]]:
         """Warnings on a frame of inputs: the row's place, and what is unusual about it.
 
-        Column by column: first the whole, then the rows of one that holds something unusual.
+        Column by column: first the whole, then the rows of one that holds something unusual. A few rows are looked
+        at one by one first, for mostly there is nothing to say.
         """
+        if frame.height <= _SINGLE_ROWS:
+            names = frame.columns
+            if all(self._ordinary(dict(zip(names, row, strict=True))) for row in frame.rows()):
+                return
         for name, low, high, span in self._numbers:
             column = frame.get_column(name)
             least, most = column.min(), column.max()
@@ -56,6 +63,18 @@ class SeenRanges:
             for row, value in enumerate(column.to_list()):
                 if value in strange:
                     yield row, f"{name} = {shown(value)} did not occur in training"
+
+    def _ordinary(self, row: Mapping[str, Any]) -> bool:
+        """Whether nothing in a row is unusual: a quick look, after which no words are needed."""
+        for name, low, high, _ in self._numbers:
+            value = row[name]
+            if value is not None and not low <= value <= high:
+                return False
+        for name, first, last in self._moments:
+            value = row[name]
+            if value is not None and not first <= value.isoformat() <= last:
+                return False
+        return all(row[name] is None or row[name] in seen for name, seen in self._categories)
 
 
 def _has_moments(field: Input) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ LOWEST, HIGHEST = 1e-12, 1.0 - 2.0**-25
 """Scores are clipped to this range before their logarithm is taken."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """A strictly increasing map from score to probability.
 
@@ -36,6 +36,12 @@ class Calibration:
     y: tuple[float, ...] = ()
     a: float = 1.0
     b: float = 0.0
+
+    @cached_property
+    def knots(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points of the map and the slopes between them, made once: a server applies them to every few rows."""
+        x, y = np.array(self.x), np.array(self.y)
+        return x, y, np.diff(y) / np.diff(x)
 
     def apply(self, score: np.ndarray) -> np.ndarray:
         """See `apply`."""
@@ -108,20 +114,13 @@ def apply(calibration: Calibration | Mapping[str, Any], score: np.ndarray) -> np
 
 def _between(calibration: Calibration, score: np.ndarray) -> np.ndarray:
     """Linear between the points, constant outside; 0 without points."""
-    x, y, slope = _knots(calibration)
+    x, y, slope = calibration.knots
     if len(x) < 2:
         return np.where(np.isnan(score), np.nan, y[0] if len(y) else 0.0)
-    # Not `np.interp`: it takes different routes for few and for many rows.
-    inside = np.clip(score, x[0], x[-1])
-    left = np.clip(np.searchsorted(x, inside, side="right") - 1, 0, len(x) - 2)
+    # Not `np.interp`: it takes different routes for few and for many rows. Nor `np.clip`, slow for few.
+    inside = np.minimum(np.maximum(score, x[0]), x[-1])
+    left = np.minimum(np.maximum(x.searchsorted(inside, side="right") - 1, 0), len(x) - 2)
     return np.asarray(y[left] + slope[left] * (inside - x[left]))
-
-
-@lru_cache(maxsize=64)
-def _knots(calibration: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of a map and the slopes between them, made once: a server applies them to every few rows."""
-    x, y = np.array(calibration.x), np.array(calibration.y)
-    return x, y, np.diff(y) / np.diff(x)
 
 
 def fit(kind: str, score: np.ndarray, y: np.ndarray) -> Calibration:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -41,9 +41,8 @@ class CountMeter(Protocol):
         """Rows were counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """Rows of batches of one day, in columns as far as it matters."""
+class _Answered(NamedTuple):
+    """What matters of a batch."""
 
     day: date
     features: pl.DataFrame | None
@@ -53,17 +52,9 @@ class _Answered:
     warnings: list[list[str]]
 
     @classmethod
-    def of(cls, day: date, batches: Sequence[Batch]) -> _Answered:
-        scored = [b.scored for b in batches]
-        features = [s.features for s in scored if s.features is not None]
-        return cls(
-            day,
-            pl.concat(features, how="vertical_relaxed") if features else None,
-            np.concatenate([s.score for s in scored]),
-            [d for s in scored for d in s.decision],
-            [f for s in scored for f in s.fallback],
-            [w for s in scored for w in s.warnings],
-        )
+    def of(cls, batch: Batch) -> _Answered:
+        s, day = batch.scored, datetime.fromtimestamp(batch.at_us / 1e6, UTC).date()
+        return cls(day, s.features, s.score, s.decision, s.fallback, s.warnings)
 
 
 @dataclass(slots=True)
@@ -95,11 +86,8 @@ class CounterThread:
         self._thread: threading.Thread | None = None
 
     def put(self, version: Version, reference: Reference, batches: Sequence[Batch]) -> None:
-        """Take batches on, best many at a time."""
-        days: dict[date, list[Batch]] = {}
-        for batch in batches:
-            days.setdefault(datetime.fromtimestamp(batch.at_us / 1e6, UTC).date(), []).append(batch)
-        self._pending += [(version, reference, _Answered.of(*of_day)) for of_day in days.items()]
+        """Take batches on."""
+        self._pending += [(version, reference, _Answered.of(batch)) for batch in batches]
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="charter-counters", daemon=True)
             self._thread.start()
@@ -147,7 +135,7 @@ class CounterThread:
             kept = self._kept[version] = _Kept(reference.restricted(frames[0].columns))
         names = list(kept.reference.features.columns)
         found = count(
-            pl.concat(frames, how="vertical_relaxed").select(names).rechunk() if frames else None,
+            _together(frames).select(names).rechunk() if frames else None,
             pl.Series("score", np.concatenate([p.score for p in parts]), nan_to_null=True),
             [d for p in parts for d in p.decisions],
             [f for p in parts for f in p.fallback],
@@ -181,6 +169,14 @@ class CounterThread:
                 kept.changed.discard(day)
                 if day != newest:
                     del kept.days[day]
+
+
+def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Frames one below the other; to look for a common type takes longer, and there is hardly ever need to."""
+    try:
+        return pl.concat(frames)
+    except pl.exceptions.PolarsError:
+        return pl.concat(frames, how="vertical_relaxed")
 
 
 def read_counters(

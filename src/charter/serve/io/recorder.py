@@ -21,7 +21,7 @@ from charter.serve.served import Served
 NOT_LOGGED = "this answer may be missing from the prediction log, which cannot be written at the moment"
 
 
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.07
 """Batches are collected for this long, and put into columns together."""
 
 
