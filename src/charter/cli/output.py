@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,33 +11,16 @@ import typer
 
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import plain
+from charter.core.text import printable
 
 JSON = typer.Option(False, "--json", help="Print one JSON document for machines.")
 _WIDEST = 72
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 SYMBOLS = {Verdict.PASS: "ok", Verdict.WARN: " !", Verdict.FAIL: "NO", Verdict.UNKNOWN: " ?"}
 
 
 def say(text: str = "") -> None:
     """Print text for people; its line breaks are ours, other control characters of quoted words are shown as such."""
     typer.echo("\n".join(printable(line) for line in text.split("\n")))
-
-
-def printable(text: str) -> str:
-    r"""Show control characters, line breaks and marks of writing direction instead of obeying them.
-
-    A reason or a name must not forge another line of an answer, nor overwrite or hide one on a terminal.
-
-    Examples
-    --------
-    >>> printable("no\r\n  ok  final  approved \x1b[2J")
-    'no\\r\\n  ok  final  approved \\x1b[2J'
-    >>> printable("Zoë Muñoz 東京 🙂")
-    'Zoë Muñoz 東京 🙂'
-    """
-    if text.isprintable():
-        return text
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _OBEYED else c for c in text)
 
 
 def emit(document: Any) -> None:

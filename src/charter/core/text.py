@@ -1,4 +1,4 @@
-"""What a person writes beside an act, and is kept with it for ever: one line, of a length that can be read."""
+"""Words of persons: what is kept of them, and how they are shown so that no reader's screen obeys them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,51 @@ def one_line(text: str, what: str, *, required: bool = False) -> str:
             remedy="Keep the long text elsewhere, and name it here.",
         )
     for place, character in enumerate(said):
-        if character not in _JOINS and unicodedata.category(character) in _OBEYED:
+        if _obeyed(character):
             raise UsageError(
                 f"{what} holds {character!a} at character {place + 1}; it is kept as one line of plain text",
                 remedy="Write it in one line; what needs more room stands elsewhere, and is named here.",
             )
     return said
+
+
+def printable(text: str) -> str:
+    r"""Show control characters, line breaks and marks of writing direction instead of obeying them.
+
+    A reason or a name must not forge another line of an answer, nor overwrite or hide one on a terminal or a page.
+
+    Examples
+    --------
+    >>> printable("no\r\n  ok  final  approved \x1b[2J")
+    'no\\r\\n  ok  final  approved \\x1b[2J'
+    >>> printable("Zoë Muñoz 東京 🙂")
+    'Zoë Muñoz 東京 🙂'
+    """
+    if text.isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if _obeyed(c) else c for c in text)
+
+
+def in_lines(text: str) -> str:
+    """As `printable`, of a text whose line breaks and tabs are its own."""
+    if text.isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if c not in "\n\t" and _obeyed(c) else c for c in text)
+
+
+def in_markdown(text: str) -> str:
+    r"""Make a text safe inside a Markdown table or paragraph: one line, nothing obeyed, nothing taken for markup.
+
+    Examples
+    --------
+    >>> print(in_markdown("a|b\n*c* \x1b[2J"))
+    a\|b \*c\* \\x1b\[2J
+    """
+    flat = printable(" ".join(text.split()))
+    for special in ("\\", "|", "`", "*", "_", "<", ">", "[", "]"):
+        flat = flat.replace(special, f"\\{special}")
+    return flat
+
+
+def _obeyed(character: str) -> bool:
+    return character not in _JOINS and unicodedata.category(character) in _OBEYED

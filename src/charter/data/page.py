@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from charter.core.text import in_lines
+
 
 def render(template: str, package: str, page: Mapping[str, Any]) -> str:
     """Fill a template of ``package`` (``charter.data`` holds the frame of all pages); all values are escaped."""
@@ -18,8 +20,14 @@ def render(template: str, package: str, page: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     return templates.get_template(template).render(page=page)
+
+
+def _shown(value: Any) -> Any:
+    """Show what a screen would obey, such as marks of writing direction in the name of a column."""
+    return type(value)(in_lines(value)) if isinstance(value, str) else value
 
 
 def bars(heights: Sequence[float], *, width: float = 300.0, height: float = 80.0) -> str:

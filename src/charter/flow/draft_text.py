@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from charter.core.text import printable
 from charter.spec.expand import in_one_line
 from charter.spec.notices import UNWRITTEN
 
@@ -30,7 +31,7 @@ def model_yaml(table: Table, name: str, *, actor: str, today: date) -> str:
         Where rows are of days to come, the dates of the split are fixed; else they follow the newest row.
     """
     lines = [
-        f"# Drafted by `charter init` from {_plain(table.uri)}, {table.rows:,} rows.",
+        f"# Drafted by `charter init` from {printable(table.uri)}, {table.rows:,} rows.",
         f"# What the table tells is filled in. '{UNWRITTEN}' marks what a person must say; `charter check` lists it.",
         "spec_version: 1",
         f"name: {name}",
@@ -58,10 +59,10 @@ def model_yaml(table: Table, name: str, *, actor: str, today: date) -> str:
 
 def readme(table: Table, name: str, said: Sequence[str]) -> str:
     """Write the page beside it: what was taken from the table, and what to do next."""
-    found = "\n".join(f"- {_plain(one)}" for one in said)
+    found = "\n".join(f"- {printable(one)}" for one in said)
     return f"""# {name}
 
-Drafted by `charter init` from `{_plain(table.uri)}`, {table.rows:,} rows. What was taken from the table:
+Drafted by `charter init` from `{printable(table.uri)}`, {table.rows:,} rows. What was taken from the table:
 
 {found}
 
@@ -95,7 +96,7 @@ def _data(table: Table) -> Iterator[str]:
     for name, column in table.columns.items():
         yield f"        {in_one_line(name)}: {in_one_line(_column(table, name, column))}{_remark(column)}"
     for name, why in table.left_out.items():
-        yield f"        # {_plain(name)} is left out: {_plain(why)}"
+        yield f"        # {printable(name)} is left out: {printable(why)}"
     when = f", time: {in_one_line(table.time)}" if table.time is not None else ""
     yield f"  observations: {{source: {table.source}, key: {in_one_line(list(table.key))}{when}}}"
     positive = f", positive: {in_one_line(table.positive)}" if _has_positive(table) else ""
@@ -145,7 +146,7 @@ def _remark(column: DraftColumn) -> str:
     words = [column.remark] if column.remark else []
     if column.missing:
         words.append(f"missing in {column.missing:,} rows")
-    return f"  # {_plain('; '.join(words))}" if words else ""
+    return f"  # {printable('; '.join(words))}" if words else ""
 
 
 def _features(table: Table) -> Iterator[str]:
@@ -154,7 +155,7 @@ def _features(table: Table) -> Iterator[str]:
     yield "features:"
     yield "  exclude:"
     for name, why in table.exclude.items():
-        yield f"    - {in_one_line(name)}  # {_plain(why)}"
+        yield f"    - {in_one_line(name)}  # {printable(why)}"
     yield ""
 
 
@@ -199,8 +200,3 @@ def _rest(table: Table) -> Iterator[str]:
     yield "approve: none  # six-stage, or who must sign: a model that decides about people needs signatures"
     yield ""
     yield "serve: {reasons: 3}"
-
-
-def _plain(text: str) -> str:
-    """Text that stays in its line of a comment."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)

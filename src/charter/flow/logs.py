@@ -109,11 +109,21 @@ def export(workspace: Workspace, wanted: Filter, to: Path) -> int:
             found.sink_ndjson(half)
         else:  # a list has no place in a table of text
             lists = pl.col([n for n, t in found.collect_schema().items() if isinstance(t, pl.List)])
-            found.with_columns(lists.cast(pl.List(pl.String)).list.join("; ")).sink_csv(half)
+            flat = found.with_columns(lists.cast(pl.List(pl.String)).list.join("; "))
+            flat.with_columns(_no_formula(pl.col(pl.String))).sink_csv(half)
         half.replace(to)
     finally:
         half.unlink(missing_ok=True)
     return _count(to)
+
+
+def _no_formula(texts: pl.Expr) -> pl.Expr:
+    """Put ``'`` before a text that a spreadsheet would compute: a caller chooses ids and inputs (CWE-1236)."""
+    import polars as pl
+
+    return (
+        pl.when(texts.str.contains(r"^[=+\-@\t\r]")).then(pl.concat_str(pl.lit("'"), texts)).otherwise(texts)
+    )
 
 
 def compact(workspace: Workspace) -> Compacted:

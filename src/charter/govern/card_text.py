@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
+from charter.core.text import in_lines, in_markdown
 from charter.govern.cyclonedx import bom
 from charter.govern.gates import number
 
@@ -53,9 +54,15 @@ def templates(form: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
     found.filters.update(number=_number, interval=_interval, cell=_cell, words=_words, percent=_percent)
     return found
+
+
+def _shown(value: Any) -> Any:
+    """Show what a screen would obey; the lines of a text, and of a drawing of our own, are left as they are."""
+    return type(value)(in_lines(value)) if isinstance(value, str) else value
 
 
 def _number(value: Any) -> str:
@@ -83,11 +90,7 @@ def _interval(found: Mapping[str, Any]) -> str:
 
 
 def _cell(text: Any) -> str:
-    """Make text safe inside a Markdown table or paragraph."""
-    flat = " ".join(str(text).split())
-    for special in ("\\", "|", "`", "*", "_", "<", ">", "[", "]"):
-        flat = flat.replace(special, f"\\{special}")
-    return flat
+    return in_markdown(str(text))
 
 
 def _words(name: Any) -> str:

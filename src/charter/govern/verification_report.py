@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from charter.core.decision import Check, Verdict
+from charter.core.text import in_lines, in_markdown
 from charter.govern.verification import CHECKS, Verification, headline
 
 
@@ -63,8 +64,8 @@ def _case(suite: ElementTree.Element, subject: str, check: Check) -> None:
 
 
 def _printable(text: str) -> str:
-    """Leave out what XML 1.0 cannot hold."""
-    return "".join(c if c in "\t\n" or (c >= "\x20" and c not in "\ufffe\uffff") else " " for c in text)
+    """Show what XML 1.0 cannot hold, and what a screen would obey."""
+    return "".join("?" if c in "\ufffe\uffff" else c for c in in_lines(text))
 
 
 def markdown(found: Verification) -> str:
@@ -73,9 +74,9 @@ def markdown(found: Verification) -> str:
     lines = [
         f"# Verification of {found.model} {found.version}",
         "",
-        _cell(headline(found)),
+        in_markdown(headline(found)),
         "",
-        f"Measured on: {_cell(machine) or 'not recorded'}. Report {found.digest}.",
+        f"Measured on: {in_markdown(machine) or 'not recorded'}. Report {found.digest}.",
         "",
         "| check | asks whether | verdict | met | seconds |",
         "|---|---|---|---|---|",
@@ -93,12 +94,5 @@ def markdown(found: Verification) -> str:
         for check in one.checks:
             note = " ".join(part for part in (check.note, check.where) if part)
             cells = (check.name, check.observed, check.required, check.verdict.value, note)
-            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+            lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    flat = " ".join(text.split())
-    for special in ("\\", "|", "`", "*", "_", "<", ">", "[", "]"):
-        flat = flat.replace(special, f"\\{special}")
-    return flat

@@ -12,7 +12,7 @@ from charter.cli.main import app
 from charter.core.clock import ManualClock
 from charter.core.errors import UsageError
 from charter.core.settings import Settings
-from charter.flow.logs import Filter, export, latest, log_folder, moment, rows
+from charter.flow.logs import Filter, _no_formula, export, latest, log_folder, moment, rows
 from charter.flow.workspace import Workspace
 from charter.serve.io.segments import SegmentWriter
 from charter.serve.prediction_log import OWN
@@ -94,6 +94,18 @@ def test_rows_are_exported_whole_or_not_at_all(workspace, tmp_path):
     with pytest.raises(UsageError, match=r"exported to .parquet, .csv, .jsonl"):
         export(workspace, Filter(), tmp_path / "a.xlsx")
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".a")]
+
+
+def test_no_spreadsheet_computes_what_a_caller_has_chosen():
+    given = pl.DataFrame({"id": ["=1+1|cmd", "@x", "-5", "r-1", None, ""]})
+    assert given.select(_no_formula(pl.col(pl.String)))["id"].to_list() == [
+        "'=1+1|cmd",
+        "'@x",
+        "'-5",
+        "r-1",
+        None,
+        "",
+    ]
 
 
 def test_the_command_line_shows_exports_and_compacts(workspace, tmp_path):

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
+import polars as pl
 import pytest
 from govern_support import MEASUREMENT, NOW, PARITY, credit_risk, estimate, evaluation, signer, version
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import UsageError
+from charter.data.eda.explore import explore
+from charter.data.eda.page import page
 from charter.govern.approval import sign
 from charter.govern.audit import append
 from charter.govern.card import document
@@ -128,6 +131,22 @@ def test_every_number_stands_on_the_card(form: str) -> None:
 )
 def test_a_slice_shows_its_value_escaped(form: str, value: str) -> None:
     assert value in written(form)
+
+
+FORGED = "north\x1b[2J\u202e\u2066 x"
+
+
+@pytest.mark.parametrize("form", ["html", "markdown"])
+def test_no_screen_obeys_what_stands_on_a_card(form: str) -> None:
+    text = written(form, summary=FORGED, stakeholders={"risk": FORGED})
+    assert not {"\x1b", "\u202e", "\u2066"} & set(text)
+    assert "x1b" in text
+    assert "\n" in text
+
+
+def test_nor_on_a_page_of_a_table() -> None:
+    found = page(explore(pl.DataFrame({FORGED: [1, 2, 2], "a": ["x", FORGED, "x"]})), FORGED)
+    assert not {"\x1b", "\u202e", "\u2066"} & set(found)
 
 
 @pytest.mark.parametrize("form", FORMS)
