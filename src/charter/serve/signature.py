@@ -32,8 +32,8 @@ def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | Non
     """Derive the fields of a request.
 
     Models of plain rows ask for every source column that a feature, a row expression or the fallback rule needs,
-    directly or through a derived column: the prepared columns (renamed and cast), before ``derive``. Models of
-    entities ask for the entity and, optionally, ``as_of``.
+    directly or through a derived column: the prepared columns (renamed and cast), before ``derive``; the identifiers
+    may be given. Models of entities ask for the entity and, optionally, ``as_of``.
 
     Parameters
     ----------
@@ -72,10 +72,15 @@ def signature(spec: ModelSpec, frame: pl.DataFrame, *, used: Iterable[str] | Non
         source, {*_fallback_names(spec), *(n for text in rules.values() for n in parse(text).names)}
     )
     if features.entity is None:
-        return Signature(tuple(inputs), derive, None, rules)
-    asked = [i for i in (_whom(spec, features.entity), _when(spec)) if i.name not in known]
+        asked = (
+            [_identifier(n, source.columns[n]) for n in spec.serve.identifiers if n not in known]
+            if source
+            else []
+        )
+        return Signature((*inputs, *asked), derive, None, rules)
+    about = [i for i in (_whom(spec, features.entity), _when(spec)) if i.name not in known]
     entity = Entity(features.entity, _event_sources(spec, features))
-    return Signature((*asked, *inputs), derive, entity, rules)
+    return Signature((*about, *inputs), derive, entity, rules)
 
 
 def _series_signature(
@@ -188,6 +193,20 @@ def _input(name: str, column: ColumnSpec, frame: pl.DataFrame) -> Input:
         description=column.description if is_written(column.description) else None,
         example=shown,
         **seen,
+    )
+
+
+def _identifier(name: str, column: ColumnSpec) -> Input:
+    """A field that may be left out and that no feature reads: nothing of it was seen, so nothing is unseen."""
+    return Input(
+        name,
+        column.type,
+        nullable=True,
+        min=_limit(column.min),
+        max=_limit(column.max),
+        values=column.values,
+        sensitivity=column.sensitivity,
+        description=column.description if is_written(column.description) else "whom the row is about",
     )
 
 

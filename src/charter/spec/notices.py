@@ -29,14 +29,14 @@ def is_written(text: str | None) -> bool:
 
 
 def notices(spec: ModelSpec) -> list[Fault]:
-    """Name what is still to be written, protected columns that the model sees, and columns that give no feature.
+    """Name what is written nowhere yet, protected columns that the model sees, columns without a feature, poor units.
 
     Returns
     -------
     Each with its place and what to do, in no order; the loader places them in the file.
     """
     names = scope(spec)
-    return [*_unwritten(spec), *_protected(spec, names), *_unused(spec, names)]
+    return [*_unwritten(spec), *_protected(spec, names), *_unused(spec, names), *_units(spec)]
 
 
 def _unwritten(spec: ModelSpec) -> Iterator[Fault]:
@@ -96,6 +96,32 @@ def _unused(spec: ModelSpec, names: Scope) -> Iterator[Fault]:
                 "or list it in features.exclude"
             )
             yield Fault(path, f"is a {column.type}, which gives no feature by itself", hint, at_key=True)
+
+
+def _units(spec: ModelSpec) -> Iterator[Fault]:
+    """Units that name nobody: rows that share a value of a feature are many, or all of them one."""
+    release, observations = spec.release, spec.data.observations
+    source = spec.data.sources.get(observations.source or "")
+    if source is None or observations.series:
+        return
+    units: dict[Path, str | None] = {
+        ("release", "rollout", "unit"): release.rollout.unit if release.rollout is not None else None,
+        ("release", "experiment", "unit"): release.experiment.unit
+        if release.experiment is not None
+        else None,
+        ("serve", "explore", "unit"): spec.serve.explore.unit if spec.serve.explore is not None else None,
+    }
+    telling = [name for name in observations.key if name in source.columns] or ["COLUMN"]
+    hint = (
+        f"let requests hold who is meant, such as serve.identifiers: [{', '.join(telling)}], and name that; values "
+        "that many share deal out few units, and shift what each version sees"
+    )
+    for path, name in units.items():
+        column = source.columns.get(name or "")
+        if name is None or column is None or name in spec.serve.identifiers:
+            continue
+        few = f"with {len(column.values)} values " if column.values else ""
+        yield Fault(path, f"is {name}, a field {few}that the model reads and that names nobody", hint)
 
 
 def _some(names: list[str]) -> str:

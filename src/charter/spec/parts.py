@@ -50,6 +50,8 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     # train
     ("train", "train"),
     ("train.split.folds", "train"),
+    # the fields of a request stand in the bundle
+    ("serve.identifiers", "train"),
     # evaluate: what is measured
     ("evaluate", "evaluate"),
     ("purpose.today.rule", "evaluate"),

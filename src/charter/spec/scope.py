@@ -115,8 +115,9 @@ def scope(spec: ModelSpec) -> Scope:
 def request_fields(spec: ModelSpec, names: Scope) -> dict[str, str]:
     """Fields that a request may hold and the type of each, as far as the specification tells.
 
-    Of rows, every source column that a feature or the fallback reads, directly or through others; training may still
-    find that it does without one. Of an entity, whom the question is about. Of series, what is known ahead.
+    Of rows, every source column that a feature or the fallback reads, directly or through others, and the identifiers;
+    training may still find that it does without one. Of an entity, whom the question is about. Of series, what is known
+    ahead.
     """
     observations = spec.data.observations
     if observations.entity is not None:
@@ -134,6 +135,7 @@ def request_fields(spec: ModelSpec, names: Scope) -> dict[str, str]:
     for name in reversed(texts):  # each rests on those before it
         if name in read:
             read |= set(parse(texts[name]).names)
+    read |= set(spec.serve.identifiers)
     return {name: column.type for name, column in source.columns.items() if name in read}
 
 

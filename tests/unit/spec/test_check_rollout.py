@@ -136,10 +136,14 @@ def test_units_are_dealt_out_by_a_field_that_requests_have(unit, said):
 
 def test_identifiers_make_units_of_what_only_identifies() -> None:
     serve = {"identifiers": ["id"], "explore": {"share": 0.02, "unit": "id"}}
-    release = {"rollout": {"canary": {}, "unit": "id", "guards": GUARDS}, "experiment": {**EXPERIMENT, "unit": "id"}}
+    release = {
+        "rollout": {"canary": {}, "unit": "id", "guards": GUARDS},
+        "experiment": {**EXPERIMENT, "unit": "id"},
+    }
     assert faults(release, serve=serve) == ""
     assert notices(spec(release, serve=serve)) == []
-    assert "requests hold it only where" in faults({}, serve={"explore": {"share": 0.02, "unit": "id"}})
+    (fault,) = find(spec({}, serve={"explore": {"share": 0.02, "unit": "id"}}))
+    assert "requests hold it only where serve.identifiers names it" in fault.message
     assert part_of(("serve", "identifiers")) == "train"
 
 
@@ -159,7 +163,9 @@ def test_an_identifier_is_a_column_that_nothing_reads(name, said):
 
 
 def test_a_unit_that_the_model_reads_names_nobody():
-    plain = spec({"rollout": {"canary": {}, "unit": "region", "guards": GUARDS}}).model_dump(exclude_unset=True)
+    plain = spec({"rollout": {"canary": {}, "unit": "region", "guards": GUARDS}}).model_dump(
+        exclude_unset=True
+    )
     plain["data"]["sources"]["s"]["columns"]["region"] = {"type": "category", "values": ["n", "s"]}
     found = ModelSpec.model_validate(plain)
     assert find(found) == []

@@ -19,6 +19,7 @@ def check_rollout(look: Examiner, names: Scope) -> None:
     """Stages that lead nowhere, a ramp that does not grow, guards that nothing can measure, units no request has."""
     _check_assignment(look)
     if look.names_known and not look.faults:  # else what a request holds cannot be told
+        _check_identifiers(look, names)
         _check_units(look, names)
     rollout = look.spec.release.rollout
     if rollout is None:
@@ -90,6 +91,34 @@ def _check_experiment(look: Examiner, rollout: RolloutSpec, stage: ExperimentSta
                    "leave it out")  # fmt: skip
 
 
+def _check_identifiers(look: Examiner, names: Scope) -> None:
+    """Identifiers are columns of the rows that a request is about, which nothing else reads."""
+    spec, place = look.spec, ("serve", "identifiers")
+    observations = spec.data.observations
+    if not spec.serve.identifiers:
+        return
+    source = spec.data.sources.get(observations.source or "")
+    if observations.entity is not None or observations.series or source is None:
+        unit = f"; the unit may be {observations.entity}" if observations.entity is not None else ""
+        look.fault(place, "are for models about rows: whom this model is asked about is a field of its requests",
+                   f"leave them out{unit}")  # fmt: skip
+        return
+    bare = spec.model_copy(update={"serve": spec.serve.model_copy(update={"identifiers": ()})})
+    read = request_fields(bare, names)
+    for number, name in enumerate(spec.serve.identifiers):
+        path: Path = (*place, number)
+        if name in names.label:
+            look.fault(path, f"{name} is the label or made from it, which no request holds")
+        elif name not in source.columns or name in source.derive:
+            look.known(path, name, source.columns, f"is not a column of source {observations.source}")
+        elif source.columns[name].type not in UNIT_TYPES:
+            kind = source.columns[name].type
+            look.fault(path, f"{name} is of type {kind}; it must be {' or '.join(UNIT_TYPES)}")
+        elif name in read:
+            look.fault(path, f"{name} is read by the model already, so requests hold it",
+                       f"leave it out here, or keep it from the model: features.exclude: [{name}]")  # fmt: skip
+
+
 def _check_units(look: Examiner, names: Scope) -> None:
     """Units are dealt out by a field of requests, and so is a stratum."""
     release = look.spec.release
@@ -109,6 +138,10 @@ def _check_units(look: Examiner, names: Scope) -> None:
             wanted.append(((*path, "unit"), experiment.unit, none))
         if experiment.stratum is not None and experiment.strata and serves:
             wanted.append(((*path, "stratum"), experiment.stratum, none))
+    explore = look.spec.serve.explore
+    if explore is not None and explore.unit is not None:
+        each = "leave it out, and chance decides of each request by itself"
+        wanted.append((("serve", "explore", "unit"), explore.unit, each))
     for place, name, otherwise in wanted:
         if fields.get(name) in UNIT_TYPES:
             continue
@@ -117,16 +150,16 @@ def _check_units(look: Examiner, names: Scope) -> None:
         elif name in names.label:
             why = "is the label or made from it, which no request holds"
         elif name in names.keys:
-            why = "only identifies a row, and no request holds it"
+            why = "only identifies a row, and requests hold it only where serve.identifiers names it"
         elif name in look.spec.features.exclude:
-            why = "is excluded from the features, so no request holds it"
+            why = "is excluded from the features; requests hold it only where serve.identifiers names it"
         else:
             why = "is no field of requests"
-        look.fault(place, f"{name} {why}", _unit_hint(look, fields) or otherwise)
+        look.fault(place, f"{name} {why}", _unit_hint(look, fields, name) or otherwise)
 
 
-def _unit_hint(look: Examiner, fields: Mapping[str, str]) -> str:
-    """Fields whose values are not few: those may tell whom a request is about."""
+def _unit_hint(look: Examiner, fields: Mapping[str, str], name: str) -> str:
+    """Fields whose values are not few, and columns that requests could hold: those may tell whom a request is about."""
     columns = {n: c for source in look.spec.data.sources.values() for n, c in source.columns.items()}
     telling = [
         name
@@ -134,7 +167,14 @@ def _unit_hint(look: Examiner, fields: Mapping[str, str]) -> str:
         if kind in ("category", "text") and not (name in columns and columns[name].values)
     ]
     entity = look.spec.data.observations.entity
-    telling = [entity] if entity is not None else telling
+    if entity is not None:
+        telling = [entity]
+    elif not look.spec.data.observations.series:
+        wished = [name] if name in look.spec.features.exclude else look.spec.data.observations.key
+        keys = [n for n in wished if n in columns and columns[n].type in UNIT_TYPES]
+        more = f"add serve.identifiers: [{', '.join(keys)}] and name that" if keys else ""
+        told = f"name a field that tells whom a request is about: {', '.join(telling)}" if telling else ""
+        return "; or ".join(part for part in (more, told) if part)
     return f"name a field that tells whom a request is about: {', '.join(telling)}" if telling else ""
 
 

@@ -135,5 +135,10 @@ class ServeSpec(Part):
     """Features in words, for reasons: ``utilisation: share of the credit line in use``."""
     features: FeatureStoreSpec = FeatureStoreSpec()
     log: LogSpec = LogSpec()
+    identifiers: tuple[Column, ...] = ()
+    """Columns of the observations that a request may hold beside what the model reads, such as their key or the
+    customer. None becomes a feature; each is checked by its contract, logged as its sensitivity says, and may be the
+    unit of a rollout, an experiment or exploration. Of models about entities or series whom a request is about is
+    a field already."""
     explore: ExploreSpec | None = None
     """By default every decision follows the threshold."""
