@@ -121,9 +121,8 @@ def _no_formula(texts: pl.Expr) -> pl.Expr:
     """Put ``'`` before a text that a spreadsheet would compute: a caller chooses ids and inputs (CWE-1236)."""
     import polars as pl
 
-    return (
-        pl.when(texts.str.contains(r"^[=+\-@\t\r]")).then(pl.concat_str(pl.lit("'"), texts)).otherwise(texts)
-    )
+    computed = texts.str.contains(r"^[=+\-@\t\r]")
+    return pl.when(~computed).then(texts).otherwise(pl.concat_str(pl.lit("'"), texts))
 
 
 def compact(workspace: Workspace) -> Compacted:
