@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from charter.core.decision import Check, Decision, Verdict
+from charter.data.metrics import direction
 from charter.evaluate.comparison import MetricChange, ModelComparison, surely_worse
 from charter.iterate.words import figure, percent
 from charter.spec.types.iteration import RedeploySpec
@@ -119,7 +120,8 @@ def _quality(comparison: ModelComparison, policy: RedeploySpec, required: Iterab
     for metric in dict.fromkeys([comparison.primary, *required]):
         change = comparison.change(metric)
         if change is not None:
-            yield _drop(change, policy)
+            tolerated = policy.tolerate.get(metric)
+            yield _drop(change, policy) if tolerated is None else _worse_by(change, tolerated)
 
 
 def _gain(change: MetricChange | None, metric: str, policy: RedeploySpec) -> Check:
@@ -163,6 +165,27 @@ def _drop(change: MetricChange, policy: RedeploySpec) -> Check:
         note = f"the data cannot rule out a drop of more than {percent(policy.reject_drop)}"
         return _check(name, seen, required, Verdict.UNKNOWN, note, "reject_drop")
     return _check(name, seen, required, Verdict.PASS, "better" if gain.value > 0 else "", "max_drop")
+
+
+def _worse_by(change: MetricChange, tolerated: float) -> Check:
+    """Judge a change in the metric's own unit: a share of a metric near 0 is large where nobody notices."""
+    name, field = f"drop in {change.metric}", f"tolerate.{change.metric}"
+    sign = -1.0 if direction(change.metric) == "up" else 1.0
+    found = change.compared.difference
+    required = f"surely at most {figure(tolerated)}"
+    if found.value is None:
+        return _check(name, "not known", required, Verdict.UNKNOWN, found.note, field)
+    seen = figure(sign * found.value)
+    if found.low is None or found.high is None:
+        return _check(name, seen, required, Verdict.UNKNOWN, "how sure that is, is not known", field)
+    low, high = sorted((sign * found.low, sign * found.high))
+    seen = f"{seen} [{figure(low)}, {figure(high)}]"
+    if sign * found.value > tolerated:
+        return _check(name, seen, f"at most {figure(tolerated)}", Verdict.FAIL, "worse", field)
+    if high > tolerated:
+        note = f"the data cannot rule out a drop of more than {figure(tolerated)}"
+        return _check(name, seen, required, Verdict.UNKNOWN, note, field)
+    return _check(name, seen, required, Verdict.PASS, "worse" if low > 0 else "", field)
 
 
 def _gained(value: float, low: float | None, high: float | None) -> str:

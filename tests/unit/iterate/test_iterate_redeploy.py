@@ -135,6 +135,46 @@ def test_a_policy_of_one_s_own_overrides_the_default() -> None:
     assert outcome(judged(dropped, reject_drop=0.05)) == "manual"
 
 
+@pytest.mark.parametrize(
+    ("worse", "expected", "verdict"),
+    [
+        (0.0, "automatic", "pass"),
+        (0.02, "automatic", "pass"),
+        (0.029, "manual", "unknown"),
+        (0.04, "rejected", "fail"),
+    ],
+)
+def test_an_error_near_nothing_is_judged_in_its_own_unit(worse: float, expected: str, verdict: str) -> None:
+    ends = (worse - 0.002, worse + 0.002)
+    compared = Comparison(
+        "recall",
+        0.01 - worse,
+        0.01,
+        Estimate(-worse, -ends[1], -ends[0], "bca", 1000),
+        0.01,
+        "bootstrap",
+        "b",
+    )
+    share = MetricChange(compared, Estimate(-worse / 0.01, -ends[1] / 0.01, -ends[0] / 0.01, "bca", 1000))
+    found = judged(comparison(metrics=(change("roc_auc", 0.02), share)), tolerate={"recall": 0.03})
+    assert outcome(found) == expected
+    (check,) = [c for c in found.checks if c.name == "drop in recall"]
+    assert (check.verdict, check.where) == (verdict, "release.redeploy.tolerate.recall")
+
+
+def test_of_an_error_more_is_worse() -> None:
+    compared = Comparison(
+        "brier_score", 0.05, 0.01, Estimate(0.04, 0.03, 0.05, "bca", 1000), 0.01, "bootstrap", "b"
+    )
+    metrics = (change("roc_auc", 0.02), MetricChange(compared, Estimate(-4, -5, -3, "bca", 1000)))
+    for tolerated, verdict in ((0.03, "fail"), (0.045, "unknown"), (0.06, "pass")):
+        policy = RedeploySpec(tolerate={"brier_score": tolerated})
+        found = judge_redeployment(
+            comparison(metrics=metrics), policy, Changes(), required=("brier_score",), gate=GATE
+        )
+        assert [c.verdict for c in found.checks if c.name == "drop in brier_score"] == [verdict]
+
+
 def test_a_gain_of_nothing_is_not_known() -> None:
     nothing = MetricChange(
         Comparison("roc_auc", 0.1, 0.0, Estimate(0.1, 0.0, 0.2, "bca", 10), 0.1, "bootstrap", "neither"),

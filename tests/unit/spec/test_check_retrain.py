@@ -80,3 +80,9 @@ def test_a_window_that_stands_still_is_told():
 def test_an_alert_that_calls_for_training_has_a_name_of_its_own():
     (found,) = faults("max_age: 90d", "moved", "budget")
     assert found.startswith("monitor.alerts.budget is a name of Charter's own")
+
+
+def test_what_is_tolerated_is_required():
+    release = "release: {redeploy: {tolerate: {brier_score: 0.1}}}\n"
+    (found,) = faults("max_age: 90d", "monitor:", release + "monitor:")
+    assert "release.redeploy.tolerate.brier_score is not required" in found

@@ -40,6 +40,10 @@ def check_retrain(look: Examiner) -> None:
     ):
         look.fault((*_RETRAIN, "challenger"), "is shadow, but release.rollout has no shadow stage",
                    "add release.rollout.shadow, or write wait")  # fmt: skip
+    for name in spec.release.redeploy.tolerate:
+        if name not in spec.evaluate.require and name != spec.train.search.metric:
+            look.fault(("release", "redeploy", "tolerate", name), f"{name} is not required, so no rule looks at it",
+                       "require it under evaluate.require, or leave it out", at_key=True)  # fmt: skip
     _check_window(look)
 
 

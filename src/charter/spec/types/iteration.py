@@ -95,6 +95,10 @@ class RedeploySpec(Part):
     """Of any required metric: by itself only below this."""
     reject_drop: Share = 0.02
     """Above this the candidate is rejected."""
+    tolerate: dict[Name, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Required metric to how much worse it may get, in its own unit, in place of ``max_drop`` and ``reject_drop``: for
+    errors near 0, of which a share says little, such as ``{expected_calibration_error: 0.05}``. Above this it is
+    rejected."""
     max_latency_rise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.10
     max_memory_rise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.25
     max_shift: Share = 0.05
