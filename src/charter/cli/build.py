@@ -247,7 +247,7 @@ def lineage(
     version: str = typer.Argument(..., help="A version, for example v3."),
     spec: Path = typer.Option(Path(), "--in", help="The model's folder."),
     openlineage: Path | None = typer.Option(
-        None, "--openlineage", help="Write OpenLineage events, one a line."
+        None, "--openlineage", callback=elsewhere, help="Write OpenLineage events, one a line."
     ),
     as_json: bool = JSON,
 ) -> None:

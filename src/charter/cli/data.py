@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charter.cli.output import JSON, elsewhere, emit, say, show_decision, table
+from charter.cli.output import JSON, elsewhere, emit, say, show_decision, table, unread
 from charter.core.decision import Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def profile(
     from charter.cli.progress import progress
     from charter.flow.explore import explore_file, write_page
 
+    unread(out, file)
     found = explore_file(file, target=target, time=time, progress=progress(quiet=as_json))
     if out is not None:
         write_page(found, file.name, out)
@@ -76,6 +77,7 @@ def drift(
     from charter.cli.progress import progress
     from charter.flow.drift import compare_files, write_drift_page
 
+    unread(out, *(Path(side.partition("#")[0]) for side in (reference, current)))
     report, before, after = compare_files(
         reference,
         current,

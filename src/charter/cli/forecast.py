@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charter.cli.output import JSON, elsewhere, emit, say, table
+from charter.cli.output import JSON, elsewhere, emit, say, table, unread
 from charter.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def ahead(
     from charter.flow.outlook import levels_of, rows_ahead
     from charter.flow.whatif import what_if
 
+    unread(out, source)
     outlook = _open(spec, model)
     inputs, replayed = rows_ahead(outlook, source)
     answer = what_if(outlook, inputs, sets, replayed=replayed, where=where, by=by)
@@ -89,6 +90,7 @@ def order(
     from charter.flow.decide import stock_costs
     from charter.flow.outlook import forecast, orders, rows_ahead
 
+    unread(out, source, stock)
     outlook = _open(spec, model)
     inputs, replayed = rows_ahead(outlook, source)
     frame = forecast(outlook, inputs)

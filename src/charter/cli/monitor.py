@@ -131,7 +131,9 @@ def report(
 
 
 def export(
-    to: Path = typer.Option(..., "--to", help="Folder to write to."), spec: Path = SPEC, as_json: bool = JSON
+    to: Path = typer.Option(..., "--to", callback=elsewhere, help="Folder to write to."),
+    spec: Path = SPEC,
+    as_json: bool = JSON,
 ) -> None:
     """Write the alert rules for Prometheus, a dashboard for Grafana, and the newest measures as gauges."""
     from charter.flow.monitor import export as write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import typer
 
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import plain
+from charter.core.errors import UsageError
 from charter.core.text import printable
 
 JSON = typer.Option(False, "--json", help="Print one JSON document for machines.")
@@ -68,9 +70,34 @@ def show_decision(decision: Decision, *, indent: int = 5) -> None:
 
 
 def elsewhere(path: Path | None) -> Path | None:
-    """Refuse to write a report over a specification, or into what Charter keeps: the callback of such options."""
-    if path is not None:
-        whole = path.resolve()
-        if ".charter" in whole.parts or whole.name == "model.yaml":
-            raise typer.BadParameter(f"{path} is Charter's own; name another file")
+    """Refuse to write over a specification, its sources, or what Charter keeps: the callback of options that write."""
+    if path is None:
+        return None
+    whole = path.resolve()
+    if ".charter" in whole.parts or whole.name == "model.yaml":
+        raise typer.BadParameter(f"{path} is Charter's own; name another file")
+    for folder in dict.fromkeys((whole.parent, whole.parent.parent, Path.cwd())):
+        if whole in _sources(folder):
+            raise typer.BadParameter(f"{path} is a source of {folder / 'model.yaml'}; name another file")
     return path
+
+
+def unread(path: Path | None, *read: Path | None) -> None:
+    """Refuse to write over a file that the same command reads."""
+    for one in read:
+        if path is not None and one is not None and path.resolve() == one.resolve():
+            raise UsageError(
+                f"{path} is what is read; it would be gone", remedy="Name another file to write."
+            )
+
+
+def _sources(folder: Path) -> set[Path]:
+    """Files that a folder's specification reads, sound or not."""
+    try:
+        text = (folder / "model.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return set()
+    return {
+        (folder / uri.strip("'\"")).resolve()
+        for uri in re.findall(r"\buri:\s*(\"[^\"]+\"|'[^']+'|[^\s,}]+)", text)
+    }
