@@ -43,7 +43,13 @@ class Acting:
 
 @contextmanager
 def acting(
-    workspace: Workspace, model: str, name: str | None, role: Role | str | None, *, to: str
+    workspace: Workspace,
+    model: str,
+    name: str | None,
+    role: Role | str | None,
+    *,
+    to: str,
+    wait_seconds: float = 30,
 ) -> Iterator[Acting]:
     """Act in somebody's name, one at a time.
 
@@ -55,6 +61,8 @@ def acting(
         What it takes, or how the records tell it; None takes nothing.
     to
         What they want to do, such as ``close an incident``: for the lock and for refusals.
+    wait_seconds
+        How long to wait for another who changes what serves, or writes to the records.
 
     Raises
     ------
@@ -69,8 +77,8 @@ def acting(
     signer = keys.load(name, workspace.settings.home) if name is not None else None
     actor = signer.name if signer is not None else workspace.settings.actor
     with (
-        hold(workspace.moves_lock, doing=to, actor=actor, clock=workspace.clock, wait_seconds=30),
-        workspace.records(model) as records,
+        hold(workspace.moves_lock, doing=to, actor=actor, clock=workspace.clock, wait_seconds=wait_seconds),
+        workspace.records(model, wait_seconds=wait_seconds) as records,
     ):
         needed = role(records) if callable(role) else role
         if needed is not None and signer is None:

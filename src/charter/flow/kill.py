@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charter.core.clock import iso
-from charter.core.errors import Busy, CharterError, DataError, Refusal, UsageError
+from charter.core.errors import CharterError, DataError, Refusal, UsageError
 from charter.flow.moves import (
     KILLED,
     RESUMED,
@@ -59,9 +59,9 @@ def kill(
     signer = keys.load(name, workspace.settings.home) if name is not None else None
     try:
         return _recorded(workspace, loaded, everything, name, reason)
-    except (Refusal, Busy):
+    except Refusal:
         raise
-    except Exception as damage:  # whatever is wrong with the records or their disk
+    except Exception as damage:  # whatever is wrong with the records or their disk, or whoever holds them
         _refuse_unentitled(workspace, loaded, signer, damage)
         raise _unrecorded(workspace, loaded, everything, damage) from damage
 
@@ -84,6 +84,12 @@ def _recorded(workspace: Workspace, loaded: Loaded, everything: bool, name: str 
             narrow_file(workspace, loaded, before)  # whoever was killed may not have come as far
             if everything:
                 return Stand(loaded.spec.name, before, iso(serving.at))
+            if before.stage == "stopped":
+                raise Refusal(
+                    f"the model is stopped already, since {iso(serving.at)[:19]}Z: nothing of it answers but its "
+                    "fallback",
+                    remedy="A person lets it answer again: `charter rollout resume`.",
+                )
             raise Refusal(
                 f"nothing is tried beside {champion}",
                 remedy="To take the model itself away: `charter kill --all`. To an earlier one: `charter rollback`.",

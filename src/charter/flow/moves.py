@@ -26,6 +26,10 @@ CHALLENGED = "rollout.challenged"
 STOPPED, RESUMED, REFUSED = "model.stopped", "model.resumed", "rollout.refused"
 
 
+_WAITS, _STOP_WAITS = 30, 2
+"""Seconds for which a move waits for another; a stop does not wait for one that hangs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stand:
     """Where a model stands after an action.
@@ -99,7 +103,9 @@ def moving(
 
     with (
         refusing(workspace, loaded, subject, to, name, action=action),
-        acting(workspace, loaded.spec.name, name, proven, to=to) as act,
+        acting(
+            workspace, loaded.spec.name, name, proven, to=to, wait_seconds=_STOP_WAITS if stops else _WAITS
+        ) as act,
     ):
         yield act
 

@@ -92,13 +92,13 @@ class Workspace:
         near = self.spec_file.is_relative_to(here)
         return load(self.spec_file.relative_to(here) if near else self.spec_file)
 
-    def records(self, model: str, *, readonly: bool = False) -> Records:
-        """Open the records of a model, creating them when they may be written."""
+    def records(self, model: str, *, readonly: bool = False, wait_seconds: float | None = None) -> Records:
+        """Open the records of a model, creating them when they may be written; see `Records.open`."""
         from charter.registry.io.records import Records
 
         if not readonly:
             self.state.mkdir(parents=True, exist_ok=True)
-        return Records.open(self.records_url, model=model, readonly=readonly)
+        return Records.open(self.records_url, model=model, readonly=readonly, wait_seconds=wait_seconds)
 
     def blobs(self) -> Blobs:
         """Open the blob store."""

@@ -192,6 +192,23 @@ def test_a_full_disk_keeps_no_model_answering(workspace, monkeypatch):
     assert stage(workspace) == "stopped"
 
 
+def test_records_that_another_process_holds_keep_no_model_answering(workspace, monkeypatch):
+    monkeypatch.setattr("charter.flow.moves._STOP_WAITS", 0.1)
+    with closing(sqlite3.connect(workspace.state / "records.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            Refusal, match=r"answers now, but that is on no record: .* held by another process"
+        ):
+            kill(workspace, workspace.load(), everything=True)
+    assert stage(workspace) == "stopped"
+    assert "model.stopped" not in told(workspace)
+    kill(workspace, workspace.load(), everything=True, reason="once more")
+    assert told(workspace)[-1] == "model.stopped"
+    with pytest.raises(Refusal, match="is stopped already") as said:
+        kill(workspace, workspace.load())
+    assert "charter rollout resume" in said.value.remedy
+
+
 def test_who_may_stop_is_asked_of_what_can_still_be_read(workspace):
     edit(workspace, RELEASE)
     released(workspace, 2)

@@ -6,6 +6,7 @@ One writer at a time: a write transaction begins with ``BEGIN IMMEDIATE`` (SQLit
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,14 +27,22 @@ WRITER_LOCK = 0x43_68_61_72  # "Char": our advisory lock within a PostgreSQL dat
 class Database:
     """Read-write `Store`."""
 
-    def __init__(self, engine: Engine, path: Path | None, *, readonly: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, path: Path | None, *, readonly: bool = False, wait_seconds: float | None = None
+    ) -> None:
         self._engine = engine
         self._path = path
         self._readonly = readonly
+        self._wait = wait_seconds
 
     @classmethod
-    def connect(cls, url: str) -> Database:
+    def connect(cls, url: str, wait_seconds: float | None = None) -> Database:
         """Connect, and bring the schema to the present version if it is older or not there.
+
+        Parameters
+        ----------
+        wait_seconds
+            How long to wait for another process that writes; None is half a minute.
 
         Raises
         ------
@@ -41,7 +50,7 @@ class Database:
             When the address is malformed, nobody answers there, or a newer Charter wrote the records.
         """
         path = sqlite_path(url)
-        database = cls(_engine(url, path), path)
+        database = cls(_engine(url, path, wait_seconds), path, wait_seconds=wait_seconds)
         try:
             with database._told():
                 found = database._revision()
@@ -119,6 +128,9 @@ class Database:
         if self._path is not None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
+            wait = BUSY_SECONDS if self._wait is None else self._wait
+            limit = {"limit": f"{int(wait * 1000)}ms"}
+            connection.execute(text("SELECT set_config('lock_timeout', :limit, true)"), limit)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
 
     def _revision(self) -> str | None:
@@ -140,7 +152,7 @@ class Database:
             yield
         except exc.OperationalError as error:
             reason = str(error.orig).strip().splitlines()[0]
-            if "locked" in reason or "busy" in reason:
+            if any(word in reason for word in ("locked", "busy", "lock timeout")):
                 raise Busy(
                     f"records {self._where()} are held by another process",
                     remedy="Wait for it to end, then try again.",
@@ -205,16 +217,19 @@ def _rows(
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def _engine(url: str, path: Path | None) -> Engine:
+def _engine(url: str, path: Path | None, wait_seconds: float | None = None) -> Engine:
+    wait = BUSY_SECONDS if wait_seconds is None else wait_seconds
     try:
         address = make_url(url)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS})
+            engine = create_engine(address, connect_args={"timeout": wait})
             event.listen(engine, "connect", _prepare_sqlite)
             return engine
         if address.get_backend_name() in ("postgresql", "postgres"):
-            return create_engine(address.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            within = {"connect_timeout": max(math.ceil(wait), 2)}
+            address = address.set(drivername="postgresql+psycopg")
+            return create_engine(address, pool_pre_ping=True, connect_args=within)
     except (exc.ArgumentError, ValueError) as error:
         raise UsageError(
             "the records address cannot be read",  # not shown: it may hold a password

@@ -42,7 +42,9 @@ class Records:
         self._model = model
 
     @classmethod
-    def open(cls, url: str, *, model: str = "", readonly: bool = False) -> Records:
+    def open(
+        cls, url: str, *, model: str = "", readonly: bool = False, wait_seconds: float | None = None
+    ) -> Records:
         """Open the records at a SQLAlchemy address.
 
         Opening for writing creates the records, or brings older ones to the present version, under a lock.
@@ -56,6 +58,8 @@ class Records:
             Name of the specification, for databases that several models share.
         readonly
             Only look.
+        wait_seconds
+            How long to wait for another process that writes; None is half a minute.
 
         Raises
         ------
@@ -86,7 +90,7 @@ class Records:
 
         if readonly:
             return cls(Database.look(url) or NoStore(), model)
-        return cls(Database.connect(url), model)
+        return cls(Database.connect(url, wait_seconds), model)
 
     def for_model(self, model: str) -> Records:
         """Return the same records, seen as another model's."""
