@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ def remark(
     owner: str | None = None,
     by: str | None = None,
 ) -> Incident:
-    """Keep what somebody saw (or, with ``done``, did) in an open incident.
+    """Keep what somebody saw (or, with ``done``, did) in an open incident; said twice in a row by one, it is kept once.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def remark(
     """
     action = ACTED if done else NOTED
 
-    def detail(found: Incident) -> dict[str, Any]:
+    def detail(found: Incident, actor: str) -> dict[str, Any] | None:
         if step is not None and not 1 <= step <= len(found.playbook):
             raise UsageError(
                 f"the playbook of {found.name} has no step {step}",
@@ -140,8 +141,13 @@ def remark(
         said = text.strip() or (found.playbook[step - 1] if step is not None else "")
         if not said and owner is None:
             raise UsageError("nothing is said", remedy="Say in a few words what you saw or did.")
+        said = said or f"{owner} sees to it now"
+        last = found.remarks[-1] if found.remarks else None
+        same = last is not None and last == replace(last, actor=actor, text=said, done=done, step=step)
+        if same and owner in (None, found.owner):
+            return None  # the same command again, as after one that was cut off
         more = {name: value for name, value in (("step", step), ("owner", owner)) if value is not None}
-        return {"text": said or f"{owner} sees to it now", **more}
+        return {"text": said, **more}
 
     return _add(workspace, loaded, name, action, detail, by=by, role=None, to="write of an incident")
 
@@ -182,7 +188,7 @@ def close(
         "actions": [a.strip() for a in actions if a.strip()],
     }
     role = loaded.spec.monitor.roles.incidents
-    return _add(workspace, loaded, name, CLOSED, lambda _: told, by=by, role=role, to="close an incident")
+    return _add(workspace, loaded, name, CLOSED, lambda *_: told, by=by, role=role, to="close an incident")
 
 
 def write_report(workspace: Workspace, loaded: Loaded, name: str, *, form: str, to: Path | None) -> Path:
@@ -232,7 +238,7 @@ def _add(
     loaded: Loaded,
     name: str,
     action: str,
-    detail: Callable[[Incident], dict[str, Any]],
+    detail: Callable[[Incident, str], dict[str, Any] | None],
     *,
     by: str | None,
     role: str | None,
@@ -240,22 +246,27 @@ def _add(
 ) -> Incident:
     model = loaded.spec.name
 
-    def judge(events: Sequence[AuditEvent]) -> tuple[str, Mapping[str, Any]]:
+    def judge(events: Sequence[AuditEvent], actor: str) -> tuple[str, Mapping[str, Any]] | None:
         found = find(incidents(events, model), name)
         if found.closed is not None:
             raise Refusal(
                 f"{found.name} was closed by {found.closed.actor} at {found.closed.at:%Y-%m-%d %H:%M}",
                 remedy="If it came again, open another: `charter incident open`.",
             )
+        told = detail(found, actor)
         more = {"role": role} if role is not None else {}
-        return found.name, {"model": model, **detail(found), **more}
+        return (found.name, {"model": model, **told, **more}) if told is not None else None
 
     with (
         refusing(workspace, loaded, name.upper(), to, by, action="incident.refused"),
         acting(workspace, model, by, role, to=to) as who,
     ):
         who.trail.append_if(
-            at=workspace.clock.now(), actor=who.name, action=action, judge=judge, actions=ACTIONS
+            at=workspace.clock.now(),
+            actor=who.name,
+            action=action,
+            judge=lambda events: judge(events, who.name),
+            actions=ACTIONS,
         )
         return find(incidents(who.records.events(actions=ACTIONS), model), name)
 

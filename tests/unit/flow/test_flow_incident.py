@@ -121,6 +121,23 @@ def test_an_incident_is_noted_acted_on_and_closed_with_its_cause(workspace):
     assert verify(workspace).sound
 
 
+def test_what_is_said_again_is_kept_once(workspace):
+    loaded = workspace.load()
+    opened(workspace)
+    for text, done in (
+        ("It is slow", False),
+        ("It is slow", False),
+        ("It is slow", True),
+        ("It is slow", False),
+    ):
+        later(workspace, minutes=1)
+        found = remark(workspace, loaded, "I1", text, done=done)
+    assert [r.done for r in found.remarks] == [False, True, False]
+    for owner in ("ann", "ann", "bob"):
+        found = remark(workspace, loaded, "I1", "", done=False, owner=owner)
+    assert (found.owner, len(found.remarks)) == ("bob", 5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
