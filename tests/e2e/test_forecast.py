@@ -136,6 +136,14 @@ class TestWrongFuture:
         said = self.refused(model, tmp_path, pl.concat([ahead(), ahead().head(1)]))
         assert "share their series and week" in said
 
+    def test_a_price_that_is_not_known_yet(self, model: Path, tmp_path: Path) -> None:
+        late = (pl.col("shop") == "s2") & (pl.col("week") > pl.date(2025, 10, 6))
+        rows = ahead().with_columns(pl.when(late).then(None).otherwise("price").alias("price"))
+        said = self.refused(model, tmp_path, rows)
+        assert "series s2/i0 in 2025-10-13: price is missing" in said
+        assert "(4 rows)" in said
+        assert not (tmp_path / "forecast.parquet").exists()
+
 
 def test_a_new_shop_is_forecast_with_a_warning(model: Path, tmp_path: Path) -> None:
     future, target = tmp_path / "future.parquet", tmp_path / "forecast.parquet"

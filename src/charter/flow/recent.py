@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision
 from charter.core.errors import DataError, Refusal
@@ -16,7 +16,12 @@ from charter.flow.features import packaged_spec
 from charter.flow.workspace import Workspace
 
 if TYPE_CHECKING:
+    from charter.data.grid import SeriesPlan
+    from charter.serve.batch import Options
     from charter.serve.deployment import DeployedModel
+    from charter.serve.io.batch_source import Chunk, Source
+
+_SHOWN = 3
 
 
 def with_recent_history(
@@ -66,18 +71,21 @@ def with_recent_history(
 
 
 def refuse_calendar(
-    model: DeployedModel, files: Iterable[Path], rename: dict[str, str], as_of: str | None = None
+    model: DeployedModel, source: Source, chunks: Iterable[Chunk], columns: Sequence[str], options: Options
 ) -> None:
     """Refuse rows to be forecast that leave series or periods out, or lie outside the horizon.
 
+    A row that breaks the contract would be set aside, and its series lack a period: sums over the other series would
+    pass for whole. So it is refused as a hole is, whatever else of it is known.
+
     Parameters
     ----------
-    files
+    source, chunks
         Rows to be forecast.
-    rename
-        Column of the files to the model's name for it.
-    as_of
-        Origin of rows without one, ISO; None is the newest.
+    columns
+        What is read of them.
+    options
+        What becomes of them; ``as_of`` is the origin of rows without one.
 
     Raises
     ------
@@ -96,19 +104,35 @@ def refuse_calendar(
     plan = signature.series
     if plan is None:
         return
+    contract = Contract(signature.inputs, options.formats)
     asked = [*plan.keys, plan.time, AS_OF]
-    inputs = [i for i in signature.inputs if i.name in asked]
-    parts = []
-    for file in files:
-        raw = (pl.read_parquet if file.suffix != ".csv" else pl.read_csv)(file).rename(rename, strict=False)
-        judged, reasons, _ = Contract(inputs).judge(raw.select(c for c in raw.columns if c in asked))
-        # Rows that break the contract are rejected one by one, with their reasons.
-        parts.append(judged if reasons is None else judged.filter(reasons.list.len() == 0))
+    parts, shown = [], []
+    broken: dict[str, int] = {}
+    for chunk in chunks:
+        raw = source.read(chunk, columns).rename(dict(options.rename), strict=False)
+        judged, reasons, found = contract.judge(raw)
+        parts.append(judged.select(c for c in judged.columns if c in asked))
+        for rule, count in found.items():
+            broken[rule] = broken.get(rule, 0) + count
+        if reasons is not None:
+            wrong = raw.with_columns(reasons.alias("__reasons")).filter(reasons.list.len() > 0)
+            shown += [_in_words(row, plan) for row in wrong.head(_SHOWN).iter_rows(named=True)]
+    if broken:
+        raise DataError(
+            f"rows to be forecast break the contract: {'; '.join(shown[:_SHOWN])}. Rules broken: "
+            f"{'; '.join(f'{rule} ({count:,} rows)' for rule, count in broken.items())}",
+            remedy="Mend them, or leave the whole series out: its sums would lack what is set aside.",
+        )
     rows = pl.concat(parts)
     if rows.is_empty():
         raise DataError("there are no rows to forecast", remedy="Bring a row for each series and period.")
     past = SeriesPast(plan, read_history(model.package, model.history.get))
-    rows = past.fill(rows, as_of)
+    rows = past.fill(rows, options.as_of)
     for _, own in sorted(rows.partition_by(AS_OF, as_dict=True).items()):
         check_future(own, plan)
     past.locate(rows)
+
+
+def _in_words(row: Mapping[str, Any], plan: SeriesPlan) -> str:
+    series = "/".join(str(row[key]) for key in plan.keys)
+    return f"series {series} in {row[plan.time]}: {', '.join(row['__reasons'])}"

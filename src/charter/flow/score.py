@@ -212,10 +212,11 @@ def _finish(
     work: Path, job: Job, target: Place, beside: Path, counts: Sequence[Counts], request: ScoreRequest
 ) -> dict[str, str]:
     """Put the chunks together where they belong; returns the digests of the files made."""
+    from charter.serve.batch import total
     from charter.serve.io import batch_target as made
 
     pieces = made.ranked(work, counts) if request.rank else made.in_source_order(work, counts)
-    pieces = with_levels(job.model, work, pieces, job.options.rename)
+    pieces = with_levels(job.model, work, pieces, job.options.rename, total(counts).rejected)
     digests: dict[str, str] = {}
     if target.path is None:
         from charter.flow.score_sql import write_table

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.core.errors import DataError
 from charter.flow.decide import BASE, FILE
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def sum_up(
 
 
 def with_levels(
-    model: DeployedModel, work: Path, pieces: list[Piece], rename: Mapping[str, str]
+    model: DeployedModel, work: Path, pieces: list[Piece], rename: Mapping[str, str], rejected: int = 0
 ) -> list[Piece]:
     """Put ``level`` and ``node`` before the scored rows, and the sums after them; nothing where there are no levels.
 
@@ -66,6 +67,13 @@ def with_levels(
     ----------
     rename
         Column of the pieces to the model's name for it.
+    rejected
+        Rows that stand in no piece because the model broke on them.
+
+    Raises
+    ------
+    DataError
+        When rows have no forecast: sums over the others would pass for whole.
     """
     import polars as pl
 
@@ -83,9 +91,15 @@ def with_levels(
     numbers = ("as_of", "step", "forecast", "lower", "upper")
     rows = pl.concat([p.scan().select(*keys, *numbers) for p in pieces]).collect()
     period = plan.grid.number(pl.col("as_of")) + plan.gap + pl.col("step") - 1
-    rows = rows.filter(pl.col("forecast").is_not_null()).with_columns(
-        name_series(plan.keys), plan.grid.start(period).alias("target")
-    )
+    rows = rows.with_columns(name_series(plan.keys), plan.grid.start(period).alias("target"))
+    unknown = rows.filter(pl.col("forecast").is_null())
+    if rejected or unknown.height:
+        example = f", such as series {unknown['series'][0]}" if unknown.height else ""
+        raise DataError(
+            f"the model gave no forecast for {rejected + unknown.height:,} rows{example}; sums over the other "
+            "series would lack them",
+            remedy="Ask about such a row with `charter predict`, or leave the whole series out.",
+        )
     if rows.is_empty():
         return pieces
     table = sum_up(_with_attributes(rows, model, plan), levels, plan, _history(model, plan))

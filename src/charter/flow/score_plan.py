@@ -85,9 +85,9 @@ def begin(
         return there
     now = iso(workspace.clock.now())
     columns, options = _options(model, files.schema(), request, now)
-    if forecasts(model):
-        refuse_calendar(model, files.files, dict(options.rename), request.as_of)
     chunks, rows = files.plan(EXPLAINED_ROWS if request.explain else CHUNK_ROWS)
+    if forecasts(model):
+        refuse_calendar(model, files, chunks, columns, options)
     job = Job(identity, model, files, chunks, rows, columns, options, now)
     write_job(work, job)
     return job
