@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from charter.core.decision import Check, Decision, Verdict
@@ -29,6 +30,9 @@ WARM_UP = 100
 """Requests before memory is first looked at: caches and pools fill, and that is no leak."""
 ON_TIME = 0.95
 """A generator that could not send this share of its requests at their moments has not made the load that it should."""
+OTHERS, CROWDED, STALLED_S = 0.10, 0.05, 0.25
+"""Times are nobody's fault while other programs take this share of the processors and a clock beside the sender loses
+this share of its time, or while nothing at all runs for so long."""
 GROWTH = 0.10
 GROWTH_MB = 20.0
 """Memory may grow by the larger of the two while requests of one kind come in."""
@@ -44,6 +48,18 @@ class Measured:
     load: Load
     before: Footprint | None
     after: Footprint | None
+    others: float | None = None
+    """Share of the machine's processors that other programs took meanwhile; None where the system does not tell."""
+
+    @property
+    def disturbed(self) -> str:
+        """Why times that are too long may be the machine's and not the model's; empty where they are the model's."""
+        load = self.load
+        if load.stalled_s >= STALLED_S:
+            return f"the machine stood still for {load.stalled_s:.1f} s: it was stopped, or far too busy; run it again"
+        if self.others is not None and self.others >= OTHERS and load.late_share >= CROWDED:
+            return f"other programs took {self.others:.0%} of the processors meanwhile; run it again on a quiet machine"
+        return ""
 
 
 def bodies(subject: Subject, count: int) -> list[bytes]:
@@ -54,14 +70,22 @@ def bodies(subject: Subject, count: int) -> list[bytes]:
 
 def put_under_load(subject: Subject, server: Running, *, per_second: float, seconds: float) -> Measured:
     """Send requests with one row at a steady rate, and measure time and memory."""
-    from charter.serve.io.footprint import footprint
+    from charter.serve.io.footprint import footprint, machine_s, processor_s
     from charter.serve.io.load import steady
 
     path, sent = predict_path(subject.model.name), bodies(subject, BODIES)
     steady(server.url, path, sent, per_second=per_second * 2, seconds=WARM_UP / per_second / 2)
     before = footprint(server.process.pid)
+
+    def others_s() -> float | None:
+        whole, own = machine_s(), processor_s(server.process.pid)
+        return None if whole is None or own is None else whole - own - time.process_time()
+
+    then = others_s()
     load = steady(server.url, path, sent, per_second=per_second, seconds=seconds)
-    return Measured(load, before, footprint(server.process.pid))
+    now, cores = others_s(), os.cpu_count() or 1
+    others = None if then is None or now is None else max(now - then, 0.0) / max(load.seconds, 1e-9) / cores
+    return Measured(load, before, footprint(server.process.pid), others)
 
 
 def resources(subject: Subject, measured: Measured, *, per_second: float, seconds: float) -> Decision:
@@ -76,11 +100,14 @@ def resources(subject: Subject, measured: Measured, *, per_second: float, second
             Verdict.PASS if late >= ON_TIME else Verdict.UNKNOWN,
             note="" if late >= ON_TIME else "the machine was too busy to send them; run it again",
         ),
-        Check("errors under load", str(load.errors), "0", _passed(load.errors == 0), note=_statuses(load)),
-        _limited(
+        _undisturbed(
+            Check("errors under load", str(load.errors), "0", _passed(load.errors == 0), note=_statuses(load)),
+            measured.disturbed if load.errors == load.statuses[0] else "",
+        ),
+        _undisturbed(_limited(
             "latency p95", load.quantile_ms(0.95), budget.latency_p95_ms, "ms", "budget.latency_p95_ms",
             f"over HTTP, one row; p50 {load.quantile_ms(0.5):.1f} ms, p99 {load.quantile_ms(0.99):.1f} ms",
-        ),
+        ), measured.disturbed),
         *_memory(measured, budget.memory_mb),
         _limited("package size", size, budget.package_mb, "MB", "budget.package_mb", ""),
     ]  # fmt: skip
@@ -102,6 +129,13 @@ def _limited(name: str, value: float, limit: float | None, unit: str, where: str
     if limit is None:
         return Check(name, observed, "not limited", Verdict.PASS, note=note)
     return Check(name, observed, f"<= {limit:g} {unit}", _passed(value <= limit), where, note)
+
+
+def _undisturbed(check: Check, disturbed: str) -> Check:
+    """Blame no model for time that the machine lost; what holds all the same holds."""
+    if check.verdict is not Verdict.FAIL or not disturbed:
+        return check
+    return replace(check, verdict=Verdict.UNKNOWN, note=f"{disturbed}; {check.note}")
 
 
 def _memory(measured: Measured, limit: float | None) -> list[Check]:

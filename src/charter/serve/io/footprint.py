@@ -1,7 +1,8 @@
-"""How much memory a server holds: of its process and all those that it started."""
+"""How much memory and processor time a server takes: of its process and all those that it started."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,31 @@ def footprint(process: int) -> Footprint | None:
         return None
     now, peak = max(found)
     return Footprint(now, max(peak, now), sum(one for one, _ in found))
+
+
+def processor_s(process: int) -> float | None:
+    """Processor time of a process and its descendants so far, in seconds; None where the system does not tell."""
+    if not Path("/proc/self/stat").exists():
+        return None
+    found = 0.0
+    for one in _family(process):
+        try:
+            text = Path(f"/proc/{one}/stat").read_text()
+        except OSError:  # ended meanwhile
+            continue
+        found += sum(
+            int(ticks) for ticks in text.rpartition(")")[2].split()[11:15]
+        )  # own, and of ended children
+    return found / os.sysconf("SC_CLK_TCK")
+
+
+def machine_s() -> float | None:
+    """Processor time of the whole machine so far, stolen time included, in seconds; None where nothing tells it."""
+    try:
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # less idle, and waiting for a disk
 
 
 def _family(process: int) -> list[int]:

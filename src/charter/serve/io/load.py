@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 PATIENCE_S = 10.0
+_TICK_S = 0.01
 
 
 @dataclass(slots=True)
@@ -39,6 +40,10 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
     bodies: list[tuple[float, bytes]] = field(default_factory=list)
     """Seconds since the start and the answer, where they are kept."""
+    late_share: float = 0.0
+    """Share of its time by which a clock beside the sender woke later than it asked: the machine was that crowded."""
+    stalled_s: float = 0.0
+    """Longest time for which nothing of this process ran at all."""
 
     @property
     def errors(self) -> int:
@@ -140,9 +145,23 @@ async def _steady(
         if link is not None:
             link[1].close()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(connections):
-            group.create_task(sender())
+    async def witness() -> None:
+        lost = 0.0
+        while True:
+            wanted = loop.time() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            late = loop.time() - wanted
+            lost += late
+            load.stalled_s = max(load.stalled_s, late)
+            load.late_share = lost / max(loop.time() - began, _TICK_S)
+
+    beside = asyncio.create_task(witness())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(connections):
+                group.create_task(sender())
+    finally:
+        beside.cancel()
     load.seconds = loop.time() - began
 
 
