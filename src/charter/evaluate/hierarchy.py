@@ -21,6 +21,8 @@ from charter.evaluate.types import Floats, Integers
 SERIES, TOTAL = "series", "total"
 """Names of the levels that are always there: every series by itself, and the sum of all."""
 SEPARATOR = "/"
+UNKNOWN = "(unknown)"
+"""What a level's column is called where a series has no value, such as a new store without attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Hierarchy:
         Parameters
         ----------
         frame
-            Rows with a column ``series`` and those that the levels name; several rows of a series must agree.
+            Rows with a column ``series`` and those that the levels name; several rows of a series must agree. A series
+            without a value belongs to the node `UNKNOWN` of the level.
         levels
             Name of each level to its columns.
 
@@ -62,7 +65,7 @@ class Hierarchy:
         UsageError
             For a level named like one that is always there, or without columns.
         DataError
-            For a column that is not there, a series without a value, or one with several values.
+            For a column that is not there, or a series with several values.
 
         Examples
         --------
@@ -137,8 +140,8 @@ class Hierarchy:
 
 
 def node_names(columns: Sequence[str]) -> pl.Expr:
-    """Name a node by its values, as row ids are made."""
-    return pl.concat_str([pl.col(c).cast(pl.String) for c in columns], separator=SEPARATOR)
+    """Name a node by its values, as row ids are made; `UNKNOWN` stands for a value that is missing."""
+    return pl.concat_str([pl.col(c).cast(pl.String).fill_null(UNKNOWN) for c in columns], separator=SEPARATOR)
 
 
 def _check_levels(frame: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -155,12 +158,6 @@ def _check_levels(frame: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> d
                 raise DataError(
                     f"level {level!r}: the forecast has no column {column!r}",
                     remedy=advice(column, frame.columns),
-                )
-            if frame[column].null_count():
-                where = frame.filter(pl.col(column).is_null())[SERIES][0]
-                raise DataError(
-                    f"level {level!r}: {column} is missing for series {where!r}, which then belongs nowhere",
-                    remedy=f"Fill {column} with a value of its own, such as 'unknown'.",
                 )
     return {level: tuple(columns) for level, columns in levels.items()}
 

@@ -184,6 +184,18 @@ def test_a_new_store_takes_part() -> None:
     assert (fifth["forecast"] > 0).all()
 
 
+def test_a_store_without_attributes_is_summed_beside_the_others() -> None:
+    zoned = pl.when(pl.col("store") < 3).then(pl.lit("north")).otherwise(pl.lit("south"))
+    plan = plan_levels(forecasts(range(30)).with_columns(zone=zoned), {"zone": ["zone"]})
+    later = forecasts(range(40, 41)).with_columns(zone=pl.when(pl.col("store") != 5).then(zoned))
+    table = all_levels(later, plan)
+    sums = dict(table.filter(pl.col("step") == 1).group_by("level").agg(pl.col("forecast").sum()).iter_rows())
+    assert sums["zone"] == pytest.approx(sums["total"])
+    unknown = table.filter((pl.col("level") == "zone") & (pl.col("node") == "(unknown)"))
+    assert unknown["series_summed"].to_list() == [4, 4, 4]
+    assert unknown["lower"].null_count() == 0
+
+
 def test_what_is_refused() -> None:
     past = forecasts(range(5))
     with pytest.raises(DataError, match="known actual"):
