@@ -36,6 +36,13 @@ def test_a_new_feature_and_another_algorithm_ask_a_person(loans: Path) -> None:
     assert "always asks a person" in text
     back = charter("compare", "v2", "v1", "--in", loans, "--json").json
     assert back["changes"]["lost_features"] == ["load"]
+    beside = done("compare", "--in", loans, "--json").json["versions"]
+    assert [(v["version"], v["learner"], v["metric"]) for v in beside] == [
+        ("v1", "lightgbm", "roc_auc"),
+        ("v2", "logistic_regression", "roc_auc"),
+    ]
+    assert any(v["on_front"] for v in beside)
+    assert "on the front: no other version" in done("compare", "--in", loans).out
 
 
 def test_rows_that_the_champion_has_learned_from_are_left_out(loans: Path) -> None:
@@ -90,3 +97,5 @@ def test_what_cannot_be_compared_is_refused(loans: Path) -> None:
     same = charter("compare", "v1", "v1", "--in", loans)
     assert (same.code, "compared with itself" in same.err) == (2, True)
     assert charter("compare", "v1", "v9", "--in", loans).code == 2
+    alone = charter("compare", "v1", "--in", loans)
+    assert (alone.code, "compared with nothing" in alone.err) == (2, True)

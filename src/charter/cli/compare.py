@@ -13,6 +13,8 @@ from charter.cli.progress import progress
 if TYPE_CHECKING:
     from charter.evaluate.comparison import MetricChange, ModelComparison, SliceChange
     from charter.evaluate.types import Estimate
+    from charter.flow.workspace import Workspace
+    from charter.spec.loader import Loaded
 
 _RESOURCES = {"latency_p95_ms": "p95 latency, ms", "memory_mb": "memory, MB", "package_mb": "package, MB"}
 
@@ -23,18 +25,30 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    champion: str = typer.Argument(..., help="The version that serves, for example v1."),
-    candidate: str = typer.Argument(..., help="The version that is to replace it, for example v2."),
+    champion: str = typer.Argument("", help="The version that serves, for example v1."),
+    candidate: str = typer.Argument("", help="The version that is to replace it, for example v2."),
     spec: Path = typer.Option(Path(), "--in", help="The model's folder."),
     as_json: bool = JSON,
 ) -> None:
-    """Compare two versions on the same held-out rows, and say whether the second may replace the first."""
+    """Compare two versions on the same held-out rows, and say whether the second may replace the first.
+
+    Without versions: put all of them beside each other, and say which are worth choosing from.
+    """
+    from charter.core.errors import UsageError
     from charter.flow.compare import compare_versions
     from charter.flow.views import with_lines
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
     loaded = workspace.load()
+    if not champion:
+        _show_tradeoffs(workspace, loaded, as_json=as_json)
+        return
+    if not candidate:
+        raise UsageError(
+            f"{champion} is compared with nothing",
+            remedy=f"Name two versions, for example `charter compare {champion} v2`, or none to see all.",
+        )
     shown = progress(quiet=as_json)
     found = compare_versions(workspace, loaded, champion, candidate, progress=shown)
     if as_json:
@@ -46,6 +60,30 @@ def compare(
         show_decision(with_lines(found.decision, loaded.source), indent=2)
         _print(compared)
     raise typer.Exit(0 if found.decision.allows else 1)
+
+
+def _show_tradeoffs(workspace: Workspace, loaded: Loaded, *, as_json: bool) -> None:
+    from charter.flow.tradeoffs import tradeoffs
+
+    found = tradeoffs(workspace, loaded)
+    if as_json:
+        emit(found.to_json())
+        return
+    metric = found.standings[0].metric
+    table(
+        [
+            (s.version, s.learner, f"{s.value:.4f}", f"{s.latency_p95_ms:.3g}", f"{s.memory_mb:.0f}",
+             f"{s.package_mb:.3g}", s.snapshot[:8], "yes" if s.on_front else "")
+            for s in found.standings
+        ],
+        head=("version", "learner", f"{metric} (folds)", *_RESOURCES.values(), "rows", "on the front"),
+        indent=0, right=(2, 3, 4, 5),
+    )  # fmt: skip
+    say(
+        "on the front: no other version on the same rows is at least as good in all of this, and better in some"
+    )
+    if found.left_out:
+        say(f"left out, since not evaluated by {metric}: {', '.join(found.left_out)}")
 
 
 def _print(found: ModelComparison) -> None:
