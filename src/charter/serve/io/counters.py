@@ -25,8 +25,10 @@ from charter.serve.counters import Counters, Reference, combine, count
 from charter.serve.io.segments import PROFILES
 from charter.serve.prediction_log import Batch
 
-COUNT_SECONDS = 3.0
-"""Batches are counted together this often."""
+COUNT_SECONDS = 10.0
+"""Batches are counted together this often: counting takes the interpreter from answers, a few rows as long as many."""
+COUNT_ROWS = 16_384
+"""So many rows are not kept waiting to be counted."""
 PERSIST_SECONDS = 3.0
 _log = logging.getLogger("charter.serve")
 
@@ -81,7 +83,8 @@ class CounterThread:
         self._pending: deque[tuple[Version, Reference, _Answered]] = deque()
         self._kept: dict[Version, _Kept] = {}
         self._files = 0
-        self._wake = threading.Event()
+        self._pending_rows = 0
+        self._wake, self._many = threading.Event(), threading.Event()
         self._busy = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -91,8 +94,10 @@ class CounterThread:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="charter-counters", daemon=True)
             self._thread.start()
-        if not self._wake.is_set():
-            self._wake.set()
+        self._wake.set()
+        self._pending_rows += sum(batch.rows for batch in batches)
+        if self._pending_rows >= COUNT_ROWS:
+            self._many.set()
 
     def flush(self) -> None:
         """Count everything taken on, and persist it."""
@@ -104,8 +109,9 @@ class CounterThread:
         persisted = time.monotonic()
         while True:
             self._wake.wait(PERSIST_SECONDS)
-            time.sleep(COUNT_SECONDS)
+            self._many.wait(COUNT_SECONDS)
             self._wake.clear()
+            self._many.clear()
             with self._busy:
                 self._count()
                 if time.monotonic() - persisted >= PERSIST_SECONDS:
@@ -114,6 +120,7 @@ class CounterThread:
 
     def _count(self) -> None:
         groups: dict[tuple[Version, date], tuple[Reference, list[_Answered]]] = {}
+        self._pending_rows = 0
         while self._pending:
             version, reference, rows = self._pending.popleft()
             groups.setdefault((version, rows.day), (reference, []))[1].append(rows)

@@ -86,7 +86,7 @@ class Recorder:
     def profile(
         self, model: str, version: str, *, since: date | None = None, until: date | None = None
     ) -> Counters | None:
-        """Counters of a version over all workers; this one's of a moment ago, the others' a few seconds old."""
+        """Counters of a version over all workers; the others' may lack the last ten to fifteen seconds."""
         self._counters.flush()
         return read_counters(self._folder, model, version, since=since, until=until)
 

@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
-import polars as pl
 
 from charter.serve.io.recorder import wall_us
 from charter.serve.observe import Ticket
@@ -24,7 +23,7 @@ QUEUE_ROWS = 20_000
 """Rows that a worker holds for a candidate; more are dropped."""
 PARCEL_ROWS = 256
 """Rows packed in one go: packing happens between answers, and must not hold one up."""
-GATHER_SECONDS = 0.25
+GATHER_SECONDS = 0.5
 """Rows are gathered for so long, or until there are `PARCEL_ROWS`: the candidate scores many at a time, which costs the
 processors a fraction of what one by one would."""
 STAGE = "shadow"
@@ -45,7 +44,7 @@ class ShadowMeter(Protocol):
 
 class _Item(NamedTuple):
     tickets: Sequence[Ticket]
-    inputs: pl.DataFrame
+    rows: list[tuple[Any, ...]]
     first: int
     at_us: int
 
@@ -95,11 +94,13 @@ class Link:
             self._meter.shadow_dropped(self._model, self._candidate, count)
             return
         at_us = self._now_us()
+        # Read now, while they are still in the processor's caches, and not many at a time when they are sent.
+        rows = inputs.rows()
         if count > PARCEL_ROWS:  # of one request: such are scored by themselves
             parts = range(0, count, PARCEL_ROWS)
-            self._items += [_Item(tickets, inputs[k : k + PARCEL_ROWS], k, at_us) for k in parts]
+            self._items += [_Item(tickets, rows[k : k + PARCEL_ROWS], k, at_us) for k in parts]
         else:
-            self._items.append(_Item(tickets, inputs, 0, at_us))
+            self._items.append(_Item(tickets, rows, 0, at_us))
         self._held += count
         self._gathered += count
         loop = asyncio.get_running_loop()
@@ -127,9 +128,9 @@ class Link:
     def _post(self, loop: asyncio.AbstractEventLoop) -> None:
         taken: list[_Item] = []
         size = 0
-        while self._items and (not taken or size + self._items[0].inputs.height <= PARCEL_ROWS):
+        while self._items and (not taken or size + len(self._items[0].rows) <= PARCEL_ROWS):
             taken.append(self._items.popleft())
-            size += taken[-1].inputs.height
+            size += len(taken[-1].rows)
         self._gathered -= size
         self._due = loop.call_later(_SOON_SECONDS, self._post, loop) if self._items else None
         self._number += 1
@@ -169,8 +170,8 @@ class Link:
 
 def _slice(item: _Item) -> Slice:
     """Rows of a batch, without those of requests that asked for the champion by its version."""
-    rows = item.inputs.rows()
-    if item.first or item.inputs.height < sum(t.rows for t in item.tickets):
+    rows = item.rows
+    if item.first or len(rows) < sum(t.rows for t in item.tickets):
         (ticket,) = item.tickets
         return Slice(item.at_us, [Share(ticket.id, item.first, len(rows), ticket.route)], rows)
     meant = [t.dealt is not None and t.dealt.stage == STAGE for t in item.tickets]
