@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 _TOGETHER = 1000
 _CONNECTIONS = 8
+_COMPACTED_AT = 20
 _PATIENCE_S = 60.0
 
 
@@ -51,6 +52,7 @@ class InProcess:
 
         self.served = load_model(released_model(workspace, loaded))
         self._folder = log_folder(workspace)
+        self._segments = 0
 
     def ask(self, moment: datetime, ids: Sequence[str], requests: Sequence[Request]) -> list[str]:
         """See `Asker`."""
@@ -77,6 +79,7 @@ class InProcess:
                     except RequestError as error:
                         refused.append(str(error.status))
         recorder.close()
+        self._segments += 1
         return refused
 
     def _answer(self, observe: Any, part: Sequence[tuple[str, Request]]) -> None:
@@ -90,7 +93,12 @@ class InProcess:
         observe([Ticket.now(name, 1) for name, _ in part], scored)
 
     def settle(self) -> None:
-        """All is in the log."""
+        """All is in the log; its segments, one for each moment, are put together now and then: many read slowly."""
+        from charter.serve.io.compaction import compact
+
+        if self._segments >= _COMPACTED_AT:
+            compact(self._folder)
+            self._segments = 0
 
     def down(self) -> None:
         """Nobody asks."""

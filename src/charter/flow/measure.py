@@ -34,6 +34,8 @@ from charter.spec.loader import Loaded
 from charter.spec.types import ModelSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import polars as pl
 
 FORMAT = 6
@@ -161,46 +163,67 @@ def _changed(asked: pl.DataFrame, force: InForce, folder: Path) -> list[_New]:
     import polars as pl
 
     content, answered = (
-        pl.struct(*names).hash(seed=1).sum() for names in (("id", "row", "outcome"), ("id", "row"))
+        pl.struct(*names).hash(seed=1) for names in (("id", "row", "outcome"), ("id", "row"))
     )
     seen = asked.group_by("version", "window").agg(
-        pl.len().alias("rows"), answered.alias("answered"), pl.col("due").sum(), content.alias("content")
+        pl.len().alias("rows"),
+        answered.sum().alias("answered"),
+        pl.col("due").sum(),
+        content.sum().alias("content"),
     )
-    words = {
-        version: digest_json([FORMAT, plain(force.of(version).model_dump(mode="json"))])
-        for version in asked["version"].unique().to_list()
-    }
+    versions = asked["version"].unique().to_list()
+    words = {v: digest_json([FORMAT, plain(force.of(v).model_dump(mode="json"))]) for v in versions}
+    usable = {v: _Usable.of(asked.filter(pl.col("version") == v), force.of(v), content) for v in versions}
     there = {
         (version, start): digest
         for version, start, digest in seen.select("version", "window", "answered").iter_rows()
     }
     there = dict.fromkeys(_kept(folder), 0) | there
+    ends = end_of(pl.col("window"), force.loaded.spec).alias("end")
     new = []
-    for version, start, rows, _, *made_of in seen.sort("window", "version").iter_rows():
+    for version, start, rows, _, *made_of, end in (
+        seen.sort("window", "version").with_columns(ends).iter_rows()
+    ):
         spec = force.of(version)
-        earlier = asked.filter((pl.col("version") == version) & (pl.col("window") < start))
-        past = known_by(end_of(start, spec), earlier, spec)
         before, year_ago = _before(version, start, spec, there), _year_ago(version, start, spec, there)
         compared = [there[one] for one in (*before, year_ago) if one is not None]
-        known = past.select(pl.len(), content).row(0)
-        key = digest_json(
-            [
-                words[version],
-                version,
-                start.isoformat(),
-                rows,
-                there[version, start],
-                *made_of,
-                *known,
-                compared,
-            ]
-        )
+        known = usable[version].before(start, end)
+        made_of = [rows, there[version, start], *made_of, *known, compared]
+        key = digest_json([words[version], version, start.isoformat(), *made_of])
         path = _path(folder, version, start)
         kept = read_window(path) if path.exists() else None
         # Of a window whose answers are deleted by now, what was measured on all of them holds.
         if kept is None or (kept["key"] != key and kept["quality"]["rows"] <= rows):
+            earlier = asked.filter((pl.col("version") == version) & (pl.col("window") < start))
+            past = known_by(end, earlier, spec)
             new.append(_New(version, start, rows, past, before, year_ago, key, path))
     return new
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """Answers of a version with an outcome: their window, from when the outcome counts, and a digest; shape (n,)."""
+
+    window: npt.NDArray[np.datetime64]
+    since: npt.NDArray[np.datetime64]
+    digest: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, spec: ModelSpec, content: pl.Expr) -> _Usable:
+        import polars as pl
+
+        due = pl.col("moment") + pl.lit(spec.data.label.wait)
+        known = rows.filter(pl.col("outcome").is_not_null()).select(
+            "window", pl.max_horizontal("known_at", due).alias("since"), content.alias("digest")
+        )
+        return cls(*(known[c].to_numpy() for c in ("window", "since", "digest")))
+
+    def before(self, start: datetime, end: datetime) -> tuple[int, int]:
+        """How many of earlier windows counted by the end of a window, and the sum of their digests; see `known_by`."""
+        import numpy as np
+
+        mine = (self.window < np.datetime64(start)) & (self.since <= np.datetime64(end))
+        return int(mine.sum()), int(self.digest[mine].sum(dtype=np.uint64))
 
 
 def _before(

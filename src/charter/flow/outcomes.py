@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ from charter.spec.types import SourceSpec
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_SMALL = 100_000
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +148,20 @@ def kept_outcomes(workspace: Workspace, model: str) -> list[pl.DataFrame]:
     DataError
         When a file is not what was imported.
     """
+    return [
+        _parsed(content) if len(content) < _SMALL else _frame(content)
+        for content in read_kept(workspace, model, OUTCOMES)
+    ]
+
+
+def _frame(content: bytes) -> pl.DataFrame:
     from charter.monitor.outcomes import from_parquet
 
-    return [from_parquet(content) for content in read_kept(workspace, model, OUTCOMES)]
+    return from_parquet(content)
+
+
+_parsed = lru_cache(maxsize=512)(_frame)
+"""Of many small imports, which a process that makes pass after pass reads again and again."""
 
 
 def waiting(

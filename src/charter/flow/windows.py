@@ -118,12 +118,9 @@ def year_before(start: datetime, spec: ModelSpec) -> datetime:
     return start - timedelta(weeks=52)
 
 
-def end_of(start: datetime, spec: ModelSpec) -> datetime:
+def end_of(start: pl.Expr, spec: ModelSpec) -> pl.Expr:
     """First moment after a window."""
-    import polars as pl
-
-    found: datetime = pl.select(pl.lit(start).dt.offset_by(_WINDOW[spec.monitor.every])).item()
-    return found
+    return start.dt.offset_by(_WINDOW[spec.monitor.every])
 
 
 def known_by(end: datetime, asked: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
@@ -177,7 +174,7 @@ def measure(
     from charter.monitor.seen import Seen, drift_of
 
     rows = rows.with_columns((pl.col("decision") == "positive").alias("flagged"))
-    end = end_of(start, spec)
+    end: datetime = pl.select(end_of(pl.lit(start), spec)).item()
     months = (end - start) / timedelta(days=_DAYS_PER_MONTH)
     inputs, reference = _inputs(rows), trained.seen
     second = trained.again if isinstance(trained.again, str) else trained.again.look(rows)

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 
@@ -101,7 +102,13 @@ def decode(data: bytes, found: Walk, *, columns: Sequence[str] | None = None) ->
 def schema_of(head: bytes) -> pl.Schema | None:
     """Schema of a stream from its first bytes; None when the schema message is not whole."""
     end = _whole(head, 0) if len(head) >= 8 else None
-    return None if end is None else pl.read_ipc_stream(io.BytesIO(head[:end] + END)).schema
+    return None if end is None else _schema(head[:end])
+
+
+@lru_cache(maxsize=64)
+def _schema(message: bytes) -> pl.Schema:
+    """Segments of a version all begin alike."""
+    return pl.read_ipc_stream(io.BytesIO(message + END)).schema
 
 
 def _length(data: bytes, at: int) -> int:

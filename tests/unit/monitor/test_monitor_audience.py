@@ -39,7 +39,7 @@ def window(place: int, *, roc_auc: float | None = 0.8, benefit: float = 900.0, *
         "realised": realised, "estimated": {"roc_auc": estimate(0.8)}, "promised": 0.33, "base_rate_moved": False,
         "surprise": [],
     }  # fmt: skip
-    worth = {"currency": "EUR", "decisions": 1000, "known": 1100.0, "expected": 0.0, "costs": 100.0,
+    worth = {"currency": "EUR", "decisions": 1000, "known": 1100.0, "expected": 0.0, "costs": 100.0, "alone": 0.0,
              "benefit": benefit, "case": 800.0, "rule": 700.0, "return_on_cost": 9.0}  # fmt: skip
     operations = {"p50_latency_ms": 2.0, "p95_latency_ms": 6.0, "p99_latency_ms": 9.0, "fallback_share": 0.0,
                   "warning_share": 0.01}  # fmt: skip
