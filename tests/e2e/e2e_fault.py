@@ -31,7 +31,7 @@ class Hook(importlib.abc.MetaPathFinder):
 
             def slow(self, frame, **options):
                 if os.path.exists({flag!r}) and {feature!r} in json.dumps(self.bundle.featureset):
-                    time.sleep(0.25)
+                    time.sleep(0.5)
                 return runs(self, frame, **options)
 
             module.Scorer.run = slow
@@ -45,7 +45,7 @@ sys.meta_path.insert(0, Hook())
 
 
 def install(folder: Path, *, feature: str) -> tuple[Path, dict[str, str]]:
-    """Let the model that has a feature take a quarter of a second, while a file is there.
+    """Let the model that has a feature take half a second, while a file is there.
 
     Returns
     -------
