@@ -206,12 +206,13 @@ def show(
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
-    view = version_view(workspace, workspace.load(), version)
+    loaded = workspace.load()
+    view = version_view(workspace, loaded, version)
     if as_json:
         emit(view.to_json())
     else:
         only = "fairness" if fairness else "slices" if slices else "features" if features else None
-        print_version(view, only=only)
+        print_version(view, only=only, value=loaded.spec.value)
 
 
 def history(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charter.cli.output import say, show_decision, table
 from charter.flow.views import VersionView
+from charter.framing.value import compute_per_million
 from charter.govern.horizon import horizon_rows, horizon_words, over_time_words
+
+if TYPE_CHECKING:
+    from charter.spec.types import Value
 
 MOST_FEATURES = 8
 """Of a version shown whole."""
 
 
-def print_version(view: VersionView, *, only: str | None = None) -> None:
+def print_version(view: VersionView, *, only: str | None = None, value: Value | None = None) -> None:
     """Print a version: quality, baselines, features, slices, fairness, requirements, signatures."""
     evaluation = view.evaluation
     if only is None:
         _head(view)
+        _compute(view.measurement or {}, value)
     if only in (None, "features"):
         _features(view.candidates["importance"], most=None if only else MOST_FEATURES)
     if only == "features":
@@ -67,6 +72,18 @@ def _head(view: VersionView) -> None:
         )
 
 
+def _compute(measurement: Mapping[str, Any], value: Value | None) -> None:
+    """Print what a request works, and what that costs where the specification prices an hour of a processor."""
+    if "cpu_ms" not in measurement:
+        return
+    price = value.costs.compute_per_hour if value is not None else None
+    cost = ""
+    if value is not None and price is not None:
+        million = compute_per_million(measurement["cpu_ms"], price)
+        cost = f": {value.currency} {million:,.3g} for a million, asked for one by one (without network and HTTP)"
+    say(f"  compute  {measurement['cpu_ms']:.2f} ms of one processor a request{cost}")
+
+
 def _features(importance: Mapping[str, float], *, most: int | None) -> None:
     say(f"features by share of importance, {len(importance)} in all")
     ranked = sorted(importance.items(), key=lambda one: (-one[1], one[0]))
@@ -106,6 +123,13 @@ def _quality(evaluation: Mapping[str, Any]) -> None:
     if against:
         better = _estimate(against["difference"])
         say(f"  against {against['baseline']}: {against['metric']} {better}")
+    if (worth := evaluation.get("value")) is not None:
+        made, idle = worth["net_value_per_month"], worth["without_model_per_month"]
+        say(
+            f"  net value counts every outcome from 0: {worth['currency']} {made:,.0f} a month less costs, and "
+            f"{idle:,.0f} where nobody is flagged; so the net benefit over flagging nobody, which `charter assess` "
+            f"speaks of, is {made - idle:,.0f}"
+        )
     if threshold:
         say(
             f"  threshold {threshold['threshold']:.4f} (for {threshold['objective']}), chosen on out-of-fold rows"

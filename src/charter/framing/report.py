@@ -65,9 +65,9 @@ def _value_lines(value: ValueReport | None) -> Iterator[str]:
             f"{cell(case) if case is not None else '-':>18}" for _, case in cases
         )
 
-    yield row("net benefit per month", lambda c: _money(value.currency, c.net_benefit_per_month))
+    yield row("net benefit over flagging nobody", lambda c: _money(value.currency, c.net_benefit_per_month))
     yield row(
-        "gain over today per month",
+        "gain over today",
         lambda c: "-" if c is value.today else _money(value.currency, c.gain_per_month),
     )
     yield row("recall / precision", lambda c: f"{c.recall:.2f} / {c.precision:.2f}")
@@ -77,6 +77,7 @@ def _value_lines(value: ValueReport | None) -> Iterator[str]:
         "return over 12 months",
         lambda c: "-" if c.roi_12_months is None else f"{100 * c.roi_12_months:,.0f} %",
     )
+    yield "  Money is per month. `charter show` gives net_value, too, which counts every outcome from 0."
     if value.recall_point_worth is not None:
         worth = _money(value.currency, value.recall_point_worth)
         alarm = _money(value.currency, value.false_alarm_cost)

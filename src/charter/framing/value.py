@@ -116,6 +116,24 @@ def worth_of_a_find(v: PerDecision, precision: float) -> float:
     )
 
 
+def compute_per_million(cpu_ms: float, per_hour: float) -> float:
+    """What the processors cost for a million predictions asked for one by one, in the currency.
+
+    Parameters
+    ----------
+    cpu_ms
+        Processor time of one prediction.
+    per_hour
+        Price of an hour of one processor.
+
+    Examples
+    --------
+    >>> compute_per_million(0.36, 0.05)
+    0.005
+    """
+    return cpu_ms / 3_600_000 * 1_000_000 * per_hour
+
+
 def pays_from_score(v: PerDecision) -> float | None:
     """Probability from which flagging is worth more on average than not flagging.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from charter.core.clock import iso
 from charter.core.decision import Decision
 from charter.core.digest import plain
+from charter.framing.value import compute_per_million
 from charter.govern.card_history import history, verification
 from charter.govern.card_sections import OF_PURPOSE, missing, place, statements, unwritten, written
 from charter.govern.chart import calibration_points, roc_points
@@ -259,10 +260,23 @@ def _serving(
         "bands": dict(spec.serve.bands),
         "fallback": fallback.model_dump(exclude_none=True) if fallback else {"missing": "serve.fallback"},
         "budget": spec.budget.model_dump(exclude_none=True),
-        "measured": {k: measurement.get(k) for k in ("latency_p95_ms", "memory_mb", "package_mb")},
+        "measured": {k: measurement.get(k) for k in ("latency_p95_ms", "memory_mb", "package_mb")}
+        | _compute(spec, measurement),
         "value": evaluation.get("value"),
         **({"exploration": _exploration(spec.serve.explore)} if spec.serve.explore is not None else {}),
     }
+
+
+def _compute(spec: ModelSpec, measurement: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request works, and what that costs where an hour of a processor has a price."""
+    if measurement.get("cpu_ms") is None:
+        return {}
+    price = spec.value.costs.compute_per_hour if spec.value is not None else None
+    found: dict[str, Any] = {"cpu_ms": measurement["cpu_ms"]}
+    if spec.value is not None and price is not None:
+        million = compute_per_million(measurement["cpu_ms"], price)
+        found["compute_for_a_million_requests"] = f"{million:,.3g} {spec.value.currency}"
+    return found
 
 
 def _exploration(explore: ExploreSpec) -> str:

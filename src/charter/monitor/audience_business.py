@@ -25,12 +25,12 @@ def tiles(facts: Facts) -> Iterable[Tile]:
         worth = valued[-1]["worth"]
         case = worth["case"]
         met = "" if case is None else "pass" if worth["benefit"] >= case else "warn"
-        yield Tile("benefit in the last window", money(worth["benefit"], worth["currency"]),
+        yield Tile("benefit over flagging nobody, last window", money(worth["benefit"], worth["currency"]),
                    f"case {money(case, worth['currency'])}" if case is not None else "", met)  # fmt: skip
         total, cases = sum(w["worth"]["benefit"] for w in valued), [w["worth"]["case"] for w in valued]
         all_cases = sum(cases) if None not in cases else None
         met = "" if all_cases is None else "pass" if total >= all_cases else "warn"
-        yield Tile("benefit in all", money(total, worth["currency"]),
+        yield Tile("benefit over flagging nobody, in all", money(total, worth["currency"]),
                    f"case {money(all_cases, worth['currency'])}" if all_cases is not None else "", met)  # fmt: skip
         if worth["return_on_cost"] is not None:
             yield Tile("benefit per unit of cost", f"{worth['return_on_cost']:.1f}")

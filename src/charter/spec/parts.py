@@ -93,6 +93,7 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("feasibility", "words"),
     ("value", "words"),
     ("value.costs.build", "words"),
+    ("value.costs.compute_per_hour", "words"),
     # what is watched after release: the next pass of the monitor takes it up
     ("monitor", "words"),
     # which answers persons look at: the queue is drawn from the log anew each time

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from charter.cli.show import _estimate, _features
+from charter.cli.show import _compute, _estimate, _features
+from charter.spec.types import Value
 
 
 def test_the_features_are_ranked_and_the_rest_is_pointed_to(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +32,25 @@ def test_the_features_are_ranked_and_the_rest_is_pointed_to(capsys: pytest.Captu
 )
 def test_numbers_are_as_exact_as_they_are_read(estimate: dict[str, float | None], shown: str) -> None:
     assert _estimate(estimate) == shown
+
+
+def test_a_prediction_has_a_price_where_an_hour_of_a_processor_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcomes = ("true_positive", "false_positive", "false_negative", "true_negative")
+    value = Value.model_validate(
+        {
+            "currency": "EUR",
+            "per_decision": dict.fromkeys(outcomes, 0),
+            "volume": "1 per day",
+            "costs": {"compute_per_hour": 0.05},
+        }
+    )
+    _compute({"cpu_ms": 0.36}, value)
+    _compute({"cpu_ms": 0.36}, None)
+    _compute({}, value)
+    assert capsys.readouterr().out.splitlines() == [
+        "  compute  0.36 ms of one processor a request: EUR 0.005 for a million, asked for one by one "
+        "(without network and HTTP)",
+        "  compute  0.36 ms of one processor a request",
+    ]

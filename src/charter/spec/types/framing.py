@@ -96,6 +96,8 @@ class Costs(Part):
     build: Money = Field(0, ge=0)
     run_per_month: Money = Field(0, ge=0)
     train_per_month: Money = Field(0, ge=0)
+    compute_per_hour: Annotated[Money, Field(gt=0)] | None = None
+    """An hour of one processor, for the cost of a prediction."""
 
 
 class Target(Part):
