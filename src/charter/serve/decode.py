@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from charter.serve.series import SeriesPast
 
 Row = tuple[Any, ...]
+_FEW_ROWS = 16
+"""So few rows Polars takes over in half the time when their values have names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,9 @@ class Decoder:
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Rows to a frame, one column per input with the dtype of `DTYPES`."""
+        if len(rows) <= _FEW_ROWS:
+            names = self._schema.keys()
+            return pl.from_dicts([dict(zip(names, row, strict=True)) for row in rows], schema=self._schema)
         return pl.DataFrame(rows, schema=self._schema, orient="row")
 
     def read(self, body: bytes) -> pl.DataFrame:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import Callable
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from serve_models import GOOD, acall, call
 
 from charter.serve.app import Application, ServerLimits
 from charter.serve.batcher import Batcher, Limits
+from charter.serve.decode import Decoder
 from charter.serve.served import Served
+from charter.serve.types import Input, Signature
 
 PREDICT = "/api/v1/predict/credit-test"
 
@@ -273,3 +277,25 @@ def test_categories_and_dates_stand_in_frames_as_in_training(credit):
     assert dict(TRAINING) == DTYPES
     frame = Served("c", "v1", credit.scorer()).decoder.read(body())
     assert frame.schema["joined"] == pl.Date
+
+
+def test_a_frame_is_the_same_however_many_rows_it_is_made_of():
+    kinds: dict[str, list[Any]] = {
+        "integer": [1, -(2**63), 2**63 - 1],
+        "float": [1.5, 2, 2**60 + 1, -0.0],
+        "boolean": [True, False],
+        "category": ["a", "é"],
+        "text": ["", "x\ny"],
+        "date": [date(2020, 2, 29)],
+        "datetime": [
+            datetime.fromisoformat("2020-02-29T01:02:03.000456"),
+            datetime.fromisoformat("1900-01-01"),
+        ],
+    }
+    decoder = Decoder(Signature(tuple(Input(kind, kind, nullable=True) for kind in kinds)))
+    rng = random.Random(7)
+    rows = [tuple(rng.choice([*values, None]) for values in kinds.values()) for _ in range(100)]
+    many = decoder.frame(rows)
+    assert pl.concat([decoder.frame([row]) for row in rows]).equals(many)
+    assert pl.concat([decoder.frame(rows[i : i + 10]) for i in range(0, 100, 10)]).equals(many)
+    assert decoder.frame([]).schema == many.schema
