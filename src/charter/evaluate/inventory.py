@@ -11,13 +11,15 @@ its markdown too, where it does not keep until then). Silver, Pyke & Thomas, "In
 Supply Chains", 4th ed. 2017: the order-up-to level under periodic review, and the newsvendor.
 
 What keeps longer than until the next review, but not for ever, spoils when the demand D_m of its shelf life of m
-periods does not reach it; its place on the shelf is then filled again, once in m periods. So the last unit of S costs
-its markdown w at the rate (R / m) P(D_m <= S), and S is the smallest s with
+periods does not reach it. Its markdown w makes S the smallest s with
 
-    c_u P(D <= s) + c_o P(D <= s) + w (R / m) P(D_m <= s) >= c_u
+    c_u P(D <= s) + c_o P(D <= s) + w k P(D_m <= s) >= c_u
 
-(the bound of Chazan & Gal, "A Markovian model for a perishable product inventory", Management Science 23, 1977; how
-near to the best such levels come: Nahmias, "Perishable inventory theory: a review", Operations Research 30, 1982).
+where k = R / m for a place on the shelf that every review would fill again: it spoils once in m periods (the bound of
+Chazan & Gal, "A Markovian model for a perishable product inventory", Management Science 23, 1977). Stock for a
+promotion is wanted now and not at the next review: what would not be ordered then bears its markdown alone, k = 1
+(Nahmias, "Myopic approximations for the perishable inventory problem", Management Science 22, 1976). So S is the level
+of the next review's forecast, kept between the solutions for k = 1 and for k = R / m.
 
 The distribution of D is empirical: the ratios actual / forecast of sums over as many successive periods of the past, of
 series whose forecasts were similarly wrong. So it holds whatever shape the errors have and however they follow each
@@ -255,8 +257,38 @@ def _shape(rows: pl.DataFrame, periods: int, forecast: str, bands: int) -> tuple
     return edges, ratios, int(np.bincount(band).min())
 
 
-def order_up_to(demand: Floats, costs: StockCosts, lasting: Floats | None = None) -> Floats:
-    """Find the smallest stock whose last unit no longer pays; see the head of this module.
+def order_up_to(series: Sequence[str], ahead: Floats, costs: StockCosts, shape: DemandShape) -> Floats:
+    """Find the stock whose last unit just pays; see the head of this module.
+
+    Parameters
+    ----------
+    series
+        Names, n of them.
+    ahead
+        Shape (n, steps), steps >= L + R: the forecast period by period, from the order on; NaN where there is none.
+
+    Returns
+    -------
+    Shape (n,), units.
+    """
+    demand = shape.outcomes(series, np.nansum(ahead[:, : costs.periods], axis=1))
+    if shape.lasting is None:
+        return last_to_pay(demand, costs)
+    lasting = shape.lasting.outcomes(series, beyond(ahead, shape.lasting.periods))
+    rate = costs.review / shape.lasting.periods
+    once, again = (last_to_pay(demand, costs, lasting, k) for k in (1.0, rate))
+    later = ahead[:, costs.review :]
+    if not later.shape[1]:
+        return again
+    demand = shape.outcomes(series, beyond(later, costs.periods))
+    lasting = shape.lasting.outcomes(series, beyond(later, shape.lasting.periods))
+    return np.asarray(np.clip(last_to_pay(demand, costs, lasting, rate), once, again))
+
+
+def last_to_pay(
+    demand: Floats, costs: StockCosts, lasting: Floats | None = None, spoils: float = 0.0
+) -> Floats:
+    """Find the smallest stock whose last unit costs as much as it saves.
 
     Parameters
     ----------
@@ -264,6 +296,8 @@ def order_up_to(demand: Floats, costs: StockCosts, lasting: Floats | None = None
         Shape (n, k): equally likely demands until the next order arrives.
     lasting
         Shape (n, j): of the shelf life; None where nothing spoils between.
+    spoils
+        How often the last unit is marked down, where the demand of the shelf life does not reach it.
 
     Returns
     -------
@@ -271,22 +305,20 @@ def order_up_to(demand: Floats, costs: StockCosts, lasting: Floats | None = None
 
     Examples
     --------
-    >>> costs = StockCosts(margin=4, holding_per_period=1, markdown=8, shelf_life=4)
+    >>> costs = StockCosts(margin=4, holding_per_period=1, markdown=8)
     >>> week = np.arange(1.0, 101)[None]
-    >>> order_up_to(week, costs).tolist(), order_up_to(week, costs, np.full((1, 1), 60.0)).tolist()
+    >>> last_to_pay(week, costs).tolist(), last_to_pay(week, costs, np.full((1, 1), 60.0), 0.25).tolist()
     ([80.0], [60.0])
     """
     values, weights = demand, np.full(demand.shape, (costs.short + costs.over) / demand.shape[1])
-    if lasting is not None and costs.shelf_life is not None:
-        spoils = costs.markdown * costs.review / costs.shelf_life
+    if lasting is not None:
         values = np.concatenate([demand, lasting], axis=1)
-        weights = np.concatenate([weights, np.full(lasting.shape, spoils / lasting.shape[1])], axis=1)
+        marked = np.full(lasting.shape, costs.markdown * spoils / lasting.shape[1])
+        weights = np.concatenate([weights, marked], axis=1)
     order = np.argsort(values, axis=1, kind="stable")
     gone = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
-    first = np.argmax(gone >= costs.short * (1 - 1e-12), axis=1)
-    found: Floats = np.take_along_axis(values, np.take_along_axis(order, first[:, None], axis=1), axis=1)[
-        :, 0
-    ]
+    first = np.argmax(gone >= costs.short * (1 - 1e-12), axis=1)[:, None]
+    found: Floats = np.take_along_axis(values, np.take_along_axis(order, first, axis=1), axis=1)[:, 0]
     return found
 
 
@@ -362,13 +394,10 @@ def reorder(
         pl.col("on_hand", "on_order").fill_null(0.0)
     )
     series, expected = table[SERIES].to_list(), table["expected"].to_numpy().astype(np.float64)
-    demand, lasting = shape.outcomes(series, expected), None
-    if shape.lasting is not None:
-        by_step = forecasts.pivot("step", index=SERIES, values="forecast", sort_columns=True)
-        ahead = table.select(SERIES).join(by_step, on=SERIES, how="left", maintain_order="left").drop(SERIES)
-        expected_long = beyond(ahead.to_numpy().astype(np.float64), shape.lasting.periods)
-        lasting = shape.lasting.outcomes(series, expected_long)
-    up_to = order_up_to(demand, costs, lasting)
+    by_step = forecasts.pivot("step", index=SERIES, values="forecast", sort_columns=True)
+    ahead = table.select(SERIES).join(by_step, on=SERIES, how="left", maintain_order="left").drop(SERIES)
+    up_to = order_up_to(series, ahead.to_numpy().astype(np.float64), costs, shape)
+    demand = shape.outcomes(series, expected)
     position = (table["on_hand"] + table["on_order"]).to_numpy()
     order = np.maximum(up_to - position, 0.0)
     reach = (position + order)[:, None]

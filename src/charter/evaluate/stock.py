@@ -14,7 +14,7 @@ import polars as pl
 
 from charter.evaluate.hierarchy import SERIES
 from charter.evaluate.intervals import bca
-from charter.evaluate.inventory import DemandShape, StockCosts, beyond, order_up_to
+from charter.evaluate.inventory import DemandShape, StockCosts, order_up_to
 from charter.evaluate.proportion import normal_quantile
 from charter.evaluate.resample import Draws
 from charter.evaluate.types import Estimate, Floats
@@ -187,10 +187,7 @@ def order_levels(
     for now in range(t - costs.periods + 1):
         usable = origins[origins <= now]
         ahead = cube[:, usable[-1], now:] if len(usable) else cube[:, :0, 0]
-        demand, lasting = shape.outcomes(series, np.nansum(ahead[:, : costs.periods], axis=1)), None
-        if shape.lasting is not None:
-            lasting = shape.lasting.outcomes(series, beyond(ahead, shape.lasting.periods))
-        levels.append(order_up_to(demand, costs, lasting))
+        levels.append(order_up_to(series, ahead, costs, shape))
     return series, targets[: len(levels)], np.stack(levels, axis=1) if levels else np.empty((n, 0))
 
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from charter.core.errors import DataError, PackageError, UsageError
-from charter.evaluate.inventory import DemandShape, StockCosts, demand_shape, order_up_to, reorder
+from charter.evaluate.inventory import DemandShape, StockCosts, demand_shape, last_to_pay, reorder
 from charter.evaluate.stock import compare_policies, moving_average_levels, order_levels, simulate
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001
@@ -56,7 +56,7 @@ def test_no_other_level_is_worth_more() -> None:
     """Expected cost c_u E(D - s)+ + c_o E(s - D)+ is least at the order-up-to level."""
     shape = demand_shape(past(), 2)
     demand = shape.outcomes(["s001"], np.array([100.0]))
-    level = order_up_to(demand, COSTS)[0]
+    level = last_to_pay(demand, COSTS)[0]
 
     def cost(s: float) -> float:
         return float(
@@ -103,21 +103,23 @@ def test_a_horizon_that_is_too_short_is_refused() -> None:
         reorder(past(n=2, weeks=3), replace(COSTS, lead_time=0), demand_shape(past(), 1))
 
 
-def test_what_would_spoil_is_not_kept() -> None:
-    """A promotion now and little afterwards: what lasts until the next order would not sell within the shelf life."""
+def test_what_the_next_review_would_not_order_bears_its_whole_markdown() -> None:
+    """A promotion now and little afterwards: what is enough for it would not sell within the shelf life."""
     last = DemandShape(4, np.empty(0), np.ones((1, 200)), 100)
     wide = DemandShape(1, np.empty(0), np.full((1, 200), 3.0), 100, lasting=last)
     rows = pl.DataFrame(
         [{"series": "a", "as_of": START, "step": h, "target": START + timedelta(weeks=h - 1),
           "forecast": 100.0 if h == 1 else 10.0} for h in range(1, 6)]
     )  # fmt: skip
-    costs = replace(COSTS, lead_time=0, markdown=20.0, shelf_life=4)
+    costs = replace(COSTS, lead_time=0, markdown=8.0, shelf_life=4)
     assert reorder(rows, replace(costs, markdown=0.0), wide)["order_up_to"].to_list() == [300.0]
+    # With its whole markdown of 8 against a margin of 4 no unit beyond the 130 pays; a quarter of it would.
     assert reorder(rows, costs, wide)["order_up_to"].to_list() == [130.0]
+    steady = rows.with_columns(forecast=pl.lit(100.0))
+    assert reorder(steady, costs, wide)["order_up_to"].to_list() == [300.0]
+    assert reorder(steady, replace(costs, markdown=80.0), wide)["order_up_to"].to_list() == [300.0]
     # The forecast ends after the fifth week; what is left of it goes on.
     assert order_levels(rows, costs, wide)[2].tolist() == [[130.0, 30.0, 30.0, 30.0, 30.0]]
-    first = rows.filter(pl.col("step") <= 2)
-    assert reorder(first, costs, wide)["order_up_to"].to_list() == [220.0]
 
 
 def test_no_level_of_perishable_stock_is_worth_more_in_the_long_run() -> None:
@@ -126,8 +128,8 @@ def test_no_level_of_perishable_stock_is_worth_more_in_the_long_run() -> None:
     weeks = rng.gamma(0.5, 20.0, (150, 300))
     costs = StockCosts(margin=1.0, holding_per_period=0.02, markdown=3.0, lead_time=0, review=1, shelf_life=3)
     sums = np.array([weeks[:, i : i + 3].sum(axis=1) for i in range(0, 297, 3)]).ravel()
-    plain = order_up_to(weeks.reshape(1, -1)[:, :20_000], costs)[0]
-    level = order_up_to(weeks.reshape(1, -1)[:, :20_000], costs, sums[None, :20_000])[0]
+    plain = last_to_pay(weeks.reshape(1, -1)[:, :20_000], costs)[0]
+    level = last_to_pay(weeks.reshape(1, -1)[:, :20_000], costs, sums[None, :20_000], 1 / 3)[0]
 
     def value(s: float) -> float:
         return float(simulate(weeks, np.full(weeks.shape, s), np.zeros(150), costs).value.mean())
