@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +24,7 @@ Request = dict[str, Any]
 _TOGETHER = 1000
 _CONNECTIONS = 8
 _COMPACTED_AT = 20
+_HELD_AT_MOST = 50_000
 _PATIENCE_S = 60.0
 
 
@@ -45,44 +47,45 @@ class Asker(Protocol):
 
 
 class InProcess:
-    """Decoding, checks, scoring and the log as the server has them, without the network."""
+    """Decoding, checks, scoring and the log as the server has them, without the network.
+
+    The log is written as ``relaxed`` asks, whatever the specification says: nobody waits here for the disk.
+    """
 
     def __init__(self, workspace: Workspace, loaded: Loaded) -> None:
-        from charter.serve.io.loading import load_model
-
-        self.served = load_model(released_model(workspace, loaded))
-        self._folder = log_folder(workspace)
-        self._segments = 0
-
-    def ask(self, moment: datetime, ids: Sequence[str], requests: Sequence[Request]) -> list[str]:
-        """See `Asker`."""
         from charter.serve.explore import exploring
+        from charter.serve.io.loading import load_model
         from charter.serve.io.recorder import Recorder
         from charter.serve.metrics import Metrics
 
-        now_us = round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
-        recorder = Recorder(self._folder, Metrics(), now_us=lambda: now_us)
-        observe = exploring(
-            self.served,
-            lambda tickets, scored: recorder.observe(self.served, tickets, scored),
-            lambda: recorder.secret(self.served.name),
+        model = released_model(workspace, loaded)
+        self.served = served = load_model(replace(model, log=replace(model.log, mode="relaxed")))
+        self._folder = log_folder(workspace)
+        self._recorder = recorder = Recorder(self._folder, Metrics(), now_us=lambda: self._now_us)
+        self._now_us = self._held = self._segments = 0
+        self._observe = exploring(
+            served,
+            lambda tickets, scored: recorder.observe(served, tickets, scored),
+            lambda: recorder.secret(served.name),
         )
+
+    def ask(self, moment: datetime, ids: Sequence[str], requests: Sequence[Request]) -> list[str]:
+        """See `Asker`."""
+        self._now_us = round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
         refused: list[str] = []
         pairs = list(zip(ids, requests, strict=True))
         for part in (pairs[i : i + _TOGETHER] for i in range(0, len(pairs), _TOGETHER)):
             try:
-                self._answer(observe, part)
+                self._answer(part)
             except RequestError:  # one is at fault, or some: each by itself, as each came by itself
                 for one in part:
                     try:
-                        self._answer(observe, [one])
+                        self._answer([one])
                     except RequestError as error:
                         refused.append(str(error.status))
-        recorder.close()
-        self._segments += 1
         return refused
 
-    def _answer(self, observe: Any, part: Sequence[tuple[str, Request]]) -> None:
+    def _answer(self, part: Sequence[tuple[str, Request]]) -> None:
         import msgspec
         import numpy as np
 
@@ -90,21 +93,31 @@ class InProcess:
 
         decoded = self.served.decoder.decode(msgspec.json.encode([request for _, request in part]))
         scored = self.served.run(decoded.rows, np.zeros(len(part), dtype=bool))
-        observe([Ticket.now(name, 1) for name, _ in part], scored)
+        self._observe([Ticket.now(name, 1) for name, _ in part], scored)
+        self._held += len(part)
+        if self._held >= _HELD_AT_MOST:
+            self._write()
 
     def settle(self) -> None:
-        """All is in the log; its segments, one for each moment, are put together now and then: many read slowly."""
+        """Write what is held; segments are put together now and then: many read slowly."""
         from charter.serve.io.compaction import compact
 
+        self._write()
         if self._segments >= _COMPACTED_AT:
             compact(self._folder)
             self._segments = 0
+
+    def _write(self) -> None:
+        if self._held:
+            self._recorder.close()
+            self._held, self._segments = 0, self._segments + 1
 
     def down(self) -> None:
         """Nobody asks."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Write what is held."""
+        self._write()
 
 
 class OverHttp:
