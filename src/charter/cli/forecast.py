@@ -111,8 +111,8 @@ def order(
     )
     columns = [*outlook.plan.keys, "expected", "order_up_to", "on_hand", "on_order", "order", "stockout_risk"]
     rows = [
-        (*(str(row[k]) for k in outlook.plan.keys), *(f"{row[c]:,.0f}" for c in columns[len(outlook.plan.keys) : -1]),
-         f"{row['stockout_risk']:.1%}")
+        (*(str(row[k]) for k in outlook.plan.keys), *(_number(row[c]) for c in columns[len(outlook.plan.keys) : -1]),
+         "" if row["stockout_risk"] is None else f"{row['stockout_risk']:.1%}")
         for row in found.head(_SHOWN).iter_rows(named=True)
     ]  # fmt: skip
     table(

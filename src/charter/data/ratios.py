@@ -13,10 +13,10 @@ mape                        ``|e / y|`` where ``y != 0``     rows where ``y != 0
 bias, absolute_bias         ``e`` (then ``|.|``)             ``|y|``
 mean_absolute_error         ``|e|``                          rows
 root_mean_squared_error     ``e^2`` (then the root)          rows
-interval_coverage           rows within the bounds           rows
-coverage_error              the same, then ``|. - level|``   rows
-interval_width              upper - lower                    ``|y|``
-interval_score              Winkler's score, see `terms`     rows
+interval_coverage           rows within the bounds           rows with bounds
+coverage_error              the same, then ``|. - level|``   rows with bounds
+interval_width              upper - lower                    ``|y|`` with bounds
+interval_score              Winkler's score, see `terms`     rows with bounds
 ==========================  ===============================  =======================
 
 ``median_ape``, the median of ``|e / y|`` over rows where ``y != 0``, is no ratio and is measured beside them.
@@ -56,7 +56,7 @@ class Bounds:
     Attributes
     ----------
     lower, upper
-        Shape (n,), in the units of the label.
+        Shape (n,), in the units of the label; NaN where no interval is promised.
     level
         Share of actual values that the intervals promise to hold, between 0 and 1.
     """
@@ -107,14 +107,15 @@ def terms(name: str, y: Floats, score: Floats, bounds: Bounds | None = None) -> 
 
 
 def _interval_terms(name: str, y: Floats, bounds: Bounds) -> tuple[Floats, Floats]:
-    lower, upper = bounds.lower, bounds.upper
-    rows: Floats = np.ones(len(y))
+    known = np.isfinite(bounds.lower) & np.isfinite(bounds.upper)
+    rows: Floats = known.astype(np.float64)
+    lower, upper = np.where(known, bounds.lower, y), np.where(known, bounds.upper, y)
     if name == "interval_width":
-        return upper - lower, np.abs(y)
+        return upper - lower, np.abs(y) * rows
     if name == "interval_score":
         outside: Floats = np.maximum(lower - y, 0.0) + np.maximum(y - upper, 0.0)
         return np.asarray(upper - lower + 2 / (1 - bounds.level) * outside, dtype=np.float64), rows
-    inside: Floats = ((lower <= y) & (y <= upper)).astype(np.float64)
+    inside: Floats = ((lower <= y) & (y <= upper)).astype(np.float64) * rows
     return inside, rows
 
 

@@ -87,7 +87,7 @@ def evaluate_forecast(
     frame
         One row per series, origin and step: ``series`` (String), ``as_of``, ``step`` (integer from 1 on), ``actual``
         (null where not known yet), ``forecast``, optionally ``target`` (the period that is forecast), ``lower`` and
-        ``upper``, a number for every baseline, and whatever ``slices`` name.
+        ``upper`` (null where no interval is promised), a number for every baseline, and whatever ``slices`` name.
     baselines
         Columns to hold the forecast against. A baseline without a number in some rows is compared on the others.
     slices
@@ -256,13 +256,14 @@ def _refuse(frame: pl.DataFrame, baselines: Sequence[str]) -> None:
             )
     if ("lower" in frame.columns) != ("upper" in frame.columns):
         raise DataError("forecast: an interval needs both 'lower' and 'upper'")
-    for column in ("forecast", *(c for c in ("lower", "upper") if c in frame.columns)):
-        missing = int((~_finite(frame[column])).sum())
-        if missing:
-            raise DataError(
-                f"forecast: {missing} of {frame.height} rows have no {column}",
-                remedy="Forecast every row, or leave those rows out and say so.",
-            )
+    missing = int((~_finite(frame["forecast"])).sum())
+    if missing:
+        raise DataError(
+            f"forecast: {missing} of {frame.height} rows have no forecast",
+            remedy="Forecast every row, or leave those rows out and say so.",
+        )
+    if "lower" in frame.columns and (_finite(frame["lower"]) != _finite(frame["upper"])).any():
+        raise DataError("forecast: a row has one end of its interval and not the other")
 
 
 def _finite(column: pl.Series) -> npt.NDArray[np.bool_]:

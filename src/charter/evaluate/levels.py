@@ -187,15 +187,15 @@ def all_levels(frame: pl.DataFrame, plan: LevelPlan) -> pl.DataFrame:
     ----------
     frame
         Forecasts of the series: ``series``, the levels' columns, ``as_of``, ``step``, ``target``, ``forecast``, and
-        where known ``lower``, ``upper``, ``actual`` and the plan's ``base``.
+        where known ``lower``, ``upper`` (null where no interval is promised), ``actual`` and the plan's ``base``.
 
     Returns
     -------
     polars.DataFrame
         ``level``, ``node``, the levels' columns (null where summed over), ``as_of``, ``step``, ``target``,
-        ``forecast``, ``lower``, ``upper``, ``actual`` (of a sum only where all its actuals are known) and
-        ``series_summed``; sorted by level from ``total`` to ``series``, node, origin and step. The sums of ``forecast``
-        are equal at all levels.
+        ``forecast``, ``lower``, ``upper``, ``actual`` (of a sum only where all its actuals are known),
+        ``series_summed`` and ``without_interval`` (how many of these have none; then the sum has none either); sorted
+        by level from ``total`` to ``series``, node, origin and step. The sums of ``forecast`` are equal at all levels.
 
     Raises
     ------
@@ -239,6 +239,7 @@ def _long(
         actual = np.concatenate([hierarchy.sums(own), own])
         actual[~np.isfinite(actual)] = np.nan
     low, high = np.full_like(values, np.nan), np.full_like(values, np.nan)
+    without = np.zeros_like(values)
     for name, rows in _groups(hierarchy).items():
         spread = plan.spreads[name]
         low[rows], high[rows] = values[rows] * spread.low, values[rows] * spread.high
@@ -248,6 +249,10 @@ def _long(
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = np.where(before > 0, values[m:] / before, 1.0)
         low[m:], high[m:] = (cells(hierarchy, frame, c, at) * moved for c in ("lower", "upper"))
+        # The past sums that a sum's interval rests on had no such series.
+        without[m:] = present & ~np.isfinite(low[m:])
+        without[:m] = hierarchy.sums(without[m:])
+        low[without > 0] = high[without > 0] = np.nan
     nodes = hierarchy.node_frame().with_row_index("place")
     table = pl.DataFrame(
         {
@@ -258,6 +263,7 @@ def _long(
             "upper": high.ravel(),
             "actual": actual.ravel(),
             "series_summed": count.ravel().astype(np.int32),
+            "without_interval": without.ravel().astype(np.int32),
         }
     ).filter(pl.col("series_summed") > 0)
     columns = list(dict.fromkeys(c for used in plan.levels.values() for c in used))
@@ -268,7 +274,7 @@ def _long(
     )
     return result.select(
         "level", "node", *columns, "as_of", "step", "target", "forecast",
-        pl.col("lower", "upper", "actual").fill_nan(None), "series_summed",
+        pl.col("lower", "upper", "actual").fill_nan(None), "series_summed", "without_interval",
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class Followed:
         known = rows.filter(pl.col("outcome").is_not_null() & pl.col("score").is_finite()).select(
             "series", pl.col("moment").alias("as_of"), "step", "target",
             pl.col("outcome").cast(pl.Float64).alias("actual"), pl.col("score").alias("forecast"),
-            *(c for c in ("lower", "upper") if c in rows.columns and not rows[c].null_count()),
+            *(c for c in ("lower", "upper") if c in rows.columns and not rows[c].is_null().all()),
         )  # fmt: skip
         if known.is_empty():
             return None

@@ -171,8 +171,8 @@ def forecast(outlook: Outlook, inputs: pl.DataFrame) -> pl.DataFrame:
     located = with_target(scorer.series.locate(inputs), outlook.plan)
     return located.with_columns(
         pl.Series("forecast", scored.score),
-        pl.Series("lower", scored.bounds[0]),
-        pl.Series("upper", scored.bounds[1]),
+        pl.Series("lower", scored.bounds[0], nan_to_null=True),
+        pl.Series("upper", scored.bounds[1], nan_to_null=True),
     )
 
 
@@ -190,7 +190,7 @@ def levels_of(outlook: Outlook, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.DataFrame:
-    """How much of each series to order now.
+    """How much of each series to order now; null for a series without a past, of whose demand only the middle is known.
 
     Raises
     ------
@@ -218,6 +218,12 @@ def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.Data
         if "on_order" not in table.columns:
             table = table.with_columns(pl.lit(0.0).alias("on_order"))
         held = table.with_columns(name_series(outlook.plan.keys))
-    found = reorder(frame, costs, DemandShape.from_json(dict(shape)), held)
+    known = frame.filter(pl.col("lower").is_not_null())
+    if known.is_empty():
+        raise UsageError(
+            "no series to be ordered has a past",
+            remedy="Order by judgement until its first periods are known.",
+        )
+    found = reorder(known, costs, DemandShape.from_json(dict(shape)), held)
     keys = frame.select("series", *outlook.plan.keys).unique()
-    return keys.join(found, on="series").sort("series").drop("series")
+    return keys.join(found, on="series", how="left").sort("series").drop("series")

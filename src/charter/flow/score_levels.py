@@ -122,6 +122,20 @@ def with_levels(
     sums = table.filter(pl.col("level") != "series")
     at = own_names.get(plan.time, plan.time)
     values = {own_names.get(c, c): pl.col(c) for c in (*plan.keys, *numbers) if c in sums.columns}
+    if "warnings" in schema:
+        values["warnings"] = (
+            pl.when(pl.col("without_interval") > 0)
+            .then(
+                pl.concat_list(
+                    pl.format(
+                        "{} of {} series have no interval, so that their sum has none",
+                        pl.col("without_interval"),
+                        pl.col("series_summed"),
+                    )
+                )
+            )
+            .otherwise(pl.lit([], dtype=pl.List(pl.String)))
+        )
     values[at] = pl.col("target").dt.date() if schema.get(at) in (pl.String, pl.Date) else pl.col("target")
     columns = [values.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in schema.items()]
     made.append(Piece(folder / f"{len(made):06d}.arrow"))

@@ -186,8 +186,14 @@ def _answer() -> dict[str, Any]:
             "version": {"type": "string"},
             "warnings": {"type": "array", "items": {"type": "string"}},
             "scores": {"type": "object", "description": "Probability by class; several classes only"},
-            "lower": {"type": "number", "description": "Lower end of the interval; forecasts only"},
-            "upper": {"type": "number", "description": "Upper end of the interval; forecasts only"},
+            "lower": {
+                "type": ["number", "null"],
+                "description": "Lower end of the interval, null where none is promised; forecasts only",
+            },
+            "upper": {
+                "type": ["number", "null"],
+                "description": "Upper end of the interval, null where none is promised; forecasts only",
+            },
         },
         "required": [
             "id",

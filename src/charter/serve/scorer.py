@@ -253,7 +253,11 @@ class Scorer:
             return None
         by = self._intervals.by
         group = features[by].to_list() if by else None
-        return self._intervals.apply(learned, features[STEP].to_numpy(), group)
+        lower, upper = self._intervals.apply(learned, features[STEP].to_numpy(), group)
+        if self.series is not None and (new := self.series.new(features)).any():
+            # The errors that intervals are made of are all of series with a past.
+            lower, upper = np.where(new, np.nan, lower), np.where(new, np.nan, upper)
+        return lower, upper
 
     def _model_says(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
         """The matrix, the answers, and the scores from which calibration made them."""

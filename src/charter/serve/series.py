@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from charter.core.errors import DataError
@@ -59,7 +60,8 @@ class SeriesPast:
             raise DataError(f"source {plan.source}: no row has a known {plan.label}")
         self.newest: int = int(known["__period"].max()) + 1  # type: ignore[arg-type]
         """Number of the first period that is not known."""
-        self._series = known.group_by(SERIES).agg(pl.col("__period").max().alias("last")).sort(SERIES)
+        ends = (pl.col("__period").min().alias("first"), pl.col("__period").max().alias("last"))
+        self._series = known.group_by(SERIES).agg(ends).sort(SERIES)
 
     def fill(self, frame: pl.DataFrame, as_of: str | None = None) -> pl.DataFrame:
         """Let rows without ``as_of`` be about that origin (ISO), or about the newest."""
@@ -78,6 +80,19 @@ class SeriesPast:
         for amiss in self.amiss(inputs):
             raise DataError(amiss.message, remedy=amiss.remedy)
         return locate(inputs, self.plan, self.sources)
+
+    def new(self, located: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows are of series without a known period before ``as_of``; what folds learned is not about them.
+
+        Parameters
+        ----------
+        located
+            n rows with ``series`` and ``as_of``.
+        """
+        found = located.select(SERIES, self.plan.grid.number(pl.col(AS_OF)).alias("__origin")).join(
+            self._series, on=SERIES, how="left", maintain_order="left"
+        )
+        return ~(found["first"] < found["__origin"]).fill_null(False).to_numpy()
 
     def amiss(self, inputs: pl.DataFrame) -> Iterator[Amiss]:
         """Name the rows that ask for what no forecast answers: no beginning of a period, or none of the horizon."""
@@ -110,9 +125,12 @@ class SeriesPast:
             self._series, on=SERIES, how="left", maintain_order="left"
         )
         origin = located.select(plan.grid.number(pl.col(AS_OF))).to_series()
-        unknown = located["last"].is_null()
-        for row in np.flatnonzero(unknown.to_numpy()).tolist():
-            yield row, f"series {located[SERIES][row]} has no past; its forecast rests on what is known ahead"
+        for row in np.flatnonzero(self.new(located)).tolist():
+            yield (
+                row,
+                f"series {located[SERIES][row]} has no past; its forecast rests on what is known ahead, and no "
+                "interval can be promised",
+            )
         behind = (origin - located["last"] - 1).fill_null(0).to_numpy()
         for row in np.flatnonzero(behind > 0).tolist():
             count = int(behind[row])

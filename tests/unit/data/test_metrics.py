@@ -219,6 +219,15 @@ def test_totals_of_units_are_the_rows_repeated(rows: int) -> None:
     assert np.isnan(Totals(sample, unit, 15).measure(("median_ape",), np.zeros((1, 15)))).all()
 
 
+def test_rows_without_an_interval_do_not_count_in_what_measures_intervals() -> None:
+    y, score = np.array([10.0, 20, 5]), np.array([12.0, 20, 5])
+    some = Sample(y, score, bounds=Bounds(np.array([9.0, 21, np.nan]), np.array([15.0, 30, np.nan]), 0.8))
+    whole = Sample(y[:2], score[:2], bounds=Bounds(np.array([9.0, 21]), np.array([15.0, 30]), 0.8))
+    names = ("interval_coverage", "interval_width", "interval_score")
+    assert some.measure(names, np.ones((1, 3))).tolist() == whole.measure(names, np.ones((1, 2))).tolist()
+    assert some.measure(("mean_absolute_error",), np.ones((1, 3))).item() == pytest.approx(2 / 3)
+
+
 def test_undefined_is_nan_with_a_reason() -> None:
     ones, score = np.ones(5), np.linspace(0, 1, 5)
     for name in (

@@ -196,6 +196,21 @@ def test_a_store_without_attributes_is_summed_beside_the_others() -> None:
     assert unknown["lower"].null_count() == 0
 
 
+def test_a_sum_with_a_series_that_promises_no_interval_promises_none() -> None:
+    plan = plan_levels(forecasts(range(30)), LEVELS)
+    ends = {"lower": pl.col("forecast") * 0.8, "upper": pl.col("forecast") * 1.2}
+    new = (pl.col("store") == 5) & (pl.col("brand") == 1) & (pl.col("step") == 2)
+    later = forecasts(range(40, 41)).with_columns(**ends)
+    later = later.with_columns(pl.when(~new).then(c).alias(c) for c in ends)
+    table = all_levels(later, plan)
+    without = table.filter(pl.col("lower").is_null() | pl.col("upper").is_null())
+    assert without.select("level", "node", "step", "without_interval").rows() == [
+        ("total", "total", 2, 1), ("brand", "1", 2, 1), ("store", "5", 2, 1), ("series", "5/1", 2, 1),
+    ]  # fmt: skip
+    assert table["forecast"].null_count() == 0
+    assert table.filter(pl.col("without_interval") > 0).height == 4
+
+
 def test_what_is_refused() -> None:
     past = forecasts(range(5))
     with pytest.raises(DataError, match="known actual"):
