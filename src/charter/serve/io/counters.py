@@ -30,6 +30,8 @@ COUNT_SECONDS = 10.0
 COUNT_ROWS = 16_384
 """So many rows are not kept waiting to be counted."""
 PERSIST_SECONDS = 3.0
+_AT_ONCE = 128
+"""So many frames are put together in one go: while Polars takes them over, no answer gets the interpreter."""
 _log = logging.getLogger("charter.serve")
 
 Version = tuple[str, str]
@@ -180,6 +182,8 @@ class CounterThread:
 
 def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Frames one below the other; to look for a common type takes longer, and there is hardly ever need to."""
+    while len(frames) > _AT_ONCE:
+        frames = [_together(frames[k : k + _AT_ONCE]) for k in range(0, len(frames), _AT_ONCE)]
     try:
         return pl.concat(frames)
     except pl.exceptions.PolarsError:
