@@ -93,6 +93,13 @@ def what_if(
     from charter.serve.whatif import change_rows, effects, unseen
 
     changes = changes_of(outlook, texts)
+    if changes and outlook.scorer.bundle.reads_past_alone:
+        methods = ", ".join(outlook.scorer.bundle.methods["methods"] if outlook.scorer.bundle.methods else ())
+        raise UsageError(
+            f"{outlook.name} {outlook.version} forecasts each series from its own past ({methods}); it reads no price "
+            "and no promotion, and cannot say what another one would do",
+            remedy="Ask a version that was learned from features, such as one by lightgbm.",
+        )
     before = forecast(outlook, inputs)
     for column in by:
         if column not in before.columns:
@@ -101,6 +108,7 @@ def what_if(
     shown = _where(before, where)
     if changes:
         changed = change_rows(before.select(*inputs.columns, "series", "step"), changes)
+        _refuse_broken(outlook, changed.select(inputs.columns), texts)
         warnings += list(unseen(before, changed, outlook.history, outlook.known_ahead))
         after = forecast(outlook, changed.select(inputs.columns))
         warnings += _outside(outlook, inputs, changed.select(inputs.columns))
@@ -123,6 +131,19 @@ def what_if(
         outlook.spec.train.interval,
         warnings,
     )
+
+
+def _refuse_broken(outlook: Outlook, changed: pl.DataFrame, texts: Sequence[str]) -> None:
+    """A value that the contract rules out is no answerable question, as it is no answerable request."""
+    from charter.serve.batch import Contract
+
+    _, reasons, _ = Contract(outlook.scorer.signature.inputs).judge(changed)
+    if reasons is not None:
+        told = reasons.explode().drop_nulls().unique(maintain_order=True)
+        raise UsageError(
+            f"--set {', '.join(map(repr, texts))} breaks the contract: {'; '.join(told.head(3))}",
+            remedy="Ask for a value that the column can have.",
+        )
 
 
 def _where(frame: pl.DataFrame, where: str | None) -> pl.Series:

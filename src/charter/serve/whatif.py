@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,8 @@ from charter.serve.question import Change
 
 _FEW_VALUES = 12
 _SHOWN = 3
+_NEAR = 0.1
+"""Numbers are near each other within so much of the range that their series has seen."""
 _KEYS = ("series", "as_of", "step")
 
 
@@ -152,7 +155,8 @@ def unseen(
 
     Yields
     ------
-    Sentences: numbers beyond what their series has seen, and combinations of few-valued columns that no row has.
+    Sentences: numbers beyond what their series has seen, combinations of few-valued columns that no row has, and
+    numbers that their series has never been near with such a value of a few-valued column (a promotion at full price).
     """
     columns = [c for c in known_ahead if c in after.columns and c in history.columns]
     touched = [c for c in columns if not after[c].equals(before[c], null_equal=True)]
@@ -168,6 +172,41 @@ def unseen(
         for row in never.head(_SHOWN).iter_rows(named=True):
             told = ", ".join(f"{name} = {value}" for name, value in row.items())
             yield f"{told} never occurred{' together' if len(row) > 1 else ''}: the model was taught nothing about it"
+    many = [c for c in columns if c not in few and after.schema[c].is_numeric()]
+    apart = (
+        told
+        for value in few
+        for number in many
+        if value in touched or number in touched
+        for told in _apart(before, after, history, value, number)
+    )
+    yield from islice(apart, _SHOWN)
+
+
+def _apart(
+    before: pl.DataFrame, after: pl.DataFrame, history: pl.DataFrame, value: str, number: str
+) -> Iterator[str]:
+    """Say where a number is not near those that its series has had with the value of another column."""
+    low, high = pl.col(number).min(), pl.col(number).max()
+    whole = history.group_by("series").agg(low.alias("__least"), high.alias("__most"))
+    own = history.group_by("series", value).agg(low.alias("__low"), high.alias("__high"))
+    near = (pl.col("__most") - pl.col("__least")) * _NEAR
+    rows = after.filter(after[value].ne_missing(before[value]) | after[number].ne_missing(before[number]))
+    rows = rows.join(whole, on="series", how="left", maintain_order="left").join(
+        own, on=["series", value], how="left", maintain_order="left", nulls_equal=True
+    )
+    outside = rows.filter(
+        pl.col(number).is_between("__least", "__most")
+        & ~pl.col(number).is_between(pl.col("__low") - near, pl.col("__high") + near)
+    )
+    if outside.is_empty():
+        return
+    first = outside.row(0, named=True)
+    yield (
+        f"{value} = {first[value]} never occurred together with {number} near {first[number]:g} in "
+        f"{outside['series'].n_unique():,} of {rows['series'].n_unique():,} series (series {first['series']}: with "
+        f"{number} {first['__low']:g} to {first['__high']:g})"
+    )
 
 
 def _beyond(rows: pl.DataFrame, history: pl.DataFrame, column: str) -> Iterator[str]:

@@ -131,6 +131,26 @@ def test_the_difference_and_its_interval() -> None:
     assert list(found) == ["total", "step 1", "step 2", "step 3", "brand 3", "brand 4"]
 
 
+def test_a_promotion_at_a_price_that_it_never_had_is_told() -> None:
+    before = rows()
+    weeks = [
+        before.with_columns(
+            price=pl.col("price") * (0.75 if d % 3 == 0 else 1) + d / 100, deal=pl.lit(int(d % 3 == 0))
+        )
+        for d in range(15)
+    ]
+    history = pl.concat(weeks)
+    reduced = change_rows(before, [read("price = price * 0.76"), read("deal = 1")])
+    assert list(unseen(before, reduced, history, KNOWN)) == []
+    full = change_rows(before, [read("deal of brand 3 = 1")])
+    assert list(unseen(before, full, history, KNOWN)) == [
+        "deal = 1 never occurred together with price near 5 in 2 of 2 series (series 1/3: with price 3.75 to 3.87)"
+    ]
+    cheap = change_rows(before, [read("price of brand 4 = price * 0.76 in week 1")])
+    (said,) = unseen(before, cheap, history, KNOWN)
+    assert said.startswith("deal = 0 never occurred together with price near 4.56 in 2 of 2 series")
+
+
 def test_what_the_history_does_not_hold_is_told() -> None:
     before = rows()
     history = pl.concat([before.with_columns(price=pl.col("price") + d / 10) for d in range(14)])
