@@ -43,6 +43,9 @@ class Limits:
     score_s: float | None = None
     """Seconds after which the fallback answers for a model; None scores on the event loop, which is quicker, as long
     as no batch takes ``slow_s``: after one that does, batches are scored aside for at most ``deadline_s``."""
+    list_s: float | None = None
+    """The same for a request with more than ``batch_rows`` rows, its waiting included; None gives it ``deadline_s`` and
+    a second for each ten thousand rows."""
     slow_s: float = 1.0
     gather_s: float = 0.004
     """While many come together, the first of them waits for the others, at most so long."""
@@ -236,10 +239,19 @@ class Batcher:
         return batch
 
     async def _alone_in_time(self, rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
-        # Many rows may take their time: a second for each ten thousand on top of what a few may take.
-        seconds = self._limits.deadline_s + len(rows) / 1e4
+        loop, limit = asyncio.get_running_loop(), self._limits.list_s
+        began = loop.time()
         try:
-            return await self._aside.run(partial(self._run, rows, explain), seconds)
+            async with asyncio.timeout(limit):
+                await self._bulk.acquire()
+            try:
+                # Where nobody says how long they may take, many rows may take longer than a few.
+                seconds = self._limits.deadline_s + len(rows) / 1e4
+                if limit is not None:
+                    seconds = max(limit - (loop.time() - began), 0.0)
+                return await self._aside.run(partial(self._run, rows, explain), seconds)
+            finally:
+                self._bulk.release()
         except TimeoutError:
             if self._fall_back is None:
                 raise busy("the model did not answer in time and declares no fallback") from None
@@ -248,8 +260,7 @@ class Batcher:
     async def _alone(self, rows: Sequence[tuple[Any, ...]], ticket: Ticket, explain: bool) -> Scored:
         self._bulk_rows += len(rows)
         try:
-            async with self._bulk:
-                scored = await self._alone_in_time(rows, np.full(len(rows), explain))
+            scored = await self._alone_in_time(rows, np.full(len(rows), explain))
             held = self._observe([ticket], scored)
             if held is not None:
                 await held

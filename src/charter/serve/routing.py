@@ -161,6 +161,7 @@ class Routing:
         run, limits = self._counted(served, scores), self._limits
         if limits.score_s is None:  # what the server was started with goes before what the model declares
             limits = replace(limits, score_s=served.deadline_s)
+        limits = replace(limits, list_s=limits.score_s)
         if (
             role == _TRIED
         ):  # scored aside, whatever else is said: it may hang, and the champion waits to answer

@@ -82,6 +82,24 @@ def test_many_rows_that_hang_are_answered_for_as_well(credit):
     assert len(answers) == 6
 
 
+def test_a_declared_deadline_holds_for_many_rows_and_those_who_wait_behind_them(credit):
+    served, model = application(credit, score_s=0.3, batch_rows=4)
+    body = b"[" + b",".join([LATE] * 6) + b"]"
+
+    async def scenario():
+        model.hang.clear()
+        began = time.monotonic()
+        answers = await asyncio.gather(*(acall(served, body=body) for _ in range(3)))
+        spent = time.monotonic() - began
+        model.hang.set()
+        return answers, spent
+
+    answers, spent = asyncio.run(scenario())
+    assert [status for status, _, _ in answers] == [200] * 3
+    assert {a["decision"] for _, _, content in answers for a in json.loads(content)} == {"positive"}
+    assert spent < 3  # five seconds are what a list has where nothing is declared
+
+
 def test_after_a_slow_batch_the_next_is_scored_aside_until_one_is_quick(credit):
     served, model = application(credit, slow_s=0.05, deadline_s=0.3)
     threads: list[str] = []
