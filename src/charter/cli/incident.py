@@ -46,6 +46,7 @@ def incident_open(
     from typing import cast
 
     from charter.core.errors import UsageError
+    from charter.core.text import one_line
     from charter.flow.incident import open_incident
     from charter.flow.workspace import Workspace
     from charter.govern.incident import Severity
@@ -55,14 +56,17 @@ def incident_open(
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"--evidence is {text!r}", remedy="Write for example --evidence 'errors=12 %'.")
-        observed[name.strip()] = value.strip()
+        observed[one_line(name, "the name of evidence")] = one_line(
+            value, f"the evidence {name.strip()[:80]!r}"
+        )
+    title, owner = one_line(title, "the title"), one_line(owner, "the owner") if owner is not None else None
     workspace = Workspace.at(spec)
     found = open_incident(
         workspace,
         workspace.load(),
         title=title,
         severity=cast(Severity, severity),  # checked there, with the nearest word
-        source=f"by hand/{title.strip()}",
+        source=f"by hand/{title}",
         evidence=observed,
         owner=owner,
     )

@@ -99,6 +99,12 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    for given in arguments:
+        if not given.isascii() and any("\ud800" <= c <= "\udfff" for c in given):  # neither kept nor printed
+            typer.echo(
+                f"{given!a} is not UTF-8\n  Write it in UTF-8; rename a file that is called so.", err=True
+            )
+            return 2
     try:
         code = app(arguments, prog_name="charter", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -12,6 +12,7 @@ from charter.core.clock import iso
 from charter.core.errors import UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_duration
+from charter.core.text import one_line
 from charter.flow.acting import acting
 from charter.flow.incident import list_incidents, open_incident
 from charter.flow.moves import refusing
@@ -162,6 +163,7 @@ def acknowledge(
     """
     from charter.monitor.lifecycle import ACKNOWLEDGED
 
+    reason = one_line(reason, "a reason")
     return _say(workspace, loaded, ACKNOWLEDGED, name, version, reason, by=by, role=None)
 
 
@@ -185,7 +187,7 @@ def resolve(
     """
     from charter.monitor.lifecycle import RESOLVED
 
-    _need_reason(reason)
+    reason = one_line(reason, "a reason", required=True)
     role = loaded.spec.monitor.roles.alerts
     return _say(workspace, loaded, RESOLVED, name, version, reason, by=by, role=role)
 
@@ -230,7 +232,7 @@ def silence(
     now = workspace.clock.now()
     end = _to_come(until, now) if until is not None else now
     if until is not None:
-        _need_reason(reason)
+        reason = one_line(reason, "a reason", required=True)
     model, role = loaded.spec.name, loaded.spec.monitor.roles.alerts
     detail = {"model": model, "until": iso(end), "reason": reason}
     to = "silence an alert"
@@ -318,7 +320,7 @@ def _incident(workspace: Workspace, loaded: Loaded, alert: Alert) -> str:
     return open_incident(
         workspace,
         loaded,
-        title=rule.spec.description or f"{rule.name}: {rule.rule}",
+        title=" ".join((rule.spec.description or f"{rule.name}: {rule.rule}").split())[:200],
         severity=SEVERITY[rule.spec.severity],
         source=f"alert/{rule.name}",
         evidence={
@@ -329,11 +331,6 @@ def _incident(workspace: Workspace, loaded: Loaded, alert: Alert) -> str:
             "alert": alert.event,
         },
     ).name
-
-
-def _need_reason(reason: str) -> None:
-    if not reason.strip():
-        raise UsageError("a reason is needed", remedy="Say why: --reason '...'")
 
 
 def _to_come(text: str, now: datetime) -> datetime:

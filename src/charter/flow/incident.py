@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charter.core.clock import naive
 from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
+from charter.core.text import one_line
 from charter.flow.acting import acting
 from charter.flow.logs import log_folder
 from charter.flow.moves import refusing
@@ -138,10 +139,10 @@ def remark(
                 f"the playbook of {found.name} has no step {step}",
                 remedy=f"`charter incident show {found.name}`",
             )
-        said = text.strip() or (found.playbook[step - 1] if step is not None else "")
+        said = one_line(text, "what is said") or (found.playbook[step - 1] if step is not None else "")
         if not said and owner is None:
             raise UsageError("nothing is said", remedy="Say in a few words what you saw or did.")
-        said = said or f"{owner} sees to it now"
+        said = said or f"{one_line(owner or '', 'the owner')} sees to it now"
         last = found.remarks[-1] if found.remarks else None
         same = last is not None and last == replace(last, actor=actor, text=said, done=done, step=step)
         if same and owner in (None, found.owner):
@@ -183,9 +184,9 @@ def close(
     if not cause.strip():
         raise UsageError("an incident is closed with its cause", remedy="Say why it happened: --cause '...'")
     told = {
-        "cause": cause.strip(),
-        "impact": impact.strip(),
-        "actions": [a.strip() for a in actions if a.strip()],
+        "cause": one_line(cause, "the cause"),
+        "impact": one_line(impact, "the impact"),
+        "actions": [one_line(a, "an action") for a in actions if a.strip()],
     }
     role = loaded.spec.monitor.roles.incidents
     return _add(workspace, loaded, name, CLOSED, lambda *_: told, by=by, role=role, to="close an incident")

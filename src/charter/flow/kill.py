@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from charter.core.clock import iso
 from charter.core.errors import CharterError, DataError, Refusal, UsageError
+from charter.core.text import one_line
 from charter.flow.moves import (
     KILLED,
     RESUMED,
@@ -56,6 +57,7 @@ def kill(
     """
     from charter.govern.io import keys
 
+    reason = one_line(reason, "the reason")
     signer = keys.load(name, workspace.settings.home) if name is not None else None
     try:
         return _recorded(workspace, loaded, everything, name, reason)

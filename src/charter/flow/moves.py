@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charter.core.clock import iso
 from charter.core.decision import Decision
 from charter.core.errors import DataError, PackageError, Refusal
+from charter.core.text import one_line
 from charter.flow.acting import Acting, Role, acting
 from charter.flow.rolling import Rolling, rolling, traffic_of
 from charter.flow.workspace import Workspace
@@ -169,6 +170,8 @@ def record(
 
     at = workspace.clock.now()
     told = {**detail, "role": act.role, "traffic": traffic.to_json()}
+    if isinstance(reason := told.get("reason"), str):
+        told["reason"] = one_line(reason, "the reason")
     plain = {} if traffic.stage == "full" else traffic.to_json()
     subject = traffic.candidate or (f"v{retires}" if retires is not None else traffic.champion)
     with act.trail.recording(at=at, actor=act.name, action=action, subject=subject, detail=told) as change:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import Refusal, UsageError
 from charter.core.progress import NoProgress, Progress
+from charter.core.text import one_line
 from charter.flow.apply import Listener, Outcome, apply
 from charter.flow.challenger import challenge
 from charter.flow.compare import compare_versions
@@ -162,8 +163,8 @@ def _begin(
     number = found.runs[-1].number + 1 if found.runs else 1
     assert decision is not None
     triggers = [name for name in decision.evidence["triggers"].split(", ") if name]
-    detail = {"run": number, "champion": found.champion, "triggers": triggers, "reason": reason or "",
-              "decision": decision.to_json()}  # fmt: skip
+    detail = {"run": number, "champion": found.champion, "triggers": triggers,
+              "reason": one_line(reason or "", "the reason"), "decision": decision.to_json()}  # fmt: skip
     _tell(workspace, loaded, STARTED, detail)
     return Run(number, found.now, workspace.settings.actor, found.champion, tuple(triggers), reason or "")
 

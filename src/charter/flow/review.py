@@ -11,6 +11,7 @@ from charter.core.clock import iso, naive
 from charter.core.errors import Refusal, UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_duration
+from charter.core.text import one_line
 from charter.flow.acting import acting
 from charter.flow.logs import log_folder
 from charter.flow.moves import refusing
@@ -139,7 +140,7 @@ def decide(
         "version": item.version,
         "decision": item.decision,
         "to": decision,
-        "reason": reason.strip(),
+        "reason": one_line(reason, "the reason"),
         "why": list(item.why),
         "score": item.score,
         "band": item.band,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.digest import Digest
 from charter.core.errors import Refusal
+from charter.core.text import one_line
 from charter.flow.acting import Acting
 from charter.flow.moves import moving
 from charter.flow.proven import rollout_rules
@@ -103,7 +104,12 @@ def go_back(workspace: Workspace, act: Acting, model: str, to: str | None, reaso
     prove(workspace, act.records, model, target.package)
     now = workspace.clock.now()
     proof = {**alone(target.evidence), LEFT: serving.package}
-    detail = {**proof, "left": f"v{serving.version}", "reason": reason, "role": act.role}
+    detail = {
+        **proof,
+        "left": f"v{serving.version}",
+        "reason": one_line(reason, "the reason"),
+        "role": act.role,
+    }
     with act.trail.recording(
         at=now, actor=act.name, action="version.rolled_back", subject=f"v{target.version}", detail=detail
     ) as change:

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+from charter.cli.main import _run
 from charter.core.clock import ManualClock
 from charter.core.decision import Decision, Verdict
 from charter.core.errors import Busy, UsageError
+from charter.core.text import one_line
 from charter.flow.init import create
 from charter.flow.lock import hold
 from charter.flow.measure import of_versions
@@ -155,3 +157,25 @@ def test_answers_of_versions_that_are_none_are_left_out_of_the_monitor_and_said(
     assert left_out.startswith("3 answers are left out, of versions that are not recorded")
     assert "'v1/../../x'" in left_out
     assert of_versions(known, ["v1", "v2"])[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x" * 3_000_000, "is 3,000,000 characters long"),
+        ("seen\n  [x] 1. Rolled back", "holds '\\n' at character 5"),
+        ("\x1b[2Jgone", "holds '\\x1b' at character 1"),
+        ("a\u202etxt", "holds '\\u202e' at character 2"),
+        ("bytes \udc80", "holds '\\udc80' at character 7"),
+    ],
+)
+def test_what_a_person_writes_is_one_line_of_plain_text(text, why):
+    with pytest.raises(UsageError) as said:
+        one_line(text, "the title")
+    assert why in said.value.message
+    assert one_line(" Zoë Muñoz 東京 👩‍💻 ", "the title") == "Zoë Muñoz 東京 👩‍💻"
+
+
+def test_an_argument_that_is_no_text_is_refused(capsys):
+    assert _run(["history", "--in", "\udc80"]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.errors import Refusal, UsageError
 from charter.core.nearest import advice, did_you_mean
+from charter.core.text import one_line
 from charter.govern.approval import sign
 from charter.govern.identity import ADMIN, Identity, sign_grant, standing
 from charter.govern.io.trail import Trail
@@ -114,7 +115,8 @@ def approve(
             f"{stage!r} is not a stage of this specification's approval",
             remedy=did_you_mean(stage, stages) if stages else "It asks for none (approve: none).",
         )
-    if verdict == "reject" and not reason.strip():
+    reason = one_line(reason, "the reason")
+    if verdict == "reject" and not reason:
         raise UsageError("a rejection needs a reason", remedy="Say why: --reason '...'")
     wanted = stages[stage]
     signed = sign(version, wanted, signer, verdict=verdict, reason=reason, evidence=evidence, now=now)
