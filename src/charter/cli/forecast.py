@@ -108,6 +108,7 @@ def order(
     say(
         f"  an order lasts {costs.periods} {every}s; the service level that pays best is {costs.service_level:.1%} "
         f"(a unit short costs {costs.short:g} {currency}, one over {costs.over:g})"
+        + (", less where stock would spoil" if costs.perishable else "")
     )
     columns = [*outlook.plan.keys, "expected", "order_up_to", "on_hand", "on_order", "order", "stockout_risk"]
     rows = [

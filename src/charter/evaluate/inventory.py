@@ -79,6 +79,11 @@ class StockCosts:
         return self.lead_time + self.review
 
     @property
+    def perishable(self) -> bool:
+        """Whether stock that is still there when the next order arrives may spoil later."""
+        return self.markdown > 0 and self.shelf_life is not None and self.shelf_life > self.periods
+
+    @property
     def short(self) -> float:
         """What a unit short costs, c_u."""
         return self.margin + self.stockout
