@@ -101,5 +101,8 @@ def _columns(data: Mapping[str, Any]) -> list[Any]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def _not_finite(text: str) -> float:
+def _not_finite(text: str) -> None:
+    """MLflow's client writes a missing value of a data frame as NaN, and its server reads it so."""
+    if text == "NaN":
+        return
     raise ValueError(f"{text} is no JSON; send null where a value is missing")

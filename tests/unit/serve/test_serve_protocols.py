@@ -175,7 +175,8 @@ def test_invocations_take_what_mlflow_takes(credit, document):
     ("body", "status", "said"),
     [
         (b"{", 400, "no JSON"),
-        (b'{"instances": [{"limit": NaN}]}', 400, "NaN"),
+        (b'{"instances": [{"limit": NaN}]}', 422, "limit is null"),
+        (b'{"instances": [{"limit": -Infinity}]}', 400, "-Infinity"),
         (b"{}", 422, "exactly one of dataframe_split"),
         (b'{"instances": [], "inputs": []}', 422, "exactly one of"),
         (b'{"instances": [], "parms": 1}', 422, "'parms'"),
@@ -196,6 +197,28 @@ def test_wrong_invocations_are_refused_in_mlflows_form(credit, body, status, sai
     assert found == status
     assert document["error_code"] == "BAD_REQUEST"
     assert said in document["message"]
+
+
+def test_what_mlflow_writes_for_a_missing_value_is_missing(credit):
+    application = serve(credit)
+    split = {"columns": list(GOOD), "data": [list({**GOOD, "bill": float("nan")}.values())]}
+    status, _, content = call(application, "/invocations", json.dumps({"dataframe_split": split}).encode())
+    assert status == 200, content
+    [answer] = json.loads(content)["predictions"]
+    assert answer["score"] == native(application, [{**GOOD, "bill": None}])[0]["score"]
+
+
+def test_a_path_that_is_not_there_is_refused_in_the_form_of_its_protocol(application):
+    for path in ("/v2/models/credit-test/stats", "/v2/repository/index", "/v2/nothing"):
+        status, _, content = call(application, path, method="GET")
+        assert status == 404
+        assert f"there is nothing at '{path}'" in json.loads(content)["error"]
+    own = json.loads(call(application, "/api/nothing", method="GET")[2])
+    assert own["error"]["rule"] == "path"
+    assert (
+        "/v2/models/{model}/infer"
+        in json.loads(call(application, "/zzz", method="GET")[2])["error"]["message"]
+    )
 
 
 def test_invocations_need_to_know_the_model(application):
@@ -270,3 +293,6 @@ def test_mlflows_own_client_works_unmodified(url, credit):
     answer = client.invoke(data)
     found = [p["score"] for p in json.loads(answer.to_json())["predictions"]]
     assert found == credit.scorer().score(rows)["score"].to_list()
+    frame = pytest.importorskip("pandas").DataFrame(data).assign(bill=float("nan"))
+    found = [p["score"] for p in json.loads(client.invoke(frame).to_json())["predictions"]]
+    assert found == credit.scorer().score(rows.with_columns(bill=None))["score"].to_list()
