@@ -28,7 +28,7 @@ from charter.serve.ids import random_ids
 from charter.serve.invocations import Invocations
 from charter.serve.metrics import Metrics
 from charter.serve.observe import Observer, Ticket
-from charter.serve.oip import OpenInference
+from charter.serve.oip import OpenInference, refused_at
 from charter.serve.problem import Refused, refuse
 from charter.serve.protocols import Form, Native
 from charter.serve.rest import rest
@@ -142,6 +142,11 @@ class Application:
         """What is tried now, by name of a model."""
         return self._routing.traffic
 
+    @property
+    def let_go(self) -> Mapping[str, str]:
+        """Versions that are tried and asked no more in this process, each with why."""
+        return self._routing.let_go
+
     def replace(self, models: Sequence[Served], traffic: Mapping[str, Traffic] | None = None) -> None:
         """Serve these models from the next request on, see `charter.serve.routing.Routing.replace`."""
         self._routing.replace(models, traffic or {})
@@ -176,7 +181,8 @@ class Application:
                 self.gate.admit(scope, wanted)
             except Refused as error:
                 self.metrics.error("", error.faults[0].rule)
-                await respond_refused(send, error, head=scope["method"] == "HEAD")
+                body = refused_at(path, error)
+                await respond_refused(send, error, head=scope["method"] == "HEAD", body=body)
                 return
         await self._rest(scope, receive, send)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from charter.serve.http import JSON, Scope, header, is_plain_id
 from charter.serve.problem import Refused, refuse, shown
-from charter.serve.protocols import Asked, Headers, problem_json
+from charter.serve.protocols import Asked, Form, Headers, Native, problem_json
 from charter.serve.scored import Scored
 from charter.serve.served import Served
 from charter.serve.strict import read_document
@@ -163,6 +163,12 @@ def output_columns(
             end: ends[rows].tolist() for end, ends in zip(("lower", "upper"), scored.bounds, strict=True)
         }
     return {name: (*types[name], values[name]) for name in types}
+
+
+def refused_at(path: str, error: Refused) -> bytes:
+    """Say what is wrong with a request that is no prediction: under ``/v2`` as the protocol does, else as we do."""
+    form: Form = OpenInference() if path == "/v2" or path.startswith("/v2/") else Native()
+    return form.refused(error)
 
 
 def _missing(value: Any, datatype: str) -> Any:

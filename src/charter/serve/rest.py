@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import partial
@@ -19,7 +18,7 @@ from charter import __version__
 from charter.core.nearest import did_you_mean
 from charter.serve.docs import CONTENT_POLICY, docs_page
 from charter.serve.metrics import CONTENT_TYPE
-from charter.serve.oip import EXTENSIONS, model_metadata
+from charter.serve.oip import EXTENSIONS, model_metadata, refused_at
 from charter.serve.openapi import openapi
 from charter.serve.problem import Refused, refuse
 
@@ -28,8 +27,11 @@ if TYPE_CHECKING:
     from charter.serve.served import Served
 
 PATHS = (
+    "/api/v1/predict/{model}",
     "/api/v1/models",
     "/api/v1/models/{model}/profile",
+    "/v2/models/{model}/infer",
+    "/invocations",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -49,6 +51,8 @@ def rest(application: Application) -> Starlette:
         body: dict[str, Any] = {"ready": ready, "models": _versions(application.models)}
         if application.trouble is not None:
             body["trouble"] = application.trouble
+        if application.let_go:
+            body["let_go"] = dict(application.let_go)
         if application.traffic:
             body["traffic"] = {name: t.summary() for name, t in sorted(application.traffic.items())}
         # A store that is down or stale is told, and no reason to take the server away: it answers with defaults.
@@ -185,7 +189,7 @@ async def _problem(request: Request, error: Exception) -> Response:
     headers: Any = getattr(error, "headers", None)
     path = request.url.path
     if status == 404:
-        hint = did_you_mean(path[:200], [*PATHS, "/api/v1/predict/{model}"])
+        hint = did_you_mean(path[:200], PATHS, limit=len(PATHS))
         problem = refuse(404, "path", f"there is nothing at {path[:80]!r}; {hint}", field="path", value=path)
     elif status == 405:
         problem = refuse(
@@ -193,5 +197,5 @@ async def _problem(request: Request, error: Exception) -> Response:
         )
     else:
         problem = refuse(status, "request", str(getattr(error, "detail", "refused")))
-    body = json.dumps(problem.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    body = refused_at(path, problem)
     return Response(body, status_code=status, headers=headers, media_type="application/json")

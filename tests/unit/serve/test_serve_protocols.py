@@ -274,6 +274,9 @@ def test_tritons_own_client_works_unmodified(url, credit):
         assert chosen.get_response()["id"] == "7"
     with pytest.raises(http.InferenceServerException, match="is missing"):
         client.infer("credit-test", inputs[:2])
+    with pytest.raises(http.InferenceServerException) as failure:
+        client.get_inference_statistics("credit-test")
+    assert "there is nothing at '/v2/models/credit-test/stats'" in str(failure.value)
     client.close()
 
 
