@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ from charter.serve.scored import Scored, gather, unanswered
 from charter.serve.served import Served
 from charter.spec.vocabulary import UNIT_TYPES
 
+LEAK_BYTES = 512 * 1024 * 1024
+"""By so much a worker may grow while a version is tried in it, as its process may in a shadow."""
 TRIED_SECONDS = 1.0
 """A tried version that has not answered after so long is answered for by the champion."""
 _log = logging.getLogger("charter.serve")
@@ -183,10 +185,32 @@ class Arms:
         return _Part(version, places, scored, range(start, start + len(rows)))
 
 
-def tried(served: Served) -> Run:
-    """How a version that is tried scores: it says what it could not answer, and raises nothing."""
+def tried(served: Served, grown: Callable[[], int], let_go: Callable[[str], None]) -> Run:
+    """How a version that is tried scores: it says what it could not answer, raises nothing, and is let go if it leaks.
+
+    Parameters
+    ----------
+    grown
+        Bytes by which the worker has grown since the version was taken up. Beyond `LEAK_BYTES` the version is asked no
+        more in this worker: what is dealt to it counts as failed and the champion answers, so that the errors of a
+        rollout show it.
+    let_go
+        Told once, in words.
+    """
+    leaked = ""
 
     def run(rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
+        nonlocal leaked
+        if leaked:
+            return unanswered(served.decoder.frame(rows), leaked)
+        scored = answer(rows, explain)
+        if (more := grown()) > LEAK_BYTES:
+            leaked = f"the model was let go: the server grew by {more / 1e6:,.0f} MB since it was taken up"
+            _log.error("%s %s is asked no more here: %s", served.name, served.version, leaked)
+            let_go(leaked)
+        return scored
+
+    def answer(rows: Sequence[tuple[Any, ...]], explain: npt.NDArray[np.bool_]) -> Scored:
         try:
             return served.run(rows, explain)
         # Whatever a model raises; a panic of Polars is no Exception.

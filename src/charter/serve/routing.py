@@ -12,6 +12,7 @@ from charter.registry.traffic import Traffic
 from charter.serve.arms import TRIED_SECONDS, Arms, tried
 from charter.serve.batcher import Batcher, Limits, Run
 from charter.serve.explore import exploring
+from charter.serve.io.footprint import growth
 from charter.serve.metrics import Metrics
 from charter.serve.observe import Dealt, Observer
 from charter.serve.problem import refuse
@@ -60,6 +61,8 @@ class Routing:
         What is served now, by name; of several versions of a model the champion first.
     traffic
         What is tried now, by name of a model.
+    let_go
+        Versions that are tried and asked no more in this process, each with why.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Routing:
         self._limits, self._metrics, self._observer, self._shadows = limits, metrics, observer, shadows
         self.models: tuple[Served, ...] = ()
         self.traffic: Mapping[str, Traffic] = {}
+        self.let_go: Mapping[str, str] = {}
         self._routes: Mapping[str, Route] = {}
         self._desks: dict[tuple[int, str], Route] = {}
 
@@ -93,6 +97,10 @@ class Routing:
         _close(self._desks, desks)
         self.models = tuple(sorted(models, key=lambda m: m.name))
         self._routes, self._desks, self.traffic = routes, desks, traffic
+        there = {
+            f"{desk.served.name} {desk.served.version}" for (_, role), desk in desks.items() if role == _TRIED
+        }
+        self.let_go = {name: why for name, why in self.let_go.items() if name in there}
 
     def _routed(
         self, models: Sequence[Served], traffic: Mapping[str, Traffic], desks: dict[tuple[int, str], Route]
@@ -157,7 +165,7 @@ class Routing:
         _close(self._desks, {})
 
     def _batcher(self, served: Served, role: str, shadow: Shadow | None = None) -> Batcher:
-        scores: Run = {_TRIED: tried, _STOPPED: _stopped}.get(role, _runs)(served)
+        scores: Run = {_TRIED: self._tried, _STOPPED: _stopped}.get(role, _runs)(served)
         run, limits = self._counted(served, scores), self._limits
         if limits.score_s is None:  # what the server was started with goes before what the model declares
             limits = replace(limits, score_s=served.deadline_s)
@@ -177,6 +185,12 @@ class Routing:
         return (
             Batcher(run, limits, observe, fall_back) if observe else Batcher(run, limits, fall_back=fall_back)
         )
+
+    def _tried(self, served: Served) -> Run:
+        def told(why: str) -> None:
+            self.let_go = {**self.let_go, f"{served.name} {served.version}": why}
+
+        return tried(served, growth(), told)
 
     def _fall_back(self, served: Served, role: str) -> Callable[[Any], Scored] | None:
         why = "the model did not answer in time"

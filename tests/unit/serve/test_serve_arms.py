@@ -374,3 +374,25 @@ def test_a_unit_that_cannot_be_dealt_out_changes_nothing(credit, unit, said):
     assert said in str(caught.value)
     assert application.traffic == {}
     assert json.loads(call(application, body=json.dumps(GOOD).encode())[2])["version"] == "v1"
+
+
+def test_a_candidate_that_leaks_is_asked_no_more_and_the_champion_answers(credit, monkeypatch):
+    held = [0, 0]
+
+    def run(rows, explain):
+        held[1] += 1
+        held[0] += 300 * 1024 * 1024  # as though every batch kept so much
+        return Served.run(models[1], rows, explain)
+
+    models = versions(credit, run)
+    monkeypatch.setattr("charter.serve.routing.growth", lambda: lambda: held[0])
+    application = Application(models, traffic=dealt())
+    body = json.dumps(late(WHERE["v2"][0])[0]).encode()
+    told = [json.loads(call(application, body=body)[2]) for _ in range(4)]
+    assert [t["version"] for t in told] == ["v2", "v2", "v1", "v1"]
+    assert held[1] == 2, "it is asked no more"
+    assert "v2 could not answer: the model was let go" in told[2]["warnings"][0]
+    ready = json.loads(call(application, "/readyz", method="GET")[2])
+    assert "grew by 629 MB" in ready["let_go"]["credit-test v2"]
+    application.replace(models[:1])
+    assert "let_go" not in json.loads(call(application, "/readyz", method="GET")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def footprint(process: int) -> Footprint | None:
         return None
     now, peak = max(found)
     return Footprint(now, max(peak, now), sum(one for one, _ in found))
+
+
+def growth() -> Callable[[], int]:
+    """Return what tells by how many bytes this process has grown since now; 0 where the system does not tell."""
+    began = _resident()
+    return lambda: _resident() - began
+
+
+def _resident() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def processor_s(process: int) -> float | None:
