@@ -280,7 +280,7 @@ def _release(spec: ModelSpec, state: State, done: Mapping[Stage, Result], approv
     if approve.action is not Action.KEEP:
         return Step(Stage.RELEASE, Action.WAIT, waits_for=Stage.APPROVE)
     package = done[Stage.PACKAGE].output
-    inputs = {"package": package}
+    inputs: dict[str, str] = {"package": package}
     if state.serving == package:
         return Step(Stage.RELEASE, Action.KEEP, inputs)
     if state.serving is None:
