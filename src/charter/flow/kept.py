@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.core.clock import naive
 from charter.core.digest import canonical_json, digest_json
 from charter.core.io.files import write_atomic
 from charter.flow.kpis import kept_kpis
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from charter.monitor.kpis import Kpis
 
 _CONCEPT = "concept.json"
+_A_MONTH = ("net_value_per_month", "benefit_per_month")
 
 
 def monitor_folder(workspace: Workspace, model: str) -> Path:
@@ -30,7 +32,8 @@ def kept_windows(workspace: Workspace, model: str) -> list[dict[str, Any]]:
     """Windows that were measured, by version and start, with what is known of them beside the log.
 
     That is what the windows before each tell of it (``concept``), what the servers' metrics said meanwhile
-    (``server``), and the key figures from outside that were the newest at its end (``kpis``).
+    (``server``), and the key figures from outside that were the newest at its end (``kpis``). Of windows that a version
+    has not answered in whole no value per month is told.
     """
     folder = monitor_folder(workspace, model)
     found = _measured(folder)
@@ -41,9 +44,20 @@ def kept_windows(workspace: Workspace, model: str) -> list[dict[str, Any]]:
         one["concept"] = changes
         for change in changes:
             one["measures"][f"concept_drift({change['detector']})"] = float(change["at"] is not None)
+    _leave_out_rates(found, naive(workspace.clock.now()))
     _add_server(found, folder)
     _add_kpis(found, kept_kpis(workspace, model))
     return found
+
+
+def _leave_out_rates(windows: list[dict[str, Any]], now: datetime) -> None:
+    """Half a week's value is not little value a month: of a window that is not over, or older than its version."""
+    first: dict[str, dict[str, Any]] = {}
+    for one in windows:  # by version and start
+        newcomer = first.setdefault(one["version"], one) is one
+        start, end, since = (datetime.fromisoformat(one[k]) for k in ("start", "end", "answered_from"))
+        if end > now or (newcomer and since - start >= timedelta(days=1)):
+            one["measures"] = {k: v for k, v in one["measures"].items() if k not in _A_MONTH}
 
 
 def _add_server(windows: list[dict[str, Any]], folder: Path) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-FORMAT = 6
+FORMAT = 7
 """Raised when the meaning of what is kept of a window changes."""
 _ROWS_AT_ONCE = 1_000_000
 """Answers that are read together, with their inputs."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from charter.core.errors import CharterError
 from charter.flow.context import read_json
@@ -212,6 +212,7 @@ def measure(
         version=version,
         start=start,
         end=end,
+        answered_from=cast("datetime", rows["moment"].min()),
         months=months,
         quality=quality(
             rows,

@@ -37,6 +37,8 @@ class Measurement:
     ----------
     key
         Digest of all that it was made from: the same key needs no second measurement.
+    answered_from
+        Moment of the first answer.
     months
         Length of the window.
     drift
@@ -61,6 +63,7 @@ class Measurement:
     version: str
     start: datetime
     end: datetime
+    answered_from: datetime
     months: float
     quality: Quality
     worth: Worth | None
@@ -110,6 +113,7 @@ class Measurement:
             "version": self.version,
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
+            "answered_from": self.answered_from.isoformat(),
             "months": self.months,
             "quality": asdict(q)
             | {

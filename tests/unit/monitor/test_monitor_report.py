@@ -20,7 +20,7 @@ from charter.spec.types import DriftSpec
 
 START, END = datetime(2026, 1, 5), datetime(2026, 1, 12)  # noqa: DTZ001 - windows hold naive UTC
 QUALITY = Quality(9, 9, 9, 9, 5, {"recall": Estimate(0.6, 0.23, 0.88, "wilson", 5)}, {}, {})
-WINDOW = Measurement("k", "v1", START, END, 0.2, QUALITY, None, Operations(1.0, 2.0, 3.0, 0.0, 0.0))
+WINDOW = Measurement("k", "v1", START, END, START, 0.2, QUALITY, None, Operations(1.0, 2.0, 3.0, 0.0, 0.0))
 
 
 def seen(mean: float, like: Seen | None = None) -> Seen:
