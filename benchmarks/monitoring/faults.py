@@ -33,6 +33,7 @@ from charter.core.decision import Verdict
 from charter.data.profile import Profile, profile
 from charter.monitor.compare import compare
 from charter.monitor.concept import Losses, excess, follow
+from charter.monitor.domain import domain_shift
 from charter.monitor.drift import judge_drift
 from charter.monitor.drift_types import Measured
 from charter.monitor.faults import Fault, inject, turn_around
@@ -46,7 +47,9 @@ BEFORE, AFTER = 6, 4
 REPLAYS_A_MODEL = 20
 DEAR_EVERY = 4
 """Of faults that leave outcomes alone, base rate and surprise (most of the time) are asked in every fourth replay."""
-DETECTORS = ("features", "score", "base rate", "surprise", "ADWIN", "Page-Hinkley")
+DOMAIN_EVERY = 8
+"""The domain classifier trains five models a window, so that it is asked in every eighth replay."""
+DETECTORS = ("features", "score", "base rate", "surprise", "ADWIN", "Page-Hinkley", "classifier")
 SIZES: Mapping[str, Sequence[float]] = {
     "shift": (0.25, 0.5),
     "scale": (1000,),
@@ -98,6 +101,7 @@ class Model:
             )
         self._calibration = fit("sigmoid", raw, y)
         self._booster = self._trees(X, y, seed)
+        self.training = inputs
         self.features, self.said = (
             profile(inputs),
             profile(pl.DataFrame({"score": apply(self._calibration, raw)})),
@@ -168,10 +172,13 @@ class Watch:
     past: list[pl.DataFrame] = field(default_factory=list)
     told: Told = field(default_factory=lambda: {d: [] for d in DETECTORS})
     outcomes: bool = True
+    domain: bool = False
 
     def copy(self, *, outcomes: bool) -> Watch:
         told = {d: list(t) for d, t in self.told.items()}
-        return Watch(self.model, self.measured, list(self.losses), list(self.past), told, outcomes)
+        return Watch(
+            self.model, self.measured, list(self.losses), list(self.past), told, outcomes, self.domain
+        )
 
     def look(self, window: Looked, outcome: np.ndarray) -> None:
         """Measure one more window."""
@@ -194,6 +201,8 @@ class Watch:
         self.told["features"].append("feature" in moved)
         self.told["score"].append("prediction" in moved)
         self.past.append(answers.select("score", "outcome"))
+        if self.domain:
+            self.told["classifier"].append(any(self.told["classifier"][BEFORE:]) or self._tells(window))
         if not self.outcomes:
             return
         known = all(any(self.told[d][BEFORE:]) for d in ("base rate", "surprise"))
@@ -204,6 +213,11 @@ class Watch:
         )
         self.told["base rate"].append(found is None or found.base_rate_moved)
         self.told["surprise"].append(found is None or bool(found.surprise))
+
+    def _tells(self, window: Looked) -> bool:
+        """Whether a classifier tells the rows of a window from those of training."""
+        shift = domain_shift(self.model.training, window.inputs, seed=len(self.past))
+        return shift.check(DriftSpec().domain_auc).verdict is Verdict.FAIL
 
     def finish(self) -> Told:
         """Let the detectors that read all losses in a row have their say."""
@@ -224,7 +238,7 @@ def replay(rows: Rows, pool: np.ndarray, model: Model, *, seed: int) -> dict[str
     rng = np.random.default_rng((seed, 1))
     order = rng.permutation(pool)
     windows = order[: WINDOW * (BEFORE + AFTER)].reshape(-1, WINDOW)
-    calm = Watch(model)
+    calm = Watch(model, domain=seed % DOMAIN_EVERY == 0)
     for places in windows[:BEFORE]:
         calm.look(looked(model, rows.inputs[places]), rows.outcome[places])
     after = [looked(model, rows.inputs[places]) for places in windows[BEFORE:]]
@@ -233,6 +247,7 @@ def replay(rows: Rows, pool: np.ndarray, model: Model, *, seed: int) -> dict[str
     found = {}
     for kind, size in faults_of(model):
         watch = calm.copy(outcomes=kind == "concept" or seed % DEAR_EVERY == 0)
+        watch.domain = watch.domain and kind != "concept"  # which leaves the inputs as they are
         for place, (own, clean) in enumerate(zip(windows[BEFORE:], after, strict=True)):
             places, at, window = own, 1000 * seed + place, clean
             outcome = pl.Series(rows.outcome[places])
@@ -281,7 +296,7 @@ def in_order(seed: int) -> dict[str, Told]:
     """Elec2 as it came, by weeks that begin at any half-hour."""
     rows, event = rows_of("elec2"), joined()
     first = event - BEFORE * WEEK - int(np.random.default_rng((seed, 2)).integers(WEEK))
-    watch = Watch(before_joined(seed // REPLAYS_A_MODEL))
+    watch = Watch(before_joined(seed // REPLAYS_A_MODEL), domain=seed % DOMAIN_EVERY == 0)
     # The week in which it happens is left out: it is neither before nor after.
     starts = [first + k * WEEK for k in range(BEFORE)] + [event + k * WEEK for k in range(AFTER)]
     for start in starts:
@@ -293,6 +308,8 @@ def in_order(seed: int) -> dict[str, Told]:
 def cell(told: Sequence[Sequence[bool]]) -> str:
     """Share of replays in which a detector told, and the median and 95th percentile of the windows it took."""
     asked = [one[BEFORE:] for one in told if len(one) > BEFORE]
+    if not asked:
+        return "not asked"
     delays = np.array([next((i + 1 for i, t in enumerate(one) if t), np.inf) for one in asked])
     share = float(np.isfinite(delays).mean())
     if not share:
@@ -307,7 +324,7 @@ def show(name: str, replays: Sequence[Mapping[str, Told]]) -> None:
         cells = [cell([one[fault][d] for one in replays]) for d in DETECTORS]
         print(f"| {name} | {fault} | {' | '.join(cells)} |")
     first = next(iter(replays[0]))
-    before = [float(np.mean([one[first][d][:BEFORE] for one in replays])) for d in DETECTORS]
+    before = [float(np.mean([one[first][d][:BEFORE] for one in replays if one[first][d]])) for d in DETECTORS]
     words = " | ".join(f"{b:.2%}" for b in before)
     print(f"| {name}, {len(replays)} replays | *windows before* | {words} |", flush=True)
 
