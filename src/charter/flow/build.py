@@ -226,11 +226,12 @@ def train(ctx: Context, done: Done) -> Output:
     feature_set = FeatureSet.from_json(read_json(ctx.blobs, tree, "featureset.json"))
     dataset = read_frame(ctx.blobs, tree, "dataset.parquet")
     rows = training_rows(dataset, label, "train")
-    plan, fitted = series_plan(spec.data), None
+    plan, fitted, forecasts = series_plan(spec.data), None, None
     if plan is not None:
         rows = training_rows(dataset, label, "train", "fold")
         fitted = (rows["__split"] == "train").to_numpy()
         cut = _origin_folds(rows, fitted, plan, spec)
+        forecasts = _by_methods(ctx, done, rows, cut, plan, spec)
     else:
         cut = folds(
             rows,
@@ -248,6 +249,7 @@ def train(ctx: Context, done: Done) -> Output:
             folds=cut,
             fitted=fitted,
             parity_rows=training_rows(dataset, label, "test"),
+            forecasts=forecasts,
             progress=ctx.progress,
             tracker=kept,
         )
@@ -266,6 +268,7 @@ def train(ctx: Context, done: Done) -> Output:
             native=trained.native,
             profile=_reference(rows if fitted is None else rows.filter(fitted), trained, feature_set),
             intervals=_intervals(rows, trained, spec) if plan is not None else None,
+            methods=trained.methods.to_json() if trained.methods is not None else None,
         )
         write_frame(trained.oof, folder / "oof.parquet")
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
@@ -312,6 +315,29 @@ def _origin_folds(
     origin = rows.select(number(pl.col("as_of"))).to_series().to_numpy()
     target = rows.select(number(pl.col(plan.time))).to_series().to_numpy()
     return origin_folds(origin, target, fitted, fold_origins(plan, spec.train.split, int(target.max())))
+
+
+def _by_methods(
+    ctx: Context,
+    done: Done,
+    rows: pl.DataFrame,
+    cut: list[tuple[np.ndarray, np.ndarray]],
+    plan: SeriesPlan,
+    spec: ModelSpec,
+) -> pl.DataFrame | None:
+    """Let the statistical methods among the learners forecast what the folds judge."""
+    from charter.data.grid import on_grid
+    from charter.flow.judge_forecast import processors
+    from charter.train.series_methods import judged_forecasts, methods_of
+
+    methods = methods_of(spec.train.learners)
+    if not methods:
+        return None
+    ctx.progress.start(f"forecasting the folds by {', '.join(methods)}")
+    history = on_grid(snapshot_frames(ctx, done), plan)[plan.source]
+    found = judged_forecasts(rows, cut, history, plan, spec, processes=processors())
+    ctx.progress.finish()
+    return found
 
 
 def _intervals(rows: pl.DataFrame, trained: Trained, spec: ModelSpec) -> dict[str, Any]:

@@ -73,13 +73,18 @@ def baselines(sources: Mapping[str, pl.DataFrame], plan: SeriesPlan, origins: li
             horizon=plan.horizon,
             gap=plan.gap,
             methods=methods,
-            processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+            processes=processors(),
         )
 
     try:
         return ask(METHODS)
     except UsageError:  # the extra that holds statsforecast is not installed
         return ask(METHODS[:-1])
+
+
+def processors() -> int:
+    """How many processors the fitted methods are spread over."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def names_of(frame: pl.DataFrame) -> tuple[str, ...]:

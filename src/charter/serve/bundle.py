@@ -36,6 +36,8 @@ class Bundle:
         None while the bundle is not packaged.
     intervals
         Of forecasts: what `train.conformal.ConformalIntervals` reads.
+    methods
+        Of forecasts that read what statistical methods say: what `train.series_methods.SeriesMethods` reads.
     """
 
     name: str
@@ -49,6 +51,14 @@ class Bundle:
     native: Mapping[str, bytes]
     decision: DecisionRules | None
     intervals: Mapping[str, Any] | None = None
+    methods: Mapping[str, Any] | None = None
+
+    @property
+    def reads_past_alone(self) -> bool:
+        """Whether its forecasts are made of each series' own past and of nothing else."""
+        if self.methods is None:
+            return False
+        return len(self.preprocessor["encoders"]) == len(self.methods["methods"])
 
 
 def write_bundle(
@@ -65,12 +75,13 @@ def write_bundle(
     native: Mapping[str, bytes],
     profile: Mapping[str, Any] | None,
     intervals: Mapping[str, Any] | None = None,
+    methods: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle; equal arguments give equal bytes.
 
     Parameters
     ----------
-    featureset, preprocessor, calibration, profile, intervals
+    featureset, preprocessor, calibration, profile, intervals, methods
         The ``to_json`` forms.
     native
         File name (one of `NATIVE_FILES`) to content.
@@ -93,6 +104,7 @@ def write_bundle(
         "calibration": calibration,
         "classes": list(classes),
         **({"intervals": intervals} if intervals is not None else {}),
+        **({"methods": methods} if methods is not None else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scoring.json").write_bytes(canonical_json(scoring))
@@ -148,6 +160,7 @@ def read_bundle(folder: Path) -> Bundle:
             native={f: _bytes(folder / f) for f in NATIVE_FILES if (folder / f).exists()},
             decision=DecisionRules.from_json(decision) if decision is not None else None,
             intervals=scoring.get("intervals"),
+            methods=scoring.get("methods"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PackageError(

@@ -34,6 +34,7 @@ from charter.serve.values import DTYPES
 from charter.train.calibrate import Calibration
 from charter.train.calibrate import apply as calibrate
 from charter.train.conformal import ConformalIntervals
+from charter.train.series_methods import SeriesForecasts
 
 Floats = npt.NDArray[np.float64]
 _MOVED = {"regression": "prediction", "forecast": "forecast"}
@@ -97,6 +98,7 @@ class Scorer:
         if self.signature.series is not None:
             self.series = SeriesPast(self.signature.series, _frames(history or {}))
             history = self.series.sources
+        self._methods = SeriesForecasts.of(bundle.methods, _frames(history or {}), self.signature.series)
         self._events = _histories(history or {}, self._features) if lookup is None else {}
         self._past: Past | Lookup | None = lookup
         if lookup is None and self.signature.entity:
@@ -190,7 +192,7 @@ class Scorer:
             if self.rules.fallback is None:
                 raise
             outside = [text for _, text in self._seen.warn(inputs)]
-            return self._fallback(inputs, f"the model failed ({_cause(error)})", [outside])
+            return self._fallback(inputs, f"the model failed ({type(error).__name__})", [outside])
         broken = np.flatnonzero(~np.isfinite(scored.score))
         if len(broken) and self.rules.fallback is not None:
             parts = [_row(scored, i) for i in range(len(scored))]
@@ -301,8 +303,10 @@ class Scorer:
         if self.series is not None:
             inputs = self.series.locate(inputs)
         if self.lookup is not None:
-            return compute(self.lookup.join(inputs), self._features)
-        return complete(inputs, self._features, self._events)
+            found = compute(self.lookup.join(inputs), self._features)
+        else:
+            found = complete(inputs, self._features, self._events)
+        return found if self._methods is None else found.with_columns(self._methods.columns(found))
 
     def _run(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
         rows = inputs.height
@@ -439,7 +443,3 @@ def _row(scored: Scored, i: int) -> Scored:
         features=None if scored.features is None else scored.features[i : i + 1],
         bounds=None if scored.bounds is None else (scored.bounds[0][i : i + 1], scored.bounds[1][i : i + 1]),
     )
-
-
-def _cause(error: BaseException) -> str:
-    return type(error).__name__

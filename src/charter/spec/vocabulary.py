@@ -17,6 +17,17 @@ Needs = Literal["score", "decision", "value", "values", "interval"]
 UNIT_TYPES = ("integer", "category", "text")
 """Types of fields by whose values units can be dealt out: those that have one way to be written."""
 
+SERIES_METHODS = (
+    "naive",
+    "moving_average",
+    "seasonal_naive",
+    "exponential_smoothing",
+    "ets",
+    "auto_arima",
+    "auto_theta",
+)
+"""Words of ``train.learners`` that forecast each series from its own past; a test proves that `train` agrees."""
+
 
 @dataclass(frozen=True, slots=True)
 class MetricWord:

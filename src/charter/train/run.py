@@ -18,17 +18,17 @@ from charter.features.featureset import FeatureSet
 from charter.features.preprocess import Preprocessor
 from charter.spec.types import ModelSpec
 from charter.train import baseline, calibrate
-from charter.train.calibrate import Calibration
+from charter.train.finalists import Finals
 from charter.train.folds import Fold, make_fold
 from charter.train.imbalance import balance
+from charter.train.parity import measure_parity
 from charter.train.ports import Fitted, Learner, NoTracker, Tracker
 from charter.train.record import Outcome, run_record
-from charter.train.search import best, measure, search
+from charter.train.search import Candidate, best, search
+from charter.train.series_methods import methods_of
 from charter.train.types import Trained
 from charter.train.units import corrected, learned_task, plain, row_weights, transformed
 
-PARITY_LIMIT = 1e-5
-PARITY_ROWS = 5000
 MOST_GROWTH = 1.25
 """However small the folds, the final model grows by no more than the root of this over theirs."""
 
@@ -44,6 +44,7 @@ def train(
     folds: Cut,
     fitted: np.ndarray | None = None,
     parity_rows: pl.DataFrame | None = None,
+    forecasts: pl.DataFrame | None = None,
     progress: Progress | None = None,
     tracker: Tracker | None = None,
 ) -> Trained:
@@ -60,6 +61,9 @@ def train(
     parity_rows
         Held-out rows with the candidate features, on which the exported model is compared with the trained one; nothing
         is learned from them. None takes training rows.
+    forecasts
+        What the statistical methods among ``train.learners`` say of the rows that folds judge, from
+        `charter.train.series_methods.judged_forecasts`.
 
     Raises
     ------
@@ -79,7 +83,9 @@ def train(
     task = learned_task(plan.task)
     units, classes = encode_label(dataset[label], task)
     y = transformed(plan.transform, units)
-    learners = load_learners(plan.learners, task=task, monotone=bool(plan.monotone))
+    alone = methods_of(plan.learners)
+    searchable = [name for name in plan.learners if name not in alone]
+    learners = load_learners(searchable, task=task, monotone=bool(plan.monotone))
     _refuse_contradictions(spec)
     groups = _groups(dataset, spec)
 
@@ -89,25 +95,32 @@ def train(
         ready.append(_prepare(dataset, y, groups, fit_rows, valid_rows, number, feature_set, spec))
         progress.advance()
     progress.finish()
-    candidates = search(
-        ready, learners, task=task, metric=metric, trials=plan.search.trials, seed=plan.seed,
-        value=spec.value, progress=progress,
-    )  # fmt: skip
-    winner = best(candidates, metric)
-    learner = next(one for one in learners if one.name == winner.learner)
-
-    progress.start("scoring rows out of fold", len(ready))
-    fixed = learner.settle(winner.fold_params, 1.0)
-    parts, fold_scores = [], []
-    for number, fold in enumerate(ready):
-        own = fold.fit(learner, fixed, seed=plan.seed, task=task)
-        raw = own.predict(fold.X_valid).astype(np.float32).astype(np.float64)
-        answers = calibrate.apply(fold.calibration, raw)
-        fold_scores.append(measure(metric, fold.actual, answers, spec.value, f"fold {number}"))
-        parts.append((fold.rows, np.full(len(fold.rows), number, np.int32), raw))
-        progress.advance()
-    rows, fold_of, raw = _in_order(parts)
-    progress.finish()
+    candidates: list[Candidate] = []
+    finals = Finals(ready, spec, dataset, y)
+    searched: tuple[Learner, Candidate] | None = None
+    if learners:
+        candidates += search(
+            ready, learners, task=task, metric=metric, trials=plan.search.trials, seed=plan.seed,
+            value=spec.value, progress=progress,
+        )  # fmt: skip
+        winner = best(candidates, metric)
+        learner = next(one for one in learners if one.name == winner.learner)
+        progress.start("scoring rows out of fold", len(ready))
+        searched, said = (learner, winner), []
+        fixed = learner.settle(winner.fold_params, 1.0)
+        for fold in ready:
+            said.append(fold.fit(learner, fixed, seed=plan.seed, task=task).predict(fold.X_valid))
+            progress.advance()
+        progress.finish()
+        finals.searched(learner.name, said)
+    chosen = finals.settle(forecasts)
+    candidates += finals.candidates(len(candidates))
+    rows, fold_of, raw = _in_order(
+        [
+            (fold.rows, np.full(len(fold.rows), number, np.int32), one)
+            for number, (fold, one) in enumerate(zip(ready, chosen.said, strict=True))
+        ]
+    )
 
     progress.start("fitting the final model")
     comparable = _comparable(raw, y, rows, fold_of, spec)
@@ -119,26 +132,33 @@ def train(
     if fitted is not None:
         dataset, y = dataset.filter(fitted), y[fitted]
         groups = groups if isinstance(groups, int) else groups[fitted]
-    preprocessor, X = preprocess.fit_transform(
-        dataset, y, feature_set, spec.features, task, seed=plan.seed, folds=groups
-    )
-    growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
-    fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec))
-    weight = row_weights(dataset, spec) if plan.weight is not None else weight
-    model = learner.fit(
-        fit_X,
-        fit_y,
-        weight=weight,
-        params=learner.settle(winner.fold_params, max(growth, 1.0)),
-        seed=plan.seed,
-        monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
-        task=task,
-    )
+    if searched is not None and finals.reads_features:
+        learner, winner = searched
+        preprocessor, X = preprocess.fit_transform(
+            dataset, y, feature_set, spec.features, task, seed=plan.seed, folds=groups
+        )
+        growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
+        fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec))
+        weight = row_weights(dataset, spec) if plan.weight is not None else weight
+        general = learner.fit(
+            fit_X,
+            fit_y,
+            weight=weight,
+            params=learner.settle(winner.fold_params, max(growth, 1.0)),
+            seed=plan.seed,
+            monotone=monotone_columns(preprocessor, plan.monotone, feature_set),
+            task=task,
+        )
+        model, preprocessor, X = finals.complete(general, preprocessor, X)
+    else:
+        model, preprocessor, X = finals.by_methods()
     onnx = model.to_onnx(preprocessor.names)
-    compared = X if parity_rows is None or not parity_rows.height else preprocessor.transform(parity_rows)
+    compared = X
+    if parity_rows is not None and parity_rows.height and finals.methods is None:
+        compared = preprocessor.transform(parity_rows)
     parity = measure_parity(model, onnx, compared, task, calibration)
     progress.finish(
-        f"{learner.name}, trained and exported differ by at most {parity['max_abs_difference']:.1e}"
+        f"{chosen.name}, trained and exported differ by at most {parity['max_abs_difference']:.1e}"
     )
 
     scored = calibrate.apply(calibration, comparable)
@@ -153,11 +173,11 @@ def train(
         }
     )
     outcome = Outcome(
-        learner=learner.name,
+        learner=chosen.name,
         params=model.params,
         metric=metric,
-        value=math.fsum(fold_scores) / len(fold_scores),
-        fold_values=tuple(fold_scores),
+        value=chosen.score,
+        fold_values=chosen.fold_scores,
         baselines=_baselines(judged.select(pl.all().gather(rows)), units, rows, metric, spec),
         candidates=tuple(candidates),
         importance=_importance(model, preprocessor),
@@ -183,6 +203,7 @@ def train(
         oof=oof,
         parity=parity,
         importance=outcome.importance,
+        methods=finals.methods,
         run=run,
     )
 
@@ -278,28 +299,6 @@ def monotone_columns(
             )
     sign = {"increasing": 1, "decreasing": -1}
     return tuple(sign.get(monotone.get(preprocessor.source_of[name], ""), 0) for name in preprocessor.names)
-
-
-def measure_parity(
-    model: Fitted, onnx: bytes, X: np.ndarray, task: str, calibration: Calibration
-) -> dict[str, float]:
-    """Compare what the trained and the exported model answer, calibrated, on rows spread evenly over ``X``."""
-    import onnxruntime
-
-    sample = np.ascontiguousarray(X[np.linspace(0, len(X) - 1, min(len(X), PARITY_ROWS)).astype(np.int64)])
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    exported = calibrate.apply(
-        calibration, np.asarray(session.run(["score"], {"X": sample})[0], dtype=np.float64)
-    )
-    trained = calibrate.apply(calibration, model.predict(sample))
-    scale = max(1.0, float(np.max(np.abs(trained)))) if task == "regression" else 1.0
-    return {
-        "max_abs_difference": float(np.max(np.abs(exported - trained))) / scale,
-        "rows": float(len(sample)),
-        "limit": PARITY_LIMIT,
-    }
 
 
 def _refuse_contradictions(spec: ModelSpec) -> None:

@@ -25,6 +25,7 @@ forecast below ``floor``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -120,40 +121,100 @@ def statistical_forecasts(
     for name in methods:
         if name not in METHODS:
             raise UsageError(f"no forecasting method is called {name!r}", remedy=advice(name, METHODS))
-    names, first, values = _matrix(history, grid)
+    panel = lay_out(history, grid)
     season = season if season is not None else SEASON[grid.every]
     window = window if window is not None else WINDOW[grid.every]
     tables = []
     for origin in sorted(set(origins)):
-        known = min(max(grid.count(origin) - first, 0), values.shape[1])
-        past = values[:, :known]
+        past, last = panel.before(origin, grid)
+        ahead = grid.count(origin) - panel.first + gap + np.arange(horizon)
+        found: dict[str, Floats] = {}
+        for name in methods:
+            said = forecast_by(name, past, last, ahead, season=season, window=window, processes=processes)
+            found[name] = _complete(said, floor)
+        tables.append(_long(panel.names, origin, horizon, found))
+    return pl.concat(tables).sort(SERIES, AS_OF, STEP)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """Series laid out, a row per series and a column per period; see `lay_out`.
+
+    Attributes
+    ----------
+    names
+        Of the series, sorted.
+    first
+        Number of the period that the first column is.
+    values
+        Float64 [series, periods]; NaN where nothing is known.
+    """
+
+    names: pl.Series
+    first: int
+    values: Floats
+
+    def before(self, origin: datetime, grid: Grid) -> tuple[Floats, Floats]:
+        """Values before an origin, and the last one known of each series.
+
+        Raises
+        ------
+        DataError
+            When nothing is known of any series.
+        """
+        past = self.values[:, : min(max(grid.count(origin) - self.first, 0), self.values.shape[1])]
         last = _last_known(past)
         if not np.isfinite(last).any():
             raise DataError(
                 f"forecast: nothing is known before the origin {origin:%Y-%m-%d}",
                 remedy="Take a later origin, or bring older rows.",
             )
-        ahead = grid.count(origin) - first + gap + np.arange(horizon)
-        found: dict[str, Floats] = {}
-        for name in methods:
-            match name:
-                case "naive":
-                    said = np.repeat(last[:, None], horizon, axis=1)
-                case "moving_average":
-                    said = np.repeat(_moving_average(past, last, window)[:, None], horizon, axis=1)
-                case "seasonal_naive":
-                    said = _seasonal(past, last, ahead, season)
-                case _:
-                    said = _fitted(name, past, last, int(ahead[-1]) - known + 1, season, processes)[
-                        :, -horizon:
-                    ]
-            found[name] = _complete(said, floor)
-        tables.append(_long(names, origin, horizon, found))
-    return pl.concat(tables).sort(SERIES, AS_OF, STEP)
+        return past, last
 
 
-def _matrix(history: pl.DataFrame, grid: Grid) -> tuple[pl.Series, int, Floats]:
-    """Lay the values out, a row per series and a column per period; NaN where nothing is known."""
+def forecast_by(
+    name: str,
+    past: Floats,
+    last: Floats,
+    ahead: npt.NDArray[np.int64],
+    *,
+    season: int,
+    window: int,
+    processes: int = 1,
+) -> Floats:
+    """Forecast some series from one origin; what is said of one depends on no other.
+
+    Parameters
+    ----------
+    past, last
+        Rows of `Panel.before`.
+    ahead
+        Columns of the panel, ascending, that are forecast.
+
+    Returns
+    -------
+    Float64 [series, len(ahead)], NaN for series of which nothing is known.
+    """
+    match name:
+        case "naive":
+            return np.repeat(last[:, None], len(ahead), axis=1)
+        case "moving_average":
+            return np.repeat(_moving_average(past, last, window)[:, None], len(ahead), axis=1)
+        case "seasonal_naive":
+            return _seasonal(past, last, ahead, season)
+        case _:
+            steps = int(ahead[-1]) - past.shape[1] + 1
+            return _fitted(name, past, last, steps, season, processes)[:, -len(ahead) :]
+
+
+def lay_out(history: pl.DataFrame, grid: Grid) -> Panel:
+    """Lay the values out, a row per series and a column per period.
+
+    Parameters
+    ----------
+    history
+        As `statistical_forecasts` takes it.
+    """
     for column in (SERIES, "time", "actual"):
         if column not in history.columns:
             raise DataError(
@@ -178,7 +239,26 @@ def _matrix(history: pl.DataFrame, grid: Grid) -> tuple[pl.Series, int, Floats]:
             remedy="Keep one row per series and period.",
         )
     values.ravel()[place] = rows["actual"].fill_null(np.nan).to_numpy()
-    return names, first, values
+    return Panel(names, first, values)
+
+
+def require(name: str) -> None:
+    """Make sure that a method can be computed here.
+
+    Raises
+    ------
+    UsageError
+        Naming the extra that holds statsforecast, when it is not installed and the method is fitted by it.
+    """
+    if name in SIMPLE:
+        return
+    try:
+        import statsforecast  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"the method {name!r} needs statsforecast, which is not installed",
+            remedy="Install the extra: pip install 'charter-ml[forecast]'.",
+        ) from error
 
 
 def _last_known(past: Floats) -> Floats:
@@ -211,13 +291,9 @@ def _seasonal(past: Floats, last: Floats, ahead: npt.NDArray[np.int64], season: 
 
 def _fitted(name: str, past: Floats, last: Floats, steps: int, season: int, processes: int) -> Floats:
     """Fit one model per series, from its first known value on."""
-    try:
-        from statsforecast import StatsForecast, models
-    except ImportError as error:
-        raise UsageError(
-            f"the method {name!r} needs statsforecast, which is not installed",
-            remedy="Install the extra: pip install 'charter-ml[forecast]'.",
-        ) from error
+    require(name)
+    from statsforecast import StatsForecast, models
+
     filled, known = _forward(past), np.isfinite(past)
     begun = np.maximum.accumulate(known, axis=1)
     enough = known.sum(axis=1) >= FEWEST

@@ -12,6 +12,7 @@ from charter.features.preprocess import Preprocessor
 from charter.train.calibrate import Calibration
 from charter.train.ports import Fitted
 from charter.train.search import Candidate
+from charter.train.series_methods import SeriesMethods
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +52,8 @@ class Trained:
         largest value, if above 1), ``rows``, ``limit``.
     importance
         Share of each feature in the model's own measure of importance; sums to 1 unless all are 0.
+    methods
+        Statistical methods whose forecasts are columns of the model's matrix; None where it reads features alone.
     run
         Identifier given by the tracker; empty when nothing was tracked.
     """
@@ -70,6 +73,7 @@ class Trained:
     oof: pl.DataFrame
     parity: Mapping[str, float]
     importance: Mapping[str, float]
+    methods: SeriesMethods | None = None
     run: str = ""
 
     def candidates_json(self) -> dict[str, Any]:

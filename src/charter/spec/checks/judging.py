@@ -15,7 +15,7 @@ from charter.spec.faults import suggest
 from charter.spec.functions import Kind
 from charter.spec.scope import Scope
 from charter.spec.types import Fairness, Threshold
-from charter.spec.vocabulary import METRICS, metrics_for
+from charter.spec.vocabulary import METRICS, SERIES_METHODS, metrics_for
 
 _FAIRNESS = (
     "demographic_parity_difference",
@@ -28,7 +28,7 @@ _FAIRNESS = (
 def check_training(look: Examiner, scope: Scope) -> None:
     """Check learners, search and what depends on the task."""
     train = look.spec.train
-    learners = plugins.names("learners")
+    learners = [*plugins.names("learners"), *(SERIES_METHODS if train.task == "forecast" else ())]
     for i, name in enumerate(train.learners):
         path: Path = ("train", "learners", i)
         if name not in learners:

@@ -8,6 +8,7 @@ from charter.spec.document import Path
 from charter.spec.functions import Kind
 from charter.spec.scope import SERIES_COLUMNS, Scope, derived_from, known_columns
 from charter.spec.types import SourceSpec
+from charter.spec.vocabulary import SERIES_METHODS
 
 _OBSERVATIONS: Path = ("data", "observations")
 _TRAIN: Path = ("train",)
@@ -97,6 +98,8 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
         alone = {
             "transform": train.transform != "none",
             "weight": train.weight is not None,
+            "ensemble": train.ensemble,
+            "two_stage": train.two_stage is not None,
             "steps_per_target": train.steps_per_target != usual,
         }
         for word, stated in alone.items():
@@ -122,6 +125,7 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
         columns: dict[str, Kind] = {**scope.columns, label: "number"}
         look.expression((*_TRAIN, "weight"), train.weight, columns, nowhere="which no observation has", wants="number",
                         forbidden=forbidden)  # fmt: skip
+    _check_candidates(look, scope)
     if split.hold_out is not None:
         look.known((*_TRAIN, "split", "hold_out", "column"), split.hold_out.column, look.spec.data.observations.series,
                    "is not one of the columns of data.observations.series")  # fmt: skip
@@ -130,3 +134,29 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
         look.fault(
             ("evaluate", "horizon_blocks"), f"must rise to the horizon, {horizon}", "such as [4, 8, 12]"
         )
+
+
+def _check_candidates(look: Examiner, scope: Scope) -> None:
+    """What stands beside the searched learners."""
+    train = look.spec.train
+    methods = [name for name in train.learners if name in SERIES_METHODS]
+    searched = [name for name in train.learners if name not in SERIES_METHODS]
+    if train.ensemble and len(methods) + bool(searched) < 2:
+        look.fault((*_TRAIN, "ensemble"), "has nothing to average",
+                   "name a method such as ets beside the learner in train.learners", at_key=True)  # fmt: skip
+    column = train.two_stage
+    if column is not None:
+        path: Path = (*_TRAIN, "two_stage")
+        if not searched:
+            look.fault(
+                path, "has no general model to correct", "name a learner such as lightgbm in train.learners"
+            )
+        if train.monotone:
+            look.fault(path, "could break what train.monotone promises", "leave one of them out")
+        known = look.known(path, column, scope.columns, "is not a column of the observations")
+        if known and scope.columns[column] not in ("text", "truth"):
+            look.fault(path, f"{column} is no category", "name a column of type category, such as a brand")
+    if (train.ensemble or column is not None) and look.spec.serve.reasons:
+        word = "ensemble" if train.ensemble else "two_stage"
+        look.fault((*_TRAIN, word), "cannot give the reasons that serve.reasons asks for",
+                   "leave one of them out", at_key=True)  # fmt: skip

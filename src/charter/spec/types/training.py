@@ -104,6 +104,13 @@ class TrainSpec(Part):
     task: Task
     split: Split
     learners: tuple[str, ...] = Field(min_length=1)
+    """Searched together. Forecasts: beside learners of features, methods that know each series' own past alone
+    (``moving_average``, ``seasonal_naive``, ``ets``, ``auto_arima``, ...); the best on the folds is the model."""
+    ensemble: bool = False
+    """Forecasts: whether the mean of what the best searched learner and the methods say is a candidate, too."""
+    two_stage: Column | None = None
+    """Forecasts: a column, such as ``brand``, by whose values a second stage corrects the searched learner, learned
+    from its out-of-fold errors; a candidate beside it."""
     search: Search = Search()
     imbalance: Literal["none", "class_weight", "over_sample", "under_sample", "smote"] = "none"
     reweigh: tuple[Column, ...] = ()

@@ -45,6 +45,28 @@ class Graph:
         )
         return name
 
+    def embed(self, inner: bytes, X: str) -> str:
+        """Add another graph of input ``X`` and output ``score``, fed by ``X``, and return its output's name."""
+        import onnx
+
+        graph, prefix = onnx.load_from_string(inner).graph, f"e{len(self._nodes)}_"
+        renamed = {"X": X, "": ""}
+        for constant in graph.initializer:
+            renamed[constant.name] = constant.name = prefix + constant.name
+            self._constants.append(constant)
+        for node in graph.node:
+            node.name = prefix + node.name
+            node.input[:] = [renamed[name] for name in node.input]
+            renamed |= {name: prefix + name for name in node.output}
+            node.output[:] = [renamed[name] for name in node.output]
+            self._nodes.append(node)
+        return renamed["score"]
+
+    def columns(self, start: int, stop: int) -> str:
+        """Take columns of ``X`` from ``start`` to before ``stop``."""
+        ends = (self.constant(np.array([at])) for at in (start, stop))
+        return self.node("Slice", "X", *ends, self.constant(np.array([1])))
+
     def finish(self, output: str, *, columns: Sequence[str], classes: int) -> bytes:
         """Name ``output`` ``score``, check the graph, and serialise it.
 
