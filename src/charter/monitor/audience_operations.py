@@ -54,6 +54,7 @@ def _server(found: Mapping[str, float]) -> Iterable[Tile]:
         ("processor cores in use", "cpu_cores", "{:.2f}"),
         ("requests a second", "requests_per_second", "{:,.1f}"),
         ("requests that failed", "error_share", "{:.2%}"),
+        ("requests refused as invalid", "refused_share", "{:.2%}"),
     )
     for label, name, form in shown:
         if name in found:

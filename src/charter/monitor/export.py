@@ -17,7 +17,14 @@ from charter.spec.alerts import ANY, Condition
 
 GAUGE = "charter_monitor_measure"
 LAST_PASS = "charter_monitor_last_pass_timestamp_seconds"  # noqa: S105 - a metric, not a password
-LIVE = ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms", "error_share", "fallback_share")
+LIVE = (
+    "p50_latency_ms",
+    "p95_latency_ms",
+    "p99_latency_ms",
+    "error_share",
+    "refused_share",
+    "fallback_share",
+)
 """Measures that the server's own metrics give at any moment."""
 
 
@@ -89,7 +96,7 @@ def dashboard(model: str, metrics: Sequence[str]) -> str:
         Quality metrics to draw, estimated and realised.
     """
     own = _labels({"model": model})
-    shares = [(_live(n, own), n) for n in ("error_share", "fallback_share")]
+    shares = [(_live(n, own), n) for n in ("error_share", "refused_share", "fallback_share")]
     panels: list[tuple[str, list[tuple[str, str]], str]] = [
         ("Requests a second", [_rates("requests", "status", own)], "reqps"),
         ("Latency", [(_live(f"{p}_latency_ms", own), p) for p in ("p50", "p95", "p99")], "ms"),
@@ -179,6 +186,9 @@ def _live(measure: str, own: str) -> str:
         case "error_share":
             failed = rate("requests_total", ',status=~"5.."')
             return f"sum({failed}) / sum({rate('requests_total')})"
+        case "refused_share":
+            refused = rate("requests_total", ',status=~"400|422"')
+            return f"sum({refused}) / sum({rate('requests_total')})"
         case "fallback_share":
             return f"sum({rate('fallbacks_total')}) / sum({rate('predictions_total')})"
         case _:

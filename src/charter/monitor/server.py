@@ -11,6 +11,7 @@ from typing import Any
 
 _MIB = 2**20
 _BROKEN = 500
+_REFUSED = ("400", "422")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ def operations_of(samples: Sequence[Sample]) -> dict[str, float]:
     Returns
     -------
     ``reached_share`` of the looks; ``instances``, ``memory_mb`` and ``uptime_hours`` (of the youngest process) of the
-    last look; and over the looks, where there are two, ``requests_per_second``, ``error_share`` (5xx), ``cpu_cores``
-    (processor seconds per second, of all processes) and ``served_p95_ms`` (upper end of the bucket that 95 % of the
-    requests lie in).
+    last look; and over the looks, where there are two, ``requests_per_second``, ``error_share`` (5xx),
+    ``refused_share`` (400 and 422: what came was no request of this model), ``cpu_cores`` (processor seconds per
+    second, of all processes) and ``served_p95_ms`` (upper end of the bucket that 95 % of the requests lie in).
     """
     last = samples[-1]
     found = {
@@ -121,6 +122,7 @@ def operations_of(samples: Sequence[Sample]) -> dict[str, float]:
     if total:
         broken = sum(n for status, n in requests.items() if status.isdigit() and int(status) >= _BROKEN)
         found["error_share"] = broken / total
+        found["refused_share"] = sum(requests.get(status, 0.0) for status in _REFUSED) / total
     every = seconds.get("+Inf", 0.0)
     if every:
         ends = sorted((float(end), n) for end, n in seconds.items())

@@ -82,6 +82,7 @@ MEASURES: Mapping[str, MeasureWord] = {
         "requests_per_second": "requests to the server",
         "cpu_cores": "processor seconds per second",
         "error_share": "share of requests that ended in 5xx",
+        "refused_share": "share of requests that were refused as invalid (400, 422)",
         "served_p95_ms": "latency that 95 % of the requests stay below, by the server's buckets",
     }),
     **_words("nothing", {name: f"{name.replace('_', ' ')} of the scores" for name in CALIBRATION}, "binary"),

@@ -52,7 +52,7 @@ def test_counters_are_held_against_the_look_before_and_may_begin_anew():
     began = datetime(2026, 2, 28, 23, tzinfo=UTC).timestamp()
     looks = [
         sample(0, requests={"200": 100.0}, cpu_seconds={"1": 50.0}, started={"1": began}),
-        sample(1, requests={"200": 150.0, "503": 10.0}, cpu_seconds={"1": 80.0}, started={"1": began}),
+        sample(1, requests={"200": 140.0, "422": 10.0, "503": 10.0}, cpu_seconds={"1": 80.0}, started={"1": began}),
         sample(
             2, requests={"200": 30.0, "503": 10.0}, cpu_seconds={"2": 6.0}, started={"2": began + 3660},
             memory_bytes=3 * 2**20, seconds={"0.01": 95.0, "0.1": 100.0, "+Inf": 100.0},
@@ -63,7 +63,7 @@ def test_counters_are_held_against_the_look_before_and_may_begin_anew():
         {
             "reached_share": 1.0, "instances": 1.0, "memory_mb": 3.0, "uptime_hours": 1 / 60,
             "requests_per_second": (50 + 10 + 30) / 120, "cpu_cores": 36 / 120, "error_share": 10 / 90,
-            "served_p95_ms": 10.0,
+            "refused_share": 10 / 90, "served_p95_ms": 10.0,
         }
     )  # fmt: skip
     gone = operations_of([looks[0], Sample("2026-03-01T00:03:00Z", reached=False)])
