@@ -22,7 +22,7 @@ from charter.data.io.addresses import expand
 from charter.data.io.filedigest import file_digest
 from charter.data.io.sources import fingerprint, fingerprints, needed_columns, read
 from charter.data.ports import Source
-from charter.spec.types import SourceSpec
+from charter.spec.types import ColumnSpec, SourceSpec
 
 FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None], "more": [0.5, 1.5, 2.5]})
 
@@ -318,3 +318,32 @@ def test_a_query_needs_sqlalchemy(
 def test_a_header_without_rows_is_no_error_of_reading(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "t.csv").write_text("id,name\n")
     assert read(source(uri="t.csv"), tmp_path, settings).height == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("1,2,3\n1,2,3,4\n", "line 3 has 4 fields"),
+        ('1,"x,2\n3,4,5\n', "a quote is not closed"),
+        ("1,2,3\n", ""),
+    ],
+)
+def test_a_fault_in_a_column_that_is_not_asked_for_is_a_fault(
+    tmp_path: Path, written: str, fault: str
+) -> None:
+    (tmp_path / "t.csv").write_text(f"a,b,c\n{written}")
+    text = ColumnSpec(type="text")
+    source = SourceSpec(uri="t.csv", columns={"c": text, "a": text})
+    if fault:
+        with pytest.raises(DataError, match=fault):
+            read(source, tmp_path, Settings.from_environment({}))
+    else:
+        assert read(source, tmp_path, Settings.from_environment({})).rows() == [("3", "1")]
+
+
+def test_rows_read_in_parts_keep_their_order(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"n": range(200_000), "x": ["some words"] * 200_000})
+    frame.write_csv(tmp_path / "t.csv")
+    source = SourceSpec(uri="t.csv", columns={"n": ColumnSpec(type="integer")})
+    found = read(source, tmp_path, Settings.from_environment({}))
+    assert found["n"].cast(pl.Int64).equals(frame["n"])

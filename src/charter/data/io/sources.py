@@ -149,7 +149,7 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
     content = b""
     try:
         if path is not None and packing is None:
-            return _parse(path, form, _wanted(source) if form == "parquet" else None)
+            return _parse(path, form, _wanted(source))
         if path is not None:
             content = path.read_bytes()
         else:
@@ -199,7 +199,7 @@ def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) ->
         raise pl.exceptions.NoDataError("empty")
     match form:
         case "csv":
-            return pl.read_csv(file, infer_schema=False)
+            return _csv(file, list(columns or ()))
         case "parquet":
             if columns is not None and set(columns) <= set(pl.read_parquet_schema(file)):
                 return pl.read_parquet(file, columns=list(columns))
@@ -210,6 +210,25 @@ def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) ->
             with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getbuffer()[:6]) as start:
                 head = start.read(6)
             return pl.read_ipc(file) if head == b"ARROW1" else pl.read_ipc_stream(file)
+
+
+def _csv(file: Path | io.BytesIO, columns: list[str]) -> pl.DataFrame:
+    """Read text. Of a file parts are read at a time, and only ``columns`` are kept of them, where they are all there.
+
+    Every field is looked at all the same: left to itself, Polars passes over a row with too many where it reads some.
+    """
+    import polars as pl
+
+    if isinstance(file, Path) and columns:
+        lazy = pl.scan_csv(file, infer_schema=False)
+        there = lazy.collect_schema().names()
+        if set(columns) < set(there):
+            schema = dict.fromkeys(columns, pl.String())
+            kept = lazy.map_batches(
+                lambda part: part.select(columns), projection_pushdown=False, streamable=True, schema=schema
+            )
+            return kept.collect(engine="streaming")
+    return pl.read_csv(file, infer_schema=False)
 
 
 def _reason(error: Exception) -> str:
