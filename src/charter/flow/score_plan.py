@@ -29,6 +29,7 @@ _ADDED = (
     "score", "decision", "band", "rank", "row", "reasons", "warnings",
     "as_of", "step", "forecast", "lower", "upper",
 )  # fmt: skip
+_AS_TEXT = ("category", "text")
 
 
 def begin(
@@ -142,6 +143,8 @@ def _options(
     model: DeployedModel, schema: pl.Schema, request: ScoreRequest, now: str
 ) -> tuple[tuple[str, ...], Options]:
     """Choose the columns that are read, and what becomes of them."""
+    import polars as pl
+
     from charter.serve.batch import Contract, Options
     from charter.serve.bundle import read_bundle
     from charter.serve.columns import Wish
@@ -183,6 +186,13 @@ def _options(
         as_of=_moment(request.as_of, now) if entity is not None or request.as_of is not None else None,
         rename=rename,
         formats={name: column.format for name, column in declared.columns.items() if column.format},
+        types={
+            name: column.type
+            for name in keep
+            if schema[name] == pl.String
+            and (column := declared.columns.get(rename.get(name, name))) is not None
+            and column.type not in _AS_TEXT
+        },
     )
     return tuple(dict.fromkeys([*reads, *keep])), options
 

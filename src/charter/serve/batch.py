@@ -50,6 +50,9 @@ class Options:
         Column of the source to the model's name for it.
     formats
         How dates are written, by the model's name of the column.
+    types
+        Declared types (numbers, moments, truth values) of kept columns that the source holds as text (CSV), by their
+        names there: they are written in these, and a row with a value that is none is rejected.
     """
 
     keep: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class Options:
     as_of: str | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -221,19 +225,25 @@ def score_chunk(scorer: Scorer, contract: Contract, raw: pl.DataFrame, options: 
     series = scorer.series
     inputs = series.fill(inputs, options.as_of) if series is not None else _with_moment(inputs, options)
     kept = raw.select(pl.int_range(1, raw.height + 1, dtype=pl.UInt64).alias(ROW), *options.keep)
+    typed, unread, more = _typed(kept, options)
+    if unread is not None:
+        told = unread if reasons is None else reasons
+        reasons = pl.select(pl.when(told.list.len() > 0).then(told).otherwise(unread)).to_series()
+        rejections = {**more, **rejections}
+    # Rejected rows are shown as they came.
     rejected = kept.clear().with_columns(pl.lit(None, dtype=pl.List(pl.String)).alias(REASONS))
     if reasons is not None:
         bad = reasons.list.len() > 0
         rejected = kept.with_columns(reasons.alias(REASONS)).filter(bad)
-        kept, inputs = kept.filter(~bad), inputs.filter(~bad)
+        kept, typed, inputs = kept.filter(~bad), typed.filter(~bad), inputs.filter(~bad)
     answers, warned, failed = _answers(scorer, inputs, options.wish)
     if failed:
         bad = pl.Series([i in failed for i in range(kept.height)], dtype=pl.Boolean)
         why = pl.Series(REASONS, [[text] for text in failed.values()], dtype=pl.List(pl.String))
         rejected = pl.concat([rejected, kept.filter(bad).with_columns(why)]).sort(ROW)
-        kept = kept.filter(~bad)
+        typed = typed.filter(~bad)
         rejections = {**rejections, "the model": len(failed)}
-    scored = pl.concat([kept, answers], how="horizontal")
+    scored = pl.concat([typed, answers], how="horizontal")
     if options.rank:
         first = "forecast" if "forecast" in scored.columns else "score"
         scored = scored.sort(first, descending=True, nulls_last=True, maintain_order=True)
@@ -249,6 +259,20 @@ def score_chunk(scorer: Scorer, contract: Contract, raw: pl.DataFrame, options: 
         rejections,
     )
     return Done(scored, rejected, counts)
+
+
+def _typed(kept: pl.DataFrame, options: Options) -> tuple[pl.DataFrame, pl.Series | None, Mapping[str, int]]:
+    """The kept columns as the contract types them, and per row why they cannot be, as `Contract.judge` says it."""
+    if not options.types:
+        return kept, None, {}
+    original = {new: old for old, new in options.rename.items()}
+    formats = {original.get(name, name): text for name, text in options.formats.items()}
+    # Whether a value may be shown is not known here, so none is.
+    fields = [
+        Input(name, type_, nullable=True, sensitivity="personal") for name, type_ in options.types.items()
+    ]
+    typed, reasons, broken = Contract(fields, formats).judge(kept)
+    return kept.with_columns(typed), reasons, broken
 
 
 def _with_moment(inputs: pl.DataFrame, options: Options) -> pl.DataFrame:

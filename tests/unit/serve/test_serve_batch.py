@@ -253,6 +253,29 @@ def test_the_moment_is_the_jobs(churn):
     assert score_chunk(late, contract(churn), frame, options).scored.equals(then.scored)
 
 
+def test_keys_that_a_csv_holds_as_text_are_written_as_the_contract_types_them(credit):
+    frame = raw_accounts(6).with_columns(pl.lit("02.03.2026").alias("seen"))
+    text = frame.with_columns(
+        pl.when(pl.col("ID") == pl.col("ID").max())
+        .then(pl.lit("x7"))
+        .otherwise(pl.col("ID").cast(pl.String))
+        .alias("ID")
+    )
+    options = Options(
+        keep=("ID", "seen"),
+        number=False,
+        types={"ID": "integer", "seen": "date"},
+        formats={"seen": "%d.%m.%Y"},
+    )
+    done = score_chunk(credit.scorer(), contract(credit), text, options)
+    assert (done.scored.schema["ID"], done.scored.schema["seen"]) == (pl.Int64(), pl.Date())
+    assert done.scored["ID"].to_list() == sorted(frame["ID"].to_list())[:-1]
+    assert done.rejected.select("ID", "reasons").rows() == [("x7", ["ID must be of type integer"])]
+    assert done.counts.rejections == {"ID: integer": 1}
+    whole = score_chunk(credit.scorer(), contract(credit), frame, Options(keep=("ID",), number=False))
+    assert done.scored["score"].to_list() == whole.scored["score"].to_list()[:-1]
+
+
 def test_serving_stays_free_of_what_batch_brings(root: Path):
     for name in ("batch", "columns", "ranking"):
         text = (root / "src" / "charter" / "serve" / f"{name}.py").read_text()
