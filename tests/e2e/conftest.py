@@ -9,6 +9,7 @@ from pathlib import Path
 
 import e2e_models
 import pytest
+from e2e_dying import Dying
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -28,6 +29,14 @@ def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ["PYTHONPYCACHEPREFIX"]
     if before is not None:
         os.environ["PYTHONDONTWRITEBYTECODE"] = before
+
+
+@pytest.fixture(scope="package")
+def dying(_runs: None) -> Iterator[Dying]:
+    """A process whose children die on command."""
+    process = Dying()
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="package")

@@ -4,7 +4,8 @@ Everything heavy is imported once here and nothing is computed, so that a child 
 on standard input, one answer a line on standard output.
 
 An order is a list of runs that start together, each ``{"folder": ..., "arguments": [...]}`` (or with a ``"command"``
-other than apply) and one of
+other than apply, or one ``"as_given"``; at a time of its own where ``"now"`` says so, and in an ``"environment"``) and
+one of
 ``"die_at": n`` (kill -9 at the n-th point: before and after each flush, rename and commit) or ``"die_after": seconds``.
 An answer is a list of ``{"signal": ..., "code": ..., "out": ..., "err": ..., "points": ..., "seconds": ...}``.
 """
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ class Dying:
         assert self._process.stdout
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 class Points:
@@ -91,28 +93,37 @@ class Points:
 
 def child(run: dict[str, Any], out: Path) -> None:
     from charter.cli import main
+    from charter.core.clock import SystemClock
 
     points = Points(run.get("die_at"))
     points.watch()
+    os.environ.update(run.get("environment", {}))
+    if "now" in run:
+        now = datetime.fromisoformat(run["now"])
+        SystemClock.now = lambda _clock: now  # type: ignore[method-assign]
     with (out / "out").open("w") as sys.stdout, (out / "err").open("w") as sys.stderr:
         command = run.get("command", ["apply", run["folder"]])
-        code = main._run([*command, "--json", *run.get("arguments", [])])
+        code = main._run(run.get("as_given") or [*command, "--json", *run.get("arguments", [])])
     (out / "done").write_text(json.dumps([code, points.seen]))
     os._exit(0)
 
 
 def start(run: dict[str, Any], out: Path) -> dict[str, Any]:
-    began = time.monotonic()
+    began, timer = time.monotonic(), None
     pid = os.fork()
     if pid == 0:
         child(run, out)
     if run.get("die_after") is not None:
-        timer = threading.Timer(run["die_after"], lambda: os.kill(pid, signal.SIGKILL))
+        timer = threading.Timer(run["die_after"], os.kill, (pid, signal.SIGKILL))
         timer.start()
-    return {"pid": pid, "began": began, "out": out}
+    return {"pid": pid, "began": began, "out": out, "timer": timer}
 
 
 def wait(started: dict[str, Any]) -> dict[str, Any]:
+    os.waitid(os.P_PID, started["pid"], os.WEXITED | os.WNOWAIT)
+    if started["timer"] is not None:  # before the number may be another process's
+        started["timer"].cancel()
+        started["timer"].join()
     _, status = os.waitpid(started["pid"], 0)
     out: Path = started["out"]
     code, points = json.loads((out / "done").read_text()) if (out / "done").exists() else (None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +14,7 @@ from charter.flow.serving import released
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import SHADOW
 from charter.serve.io.loading import load_models
-from charter.serve.io.recorder import Recorder
+from charter.serve.io.recorder import Recorder, wall_us
 from charter.serve.observe import Dealt, Ticket
 
 
@@ -56,17 +56,21 @@ def answer(
     slow: str = "",
     failing: str = "",
     silent: str = "",
-) -> None:
-    """Answer rows, a request each, and log them as a server does."""
+    now_us: Callable[[], int] = wall_us,
+) -> list[str]:
+    """Answer rows, a request each, log them as a server does, and return the versions that answered."""
     workspace = Workspace.at(folder)
     deployment = released(workspace, workspace.load())
     served = {s.version: s for s in load_models(deployment)}
     traffic = deployment.traffic.get(deployment.models[0].name)
-    recorder = Recorder(workspace.state / "log", Silent())
+    recorder = Recorder(workspace.state / "log", Silent(), now_us=now_us)
     given: dict[tuple[str, str | None], list[int]] = {}
+    champion = deployment.models[0].version
+    versions = []
     for i, unit in enumerate(units):
-        champion = deployment.models[0].version
-        given.setdefault(traffic.version_for(unit) if traffic else (champion, None), []).append(i)
+        dealt_to = traffic.version_for(unit) if traffic else (champion, None)
+        versions.append(dealt_to[0])
+        given.setdefault(dealt_to, []).append(i)
         if traffic is not None and traffic.stage == "shadow":
             given.setdefault((traffic.candidate or "", SHADOW), []).append(i)
     for (version, arm), places in given.items():
@@ -80,3 +84,4 @@ def answer(
         tickets = [Ticket(ids[i], 1, "predict", began, dealt) for i in places]
         recorder.observe(one, tickets, scored)
     recorder.close()
+    return versions
