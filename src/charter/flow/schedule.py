@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.errors import CharterError
+from charter.core.text import one_line
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -122,7 +123,7 @@ Description=Charter's pass over {unit}
 [Service]
 Type=oneshot
 WorkingDirectory={shown}
-ExecStart={_command(folder, program, name).replace("%", "%%")}
+ExecStart={_command(folder, program, name).replace("%", "%%").replace("$", "$$")}
 
 # /etc/systemd/system/charter-{unit}.timer
 [Unit]
@@ -160,6 +161,8 @@ def cron_line(folder: Path, program: str, every_s: int, name: str | None = None)
 
 
 def _command(folder: Path, program: str, name: str | None) -> str:
+    for what, text in (("the folder", str(folder)), ("the program", program), ("the name", name or "")):
+        one_line(text, what)  # a second line would be a line of its own of the crontab or the unit
     words = [
         program,
         "schedule",

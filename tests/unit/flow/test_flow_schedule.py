@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.core.errors import Busy
+from charter.core.errors import Busy, UsageError
 from charter.core.settings import Settings
 from charter.flow import schedule
 from charter.flow.schedule import cron_line, unit_files
@@ -55,3 +55,10 @@ def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch, 
     assert found["monitor"] == ("done", False)
     assert found["rollout"][1]
     assert str(broken) in found["rollout"][0]
+
+
+@pytest.mark.parametrize("write", [unit_files, cron_line])
+def test_a_folder_with_a_line_of_its_own_is_refused_and_systemd_expands_nothing(write):
+    with pytest.raises(UsageError, match="kept as one line"):
+        write(Path("/srv/x\n* * * * * evil"), "charter", 300)
+    assert ("/srv/$$HOME'" in write(Path("/srv/$HOME"), "charter", 300)) is (write is unit_files)
