@@ -160,6 +160,15 @@ def test_a_new_shop_is_forecast_with_a_warning_and_without_an_interval(model: Pa
     answer = done("predict", "--json", json.dumps({**row, "week": str(row["week"])}), "--in", model).json
     assert answer["prediction"] == table["forecast"][0]
     assert answer["lower"] is answer["upper"] is None
+    said = done("forecast", "--ahead", future, "--in", model).out
+    assert "4 series have no past (such as new/i0, new/i1, new/i2)" in said
+
+
+def test_a_question_that_the_contract_rules_out_is_refused(model: Path, tmp_path: Path) -> None:
+    ahead().write_parquet(tmp_path / "future.parquet")
+    said = charter("forecast", "--ahead", tmp_path / "future.parquet", "--set", "price = -1", "--in", model)
+    assert said.code == 2, said.out
+    assert "breaks the contract: price = -1.0: must be at least 0" in said.err
 
 
 @pytest.mark.data

@@ -104,7 +104,7 @@ def what_if(
     for column in by:
         if column not in before.columns:
             raise UsageError(f"--by {column}: there is no such column", remedy=advice(column, before.columns))
-    after, warnings, found = before, [], []
+    after, warnings, found = before, _without_past(before), []
     shown = _where(before, where)
     if changes:
         changed = change_rows(before.select(*inputs.columns, "series", "step"), changes)
@@ -131,6 +131,16 @@ def what_if(
         outlook.spec.train.interval,
         warnings,
     )
+
+
+def _without_past(frame: pl.DataFrame) -> list[str]:
+    new = frame.filter(frame["lower"].is_null())["series"].unique().sort()
+    if new.is_empty():
+        return []
+    return [
+        f"{new.len():,} series have no past (such as {', '.join(new.head(3))}): neither they nor sums with them have "
+        "an interval"
+    ]
 
 
 def _refuse_broken(outlook: Outlook, changed: pl.DataFrame, texts: Sequence[str]) -> None:
