@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from e2e_models import apply, charter, done, edit
@@ -15,6 +15,8 @@ from charter.flow.rollback import earlier
 from charter.flow.rolling import LEFT
 from charter.registry.types import Deployment
 from charter.serve.io.server import Running, start
+
+LOAN = {"credit": 5000.0, "bill": 1200.0, "late": 2, "region": "north"}
 
 
 def serves(running: Running, version: str) -> bool:
@@ -53,6 +55,30 @@ def test_a_running_server_follows_apply_and_rollback(loans, tmp_path):
     assert done("rollback", "--in", loans, "--to", second).out.startswith("small-loans: " + second)
     refused = charter("rollback", "--in", loans, "--to", second)
     assert (refused.code, "serves already" in refused.err) == (1, True)
+
+
+def test_a_rule_goes_back_by_itself_once_for_each_run_of_its_alert(loans, tmp_path):
+    first = done("status", loans, "--json").json["serving"]
+    edit(loans, "seed: 11", "seed: 12")
+    alerts = "monitor:\n  alerts:\n    asked: {when: rows > 0, action: rollback, severity: critical}\n"
+    (loans / "model.yaml").write_text((loans / "model.yaml").read_text() + alerts)
+    apply(loans)
+    second = done("status", loans, "--json").json["serving"]
+    running = start(loans / ".charter" / "deployment.json", log=tmp_path / "server.log")
+    try:
+        url = f"{running.url}/api/v1/predict/small-loans"
+        urlopen(Request(url, json.dumps(LOAN).encode(), {"Content-Type": "application/json"})).close()
+    finally:
+        running.stop()  # the log is whole then
+    charter("monitor", "run", "--in", loans)
+    assert done("status", loans, "--json").json["serving"] == first
+    (told,) = [
+        e for e in done("audit", "list", "--in", loans, "--json").json if e["action"] == "version.rolled_back"
+    ]
+    assert (told["detail"]["left"], told["detail"]["reason"][:12]) == (second, "alert asked:")
+    assert done("rollback", "--to", second, "--in", loans, "--reason", "it was no fault of it").code == 0
+    charter("monitor", "run", "--in", loans)
+    assert done("status", loans, "--json").json["serving"] == second, "a person has decided otherwise"
 
 
 def releases(*steps: tuple[int, bool]) -> list[Deployment]:

@@ -50,6 +50,9 @@ def run(
     metrics_url: str | None = typer.Option(
         None, "--metrics-url", help="The server's /metrics, for memory, processor time, errors and instances."
     ),
+    identity: str | None = typer.Option(
+        None, "--as", metavar="NAME", help="Identity that goes back where a rule's action is rollback."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Measure what is new, judge every window, tell whom it concerns; exit 1 while a critical alert is on."""
@@ -58,7 +61,9 @@ def run(
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
-    found = carry_out(workspace, workspace.load(), progress(quiet=as_json), metrics_url=metrics_url)
+    found = carry_out(
+        workspace, workspace.load(), progress(quiet=as_json), metrics_url=metrics_url, identity=identity
+    )
     if as_json:
         emit(found.to_json())
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.clock import iso
-from charter.core.errors import UsageError
+from charter.core.errors import CharterError, UsageError
 from charter.core.nearest import did_you_mean
 from charter.core.quantity import parse_duration
 from charter.core.text import one_line
@@ -71,6 +71,7 @@ def tell(
     events: Sequence[AlertEvent],
     *,
     serving: str | None,
+    identity: str | None = None,
 ) -> tuple[tuple[AlertEvent, ...], int]:
     """Keep new turns, open incidents where rules ask for them, and tell everybody who has not heard.
 
@@ -84,6 +85,8 @@ def tell(
         From `charter.monitor.alerts.judge`.
     serving
         Version that serves.
+    identity
+        In whose name a rule goes back to the release before, where a role is asked for.
 
     Returns
     -------
@@ -96,7 +99,9 @@ def tell(
     new = kept.remember(folder / "events", events)
     standings, quiet = _stand(workspace, loaded, alerts)
     proposals = {
-        s.alert.event: _proposal(workspace, loaded, s, serving=serving) for s in standings if s.is_on
+        s.alert.event: _follow(workspace, loaded, s, serving=serving, identity=identity)
+        for s in standings
+        if s.is_on
     }
     told = kept.notices(folder / "notices")
     silent = kept.mute(folder / "events", muted(events, told, quiet))
@@ -297,8 +302,10 @@ def _stand(
     return stand(alerts, events, model, now=now), silences(events, model, now=now)
 
 
-def _proposal(workspace: Workspace, loaded: Loaded, standing: Standing, *, serving: str | None) -> str:
-    """What to do next in words; where the rule asks for an incident, open it."""
+def _follow(
+    workspace: Workspace, loaded: Loaded, standing: Standing, *, serving: str | None, identity: str | None
+) -> str:
+    """Do what the rule asks for, and say what was done or is to be done next."""
     alert = standing.alert
     name, action = alert.rule.name, alert.rule.spec.action
     if action == "incident":
@@ -307,8 +314,28 @@ def _proposal(workspace: Workspace, loaded: Loaded, standing: Standing, *, servi
     if action == "retrain":
         return f"proposed: train anew, `charter retrain --reason 'alert {name}'`"
     if action == "rollback" and alert.version == serving:
-        return f"proposed: go back, `charter rollback --reason 'alert {name}'`"
+        return _go_back(workspace, loaded, standing, identity)
     return ""
+
+
+def _go_back(workspace: Workspace, loaded: Loaded, standing: Standing, identity: str | None) -> str:
+    """Go back to the release before, once for each run of the alert: who releases it again has a reason."""
+    from charter.flow.rollback import ROLLED_BACK, rollback
+
+    alert = standing.alert
+    name, reason = alert.rule.name, f"alert {alert.rule.name}: {alert.event}"
+    by_hand = f"`charter rollback --reason 'alert {name}'`"
+    if not standing.is_loud:
+        return f"a person sees to it; to go back: {by_hand}"
+    with workspace.records(loaded.spec.name, readonly=True) as records:
+        before = records.events(actions=(ROLLED_BACK,))
+    if any((e.detail.get("model"), e.detail.get("reason")) == (loaded.spec.name, reason) for e in before):
+        return f"went back for this once, and {alert.version} was released again; to go back: {by_hand}"
+    try:
+        done = rollback(workspace, loaded, name=identity, reason=reason)
+    except CharterError as error:
+        return f"could not go back: {error.message}; {by_hand}"
+    return f"went back: v{done.version} serves in place of v{done.left}"
 
 
 def _incident(workspace: Workspace, loaded: Loaded, alert: Alert) -> str:

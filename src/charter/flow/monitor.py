@@ -97,6 +97,7 @@ def run(
     progress: Progress | None = None,
     *,
     metrics_url: str | None = None,
+    identity: str | None = None,
 ) -> MonitorReport:
     """Carry out a pass.
 
@@ -104,13 +105,15 @@ def run(
     ----------
     metrics_url
         The server's ``/metrics``, to be asked for memory, processor time, errors and instances.
+    identity
+        In whose name a rule whose action is ``rollback`` goes back, where the specification asks for a role.
 
     Raises
     ------
     Busy
         When another pass is under way.
     """
-    done = one_pass(workspace, loaded, progress, metrics_url=metrics_url)
+    done = one_pass(workspace, loaded, progress, metrics_url=metrics_url, identity=identity)
     report = _status(workspace, loaded, done.looked)
     return replace(report, told=done.told, measured=done.measured, left_out=done.left_out)
 
@@ -151,6 +154,7 @@ def one_pass(
     progress: Progress | None = None,
     *,
     metrics_url: str | None = None,
+    identity: str | None = None,
     references: dict[str, Reference] | None = None,
 ) -> Pass:
     """Carry out a pass without reporting on it; see `run`.
@@ -177,7 +181,15 @@ def one_pass(
             words = "an import of outcomes did not finish and does not count: `charter outcomes import` again"
             left_out = f"{left_out}; {words}" if left_out else words
         looked = look(workspace, force)
-        told, _ = tell(workspace, force.loaded, folder, looked.alerts, looked.events, serving=force.serving)
+        told, _ = tell(
+            workspace,
+            force.loaded,
+            folder,
+            looked.alerts,
+            looked.events,
+            serving=force.serving,
+            identity=identity,
+        )
         write_atomic(folder / "last_pass", iso(workspace.clock.now()).encode())
     return Pass(looked, told, measured, left_out)
 

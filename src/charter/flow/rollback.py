@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from charter.registry.types import Deployment
 
 
+ROLLED_BACK = "version.rolled_back"
+
+
 @dataclass(frozen=True, slots=True)
 class Rollback:
     """What served before and what serves now."""
@@ -106,12 +109,13 @@ def go_back(workspace: Workspace, act: Acting, model: str, to: str | None, reaso
     proof = {**alone(target.evidence), LEFT: serving.package}
     detail = {
         **proof,
+        "model": model,
         "left": f"v{serving.version}",
         "reason": one_line(reason, "the reason"),
         "role": act.role,
     }
     with act.trail.recording(
-        at=now, actor=act.name, action="version.rolled_back", subject=f"v{target.version}", detail=detail
+        at=now, actor=act.name, action=ROLLED_BACK, subject=f"v{target.version}", detail=detail
     ) as change:
         change.add_deployment(Deployment(target.version, target.package, act.name, now, proof))
         change.update_version(target.version, status="released")

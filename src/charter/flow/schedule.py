@@ -51,7 +51,7 @@ def run_pass(workspace: Workspace, *, name: str | None = None) -> list[Task]:
         return [Task("release", "nothing is released yet")]
     tasks: list[tuple[str, Callable[[Workspace, Loaded], str]]] = [
         ("rollout", lambda w, s: _rollout(w, s, name)),  # first: a broken guard waits for nothing
-        ("monitor", _monitor),
+        ("monitor", lambda w, s: _monitor(w, s, name)),
     ]
     if _can_fall_due(loaded):
         tasks.append(("retrain", lambda w, s: _retrain(w, s, name)))
@@ -82,10 +82,10 @@ def _can_fall_due(loaded: Loaded) -> bool:
     return has_trigger(loaded.spec)
 
 
-def _monitor(workspace: Workspace, loaded: Loaded) -> str:
+def _monitor(workspace: Workspace, loaded: Loaded, name: str | None) -> str:
     from charter.flow.monitor import run
 
-    found = run(workspace, loaded)
+    found = run(workspace, loaded, identity=name)
     firing = ", ".join(a.rule.name for a in found.firing) or "none"
     others = f"; {found.left_out}" if found.left_out else ""
     return f"{found.measured} windows measured, alerts that are on: {firing}{others}"

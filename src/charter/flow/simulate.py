@@ -188,8 +188,12 @@ def _copy(workspace: Workspace, loaded: Loaded, to: Path) -> Workspace:
 
 
 def _muted(loaded: Loaded) -> Loaded:
-    """The same specification, telling nobody: what is simulated must not wake anybody up."""
-    monitor = loaded.spec.monitor.model_copy(update={"notify": ()})
+    """The same specification, telling nobody and going back to nothing: it is one version that a replay is about."""
+    alerts = {
+        name: one.model_copy(update={"action": "notify"}) if one.action == "rollback" else one
+        for name, one in loaded.spec.monitor.alerts.items()
+    }
+    monitor = loaded.spec.monitor.model_copy(update={"notify": (), "alerts": alerts})
     return replace(loaded, spec=loaded.spec.model_copy(update={"monitor": monitor}))
 
 

@@ -51,7 +51,7 @@ def measured(workspace: Workspace, *windows: dict[str, float]) -> None:
     for i, measures in enumerate(windows):
         start = START + i * timedelta(weeks=1)
         kept = {"version": "v1", "start": start.isoformat(), "measures": measures}
-        kept["end"] = (start + timedelta(weeks=1)).isoformat()
+        kept |= {"end": (start + timedelta(weeks=1)).isoformat(), "answered_from": start.isoformat()}
         (folder / "windows" / "v1" / f"{start:%Y-%m-%d}.json").write_text(json.dumps(kept))
     (folder / "last_pass").write_text(iso(workspace.clock.now()))
 

@@ -29,15 +29,15 @@ AlertText = Annotated[str, AfterValidator(_rule)]
 
 
 class AlertSpec(Part):
-    """When somebody is told, and what is proposed."""
+    """When somebody is told, and what follows."""
 
     when: AlertText
     """``recall < 0.8 when maturity > 0.6``, ``psi(any) > 0.2 for 2 windows``, ``p95_latency_ms > 150 for 5m``."""
     severity: Literal["info", "warning", "critical"] = "warning"
     action: Literal["notify", "page", "incident", "retrain", "rollback"] = "notify"
-    """What follows beside telling: ``incident`` opens one; ``retrain`` and ``rollback`` are proposed with the command.
-    ``retrain`` is a trigger of ``charter retrain --if-needed`` as well, whose new version serves only if the
-    redeployment rules and the approvals let it."""
+    """What follows beside telling: ``incident`` opens one; ``rollback`` lets the release before serve again, once for
+    each run of the alert; ``retrain`` is proposed with the command, and is a trigger of ``charter retrain --if-needed``
+    as well, whose new version serves only if the redeployment rules and the approvals let it."""
     over_after: Annotated[int, Field(ge=1, le=100)] = 2
     """The alert is over after so many windows in a row in which its rule is false: one good window may be luck."""
     group: Slug | None = None
