@@ -62,7 +62,14 @@ def told(workspace: Workspace) -> list[str]:
     spool = workspace.root / "spool"
     before = {p.name for p in spool.glob("*.json")}
     looked = look(workspace, in_force(workspace, loaded))
-    tell(workspace, loaded, monitor_folder(workspace, "credit-risk"), looked.alerts, looked.events, serving="v1")
+    tell(
+        workspace,
+        loaded,
+        monitor_folder(workspace, "credit-risk"),
+        looked.alerts,
+        looked.events,
+        serving="v1",
+    )
     return sorted(json.loads(p.read_text())["title"] for p in spool.glob("*.json") if p.name not in before)
 
 
