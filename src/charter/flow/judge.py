@@ -58,7 +58,9 @@ def evaluate(ctx: Context, done: Done) -> Output:
         rivals, bounds = _baselines(ctx, rows, training_rows(dataset, label, "train")), None
         if plan is not None and scorer.series is not None:
             ctx.progress.start("forecasting the test origins by simple methods")
-            rows = judge_forecast.tested_frame(rows, scored, plan, scorer.series.sources, label)
+            rows = judge_forecast.tested_frame(
+                rows, scored, plan, scorer.series.sources, label, scorer.bundle.method
+            )
             rivals |= judge_forecast.rivals(rows)
             bounds = Bounds(rows["lower"].to_numpy(), rows["upper"].to_numpy(), spec.train.interval)
             ctx.progress.finish()

@@ -25,6 +25,7 @@ def tested_frame(
     plan: SeriesPlan,
     sources: Mapping[str, pl.DataFrame],
     label: str,
+    itself: str | None,
 ) -> pl.DataFrame:
     """Put forecasts, actual values and baselines of the test origins side by side.
 
@@ -36,6 +37,8 @@ def tested_frame(
         What the scorer said of them: ``score``, ``lower``, ``upper``.
     sources
         Regular frames, see `charter.data.grid.on_grid`.
+    itself
+        The baseline that the model is, where it is one: nothing can be better than itself.
 
     Returns
     -------
@@ -50,6 +53,7 @@ def tested_frame(
         scored["upper"],
     )
     said = baselines(sources, plan, rows["as_of"].unique().sort().to_list())
+    said = said.drop(itself or (), strict=False)
     return frame.join(said, on=["series", "as_of", "step"], how="left", maintain_order="left")
 
 

@@ -60,6 +60,13 @@ class Bundle:
             return False
         return len(self.preprocessor["encoders"]) == len(self.methods["methods"])
 
+    @property
+    def method(self) -> str | None:
+        """The statistical method that the model is; None where it is another model, or more than one method."""
+        if self.methods is None or not self.reads_past_alone or len(self.methods["methods"]) > 1:
+            return None
+        return str(self.methods["methods"][0])
+
 
 def write_bundle(
     folder: Path,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,8 @@ from charter.data.split import origin_folds
 from charter.features.dataset import build_dataset
 from charter.features.featureset import FeatureSet
 from charter.features.forecasts import fold_origins
+from charter.flow import judge_forecast
+from charter.flow.whatif import what_if
 from charter.serve.bundle import read_bundle, write_bundle
 from charter.serve.scorer import Scorer
 from charter.serve.signature import signature
@@ -166,7 +169,23 @@ class TestMethodAsModel:
         np.testing.assert_allclose(corrected, expected.to_numpy(), rtol=0.02)
         assert (scored["lower"] < scored["score"]).all()
         assert (scored["score"] < scored["upper"]).all()
-        assert scorer.bundle.reads_past_alone
+        assert scorer.bundle.method == "moving_average"
+        asked = SimpleNamespace(
+            name="packs", version="v1", scorer=scorer, plan=plan, spec=spec, known_ahead=("price",)
+        )
+        with pytest.raises(UsageError, match="it reads no price") as caught:
+            what_if(cast(Any, asked), rows, ["price = 2"])
+        assert "lightgbm" in (caught.value.remedy or "")
+
+    def test_it_is_no_baseline_of_itself(self, simple: Any, sold: pl.DataFrame) -> None:
+        _, dataset, _, spec = simple
+        plan = series_plan(spec.data)
+        assert plan is not None
+        rows = dataset.filter(pl.col("__split") == "test").head(6)
+        said = pl.DataFrame({"score": [1.0] * 6, "lower": [0.0] * 6, "upper": [2.0] * 6})
+        history = on_grid({"sales": sold}, plan)
+        frame = judge_forecast.tested_frame(rows, said, plan, history, "sold", "ets")
+        assert judge_forecast.names_of(frame) == ("naive", "moving_average", "seasonal_naive")
 
     def test_a_row_alone_is_answered_as_among_others(
         self, simple: Any, sold: pl.DataFrame, tmp_path: Path
