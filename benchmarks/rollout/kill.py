@@ -64,7 +64,8 @@ def main() -> int:
         dying.close()
     for name, count in sorted(died.items()):
         print(f"| `{name}` | {count} |")
-    print("\n".join(wrong))
+    for difference in wrong:
+        print(difference)
     print(
         f"{died.total()} kills in {tellings} tellings ({at['point']} at points, {at['moment']} at moments), "
         f"{len(wrong)} differences"
