@@ -30,7 +30,7 @@ MODEL = "credit-risk"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    with (files("charter.blueprints.credit_risk") / "model.yaml").open() as spec:
+    with (files("charter.blueprints") / "credit_risk" / "model.yaml").open() as spec:
         text = spec.read().replace("kpis:", "kpis:\n  arrears: {source: external, require: '<= 5'}", 1)
     if "arrears" not in text:
         text += "\nkpis:\n  arrears: {source: external, require: '<= 5'}\n"

@@ -49,7 +49,7 @@ def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch, 
     (tmp_path / "model.yaml").write_text(text)
     workspace = Workspace.at(tmp_path, Settings.from_environment({"CHARTER_HOME": str(tmp_path)}))
     monkeypatch.setattr(schedule, "_rollout", fails)
-    monkeypatch.setattr(schedule, "_monitor", lambda _workspace, _loaded: "done")
+    monkeypatch.setattr(schedule, "_monitor", lambda *_given: "done")
     monkeypatch.setattr(schedule, "_released", lambda _workspace, _loaded: True)
     found = {t.name: (t.said, t.failed) for t in schedule.run_pass(workspace)}
     assert found["monitor"] == ("done", False)
