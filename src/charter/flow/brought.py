@@ -43,8 +43,6 @@ class Kind:
         Actions of the audit trail.
     prefix, suffix
         Of a file's name, around its number.
-    first
-        Name of the one file of earlier versions of Charter, whose entries name none.
     """
 
     words: str
@@ -53,7 +51,6 @@ class Kind:
     withdrawn: str
     prefix: str
     suffix: str
-    first: str = ""
 
     def name(self, number: int) -> str:
         """Of the file of an import."""
@@ -61,14 +58,12 @@ class Kind:
 
     def files(self, folder: Path) -> list[Path]:
         """All that lie in a folder, in the order of their imports."""
-        found = list(folder.glob(f"{self.prefix}{'[0-9]' * _DIGITS}{self.suffix}"))
-        if self.first and (folder / self.first).exists():
-            found.append(folder / self.first)
+        found = folder.glob(f"{self.prefix}{'[0-9]' * _DIGITS}{self.suffix}")
         return sorted(found, key=lambda path: _number(path.name))
 
 
 OUTCOMES = Kind("outcomes", "charter outcomes", "outcomes.imported", "outcomes.withdrawn", "", ".parquet")
-KPIS = Kind("key figures", "charter kpi", "kpis.imported", "kpis.withdrawn", "kpis-", ".json", "kpis.json")
+KPIS = Kind("key figures", "charter kpi", "kpis.imported", "kpis.withdrawn", "kpis-", ".json")
 KINDS = (OUTCOMES, KPIS)
 
 
@@ -90,7 +85,7 @@ def read(workspace: Workspace, model: str, kind: Kind) -> list[bytes]:
     contents = []
     for event, harm, said, content in _held(workspace, model, kind, told):
         if harm is not None:
-            raise DataError(said, remedy=_remedy(kind, _file(event, kind)))
+            raise DataError(said, remedy=_remedy(kind, _file(event)))
         contents.append(content)
     return contents
 
@@ -127,7 +122,7 @@ def keep(
     with workspace.records(model) as records:
         trail = Trail(records, workspace.anchor_file)
         events = _events(records, model, kind)
-        known = {_file(event, kind) for event in events}
+        known = {_file(event) for event in events}
 
         def put(path: Path, data: bytes, more: Mapping[str, Any]) -> None:
             detail = {"file": path.name, "digest": digest_bytes(data), **tell(data), **more}
@@ -211,7 +206,7 @@ def unfinished(workspace: Workspace, model: str, kind: Kind) -> list[Path]:
     if not files:
         return []
     with workspace.records(model, readonly=True) as records:
-        known = {_file(event, kind) for event in _events(records, model, kind)}
+        known = {_file(event) for event in _events(records, model, kind)}
     return [path for path in files if path.name not in known]
 
 
@@ -233,8 +228,8 @@ def faults(workspace: Workspace, events: Iterable[AuditEvent]) -> Iterator[Fault
             continue
         for event, harm, said, _ in _held(workspace, model, kind, told):
             if harm is not None:
-                yield Fault(event.sequence, harm, said, row=f"{kind.words} {_file(event, kind)}")
-        known = {_file(event, kind) for event in own}
+                yield Fault(event.sequence, harm, said, row=f"{kind.words} {_file(event)}")
+        known = {_file(event) for event in own}
         for path in kind.files(folder_of(workspace, model)):
             if path.name not in known:
                 message = f"{path} does not count: its import did not finish, and the next one records it"
@@ -250,9 +245,9 @@ def _standing(events: Iterable[AuditEvent], kind: Kind) -> dict[str, AuditEvent]
     found: dict[str, AuditEvent] = {}
     for event in events:
         if event.action == kind.imported:
-            found[_file(event, kind)] = event
+            found[_file(event)] = event
         else:
-            found.pop(_file(event, kind), None)
+            found.pop(_file(event), None)
     return dict(sorted(found.items(), key=lambda one: _number(one[0])))
 
 
@@ -294,8 +289,8 @@ def _remedy(kind: Kind, file: str) -> str:
     )
 
 
-def _file(event: AuditEvent, kind: Kind) -> str:
-    return str(event.detail.get("file", kind.first))
+def _file(event: AuditEvent) -> str:
+    return str(event.detail["file"])
 
 
 def _number(name: str) -> int:
