@@ -28,12 +28,19 @@ def profile(
     out: Path | None = typer.Option(
         None, "--out", callback=elsewhere, help="Write a page of HTML, with charts, to this file."
     ),
+    like: str | None = typer.Option(
+        None, "--like", help="Print the profile alone (JSON), in the bins of this table, profile or package."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Describe a table and say what is odd about it; --json gives the profile that drift can be measured against."""
     from charter.cli.progress import progress
+    from charter.flow.drift import profile_like
     from charter.flow.explore import explore_file, write_page
 
+    if like is not None:
+        emit(profile_like(str(file), like).to_json())
+        return
     unread(out, file)
     found = explore_file(file, target=target, time=time, progress=progress(quiet=as_json))
     if out is not None:

@@ -87,6 +87,22 @@ def compare_files(
     return judge_drift([measured], once, further=further, remarks=remarks), before, after
 
 
+def profile_like(path: str, reference: str) -> Profile:
+    """Profile a table in the bins of another, of a profile or of a package, so that the two can be compared later.
+
+    Raises
+    ------
+    UsageError
+        When a file is not there, or ``path`` is no table.
+    """
+    side = _Side(path)
+    if not side.is_table:
+        raise UsageError(
+            f"{path} is a profile already, and its bins stay what they are", remedy="Name a table."
+        )
+    return side.profile(_Side(reference).profile())
+
+
 def write_drift_page(
     report: DriftReport, reference: Profile, current: Profile, *, names: tuple[str, str], to: Path
 ) -> None:

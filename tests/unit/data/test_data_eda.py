@@ -374,3 +374,13 @@ def test_many_alike_findings_are_said_once() -> None:
 def test_pieces_of_charts() -> None:
     assert bars([]) == bars([0, 0]) == ""
     assert moment(1e18).endswith(" s")
+
+
+@pytest.mark.parametrize(
+    ("values", "last"),
+    [([1, 0, 1], "1"), ([True, True, False], "true"), (["no", "yes", "yes"], "yes"), (["a", "a", "b"], "b")],
+)
+def test_of_two_classes_the_one_that_says_yes_is_the_one_that_is_told(values: list[Any], last: str) -> None:
+    found = explore(pl.DataFrame({"y": values * 10}), target="y").target
+    assert found is not None
+    assert found.classes[-1][0] == last

@@ -17,7 +17,7 @@ from charter.data.io import tables
 from charter.data.io.tables import column_groups, profile_file, read_profiles, read_table, spaced_rows
 from charter.data.profile import profile
 from charter.flow import explore as flow_explore
-from charter.flow.drift import compare_files
+from charter.flow.drift import compare_files, profile_like
 from charter.flow.explore import explore_file
 from charter.spec.types import DriftSpec
 
@@ -101,6 +101,11 @@ def test_drift_of_tables_and_of_profiles_agrees(folder: Path) -> None:
     stored.write_text(json.dumps(profile(read_table(folder / "before.csv")).to_json()))
     again, _, _ = compare_files(str(stored), after, limits=LIMITS)
     assert (again.findings, again.further) == (report.findings, ())
+    seen = folder / "after.json"
+    seen.write_text(json.dumps(profile_like(after, str(stored)).to_json()))
+    assert compare_files(str(stored), str(seen), limits=LIMITS)[0].findings == report.findings
+    with pytest.raises(UsageError, match="a profile already"):
+        profile_like(str(seen), str(stored))
     exact, _, _ = compare_files(before, after, limits=LIMITS, exact=True, classifier=False)
     assert exact.drifted == ("x",)
     with pytest.raises(UsageError, match="does not hold the values"):

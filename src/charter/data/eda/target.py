@@ -14,6 +14,7 @@ MOST_CLASSES = 20
 _LEAK_ROWS = 50_000
 _RARE = 0.05
 _SHOWN = 50
+_YES = frozenset({"1", "1.0", "true", "yes", "y", "t"})
 
 
 def view_target(series: pl.Series, summary: ColumnProfile) -> TargetView:
@@ -27,13 +28,17 @@ def view_target(series: pl.Series, summary: ColumnProfile) -> TargetView:
     if number:
         return TargetView(series.name, "number", (), missing)
     counted = known.cast(pl.String, strict=False).alias("v").value_counts(name="n")
-    classes = counted.sort(["n", "v"], descending=[True, False])
-    known_classes = tuple(classes.head(_SHOWN).iter_rows())
+    # Of two classes the one that says yes comes last, else the rarer one: it is 1 in what is computed.
+    classes = counted.with_columns(pl.col("v").str.to_lowercase().is_in(list(_YES)).alias("yes")).sort(
+        ["yes", "n", "v"] if distinct == 2 else ["n", "v"],
+        descending=[False, True, False] if distinct == 2 else [True, False],
+    )
+    known_classes = tuple(classes.select("v", "n").head(_SHOWN).iter_rows())
     return TargetView(series.name, "binary" if distinct == 2 else "classes", known_classes, missing)
 
 
 def class_codes(series: pl.Series, view: TargetView) -> Prepared:
-    """Code the classes: of a binary target the rarer one is 1."""
+    """Code the classes: of a binary target the one that says yes is 1, where none or both do the rarer one."""
     names = [name for name, _ in view.classes]
     texts = series.cast(pl.String, strict=False)
     codes = texts.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64).fill_null(-1)
@@ -52,7 +57,7 @@ def balance(view: TargetView) -> list[Finding]:
     if len(view.classes) == 1:
         words = f"{view.name} has one value only, {view.classes[0][0]}: there is nothing to predict."
         return [*found, Finding("problem", "balance", (view.name,), words)]
-    name, rows = view.classes[-1]
+    name, rows = min(reversed(view.classes), key=lambda one: one[1])
     share = rows / total
     words = f"The rarest class of {view.name}, {name}, has {rows:,} rows ({share:.2%})."
     if share < _RARE:
