@@ -371,4 +371,4 @@ def test_a_retraining_that_is_killed_at_its_end_comes_to_the_same_end(dying, loa
 
 @pytest.mark.slow
 def test_a_retraining_that_is_killed_at_many_points_comes_to_the_same_end(dying, loans_built, tmp_path):
-    killed_while_retraining(dying, loans_built, tmp_path, lambda total: list(range(3, total, 7)))
+    killed_while_retraining(dying, loans_built, tmp_path, lambda total: list(range(3, total, 14)))

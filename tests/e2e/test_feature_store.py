@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -186,13 +186,19 @@ def test_a_server_starts_without_its_store_and_finds_it_later(
         while (state := _stored(running.url))["state"] == "down" and time.monotonic() < deadline:
             time.sleep(0.1)
         assert state == {"state": "stale", "as_of": "2025-09-01T00:00:00Z", "entities": 150}
-        with urlopen(f"{running.url}/metrics", timeout=10) as told:
-            metrics = told.read().decode()
-        assert 'charter_features_as_of_seconds{model="small-clients"' in metrics
-        assert 'outcome="down"' in metrics
-        assert 'outcome="found"' in metrics
+        wanted = ('charter_features_as_of_seconds{model="small-clients"', 'outcome="down"', 'outcome="found"')
+        # What the other worker has counted is seen a moment later.
+        while (missing := _missing(running.url, wanted)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert missing == []
     finally:
         running.stop()
+
+
+def _missing(url: str, wanted: Sequence[str]) -> list[str]:
+    with urlopen(f"{url}/metrics", timeout=10) as told:
+        metrics = told.read().decode()
+    return [each for each in wanted if each not in metrics]
 
 
 def _stored(url: str) -> dict[str, Any]:
