@@ -21,7 +21,9 @@ from charter.monitor.drift_types import Measured, Role
 from charter.monitor.significance import chi_square_p, two_shares_p, unseen_p
 
 Floats = npt.NDArray[np.float64]
-OTHER_BINS = "the two were counted in other bins: `charter data profile FILE --like REFERENCE` takes the reference's"
+OTHER_BINS = (
+    "the two were counted in other bins: `charter data profile FILE --like REFERENCE` takes the reference's"
+)
 _NAMED = 3
 
 
