@@ -352,7 +352,9 @@ def killed_while_retraining(
     assert expected["serves"] == "v2"
     for point in points(whole["points"]):
         folder = retrained(tmp_path / str(point), loans)
-        assert run(folder, die_at=point)["signal"] == 9
+        died = run(folder, die_at=point)
+        # Not every run passes as many points as the first: one that has ended before this one has ended well.
+        assert died["signal"] == 9 or (died["code"] == 0 and died["points"] < point), died
         assert done("status", folder, "--json").json["serving"] in ("v1", "v2")
         nothing_half_done(folder)
         assert run(folder)["code"] == 0
