@@ -7,11 +7,12 @@ deployments are believed only as far as an entry of the chain tells of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from charter.core.digest import short
 from charter.govern.audit import Fault, Harm, describe
+from charter.govern.row_faults import altered, inserted, removed, rows_told
 from charter.registry.rows import JSON_COLUMNS, STANDING
 from charter.registry.types import AuditEvent
 
@@ -48,7 +49,7 @@ def added(before: Rows, after: Rows) -> dict[str, list[dict[str, Any]]]:
 
 def told(events: Iterable[AuditEvent], table: str) -> list[Mapping[str, Any]]:
     """Return the rows of a table that entries tell of, in the order in which they were recorded."""
-    return [row for event in events for name, row in _recorded(event) if name == table]
+    return [row for event in events for name, row in rows_told(event, RECORDED) if name == table]
 
 
 def attest(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
@@ -71,7 +72,7 @@ def attest(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
     open_: dict[tuple[str, Any], tuple[AuditEvent, Mapping[str, Any]]] = {}
     due: dict[str, int] = {}
     for event in events:
-        for table, row in _recorded(event):
+        for table, row in rows_told(event, RECORDED):
             number = due[table] = due.get(table, 0) + 1
             # The order of rows decides (the first identity is the first administrator), so no entry may choose it.
             if row.get("sequence") != number:
@@ -84,8 +85,7 @@ def attest(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
             match = open_.pop((table, row["sequence"]), None)
             faults += _compare(table, row, match)
     for (table, _), (event, row) in open_.items():
-        message = f"{_name(table, row)} is gone, though {describe(event)} recorded it"
-        faults.append(Fault(event.sequence, Harm.REMOVED, message, row=_place(table, row)))
+        faults.append(removed(event, _name(table, row), _place(table, row)))
     return faults
 
 
@@ -93,24 +93,15 @@ def _compare(
     table: str, row: Mapping[str, Any], match: tuple[AuditEvent, Mapping[str, Any]] | None
 ) -> list[Fault]:
     if match is None:
-        message = f"{_name(table, row)} was inserted: no entry of the audit trail tells of it"
-        return [Fault(0, Harm.INSERTED, message, row=_place(table, row))]
+        return [inserted(_name(table, row), _place(table, row))]
     event, recorded = match
     recorded = {**_LATER.get(table, {}), **recorded}
     found = _told(row)
     names = [n for n in sorted({*found, *recorded}) if not _same(found.get(n), recorded.get(n))]
     if not names:
         return []
-    changes = ", ".join(f"{n} is {_value(found.get(n))}, was {_value(recorded.get(n))}" for n in names)
-    message = f"{_name(table, recorded)} was altered since {describe(event)} recorded it: {changes}"
-    return [Fault(event.sequence, Harm.ALTERED, message, row=_place(table, row))]
-
-
-def _recorded(event: AuditEvent) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    tables = event.detail.get(RECORDED)
-    for table, rows in tables.items() if isinstance(tables, dict) else ():
-        for row in rows if isinstance(rows, list) else ():
-            yield table, row if isinstance(row, dict) else {}
+    changes = {n: (_value(found.get(n)), _value(recorded.get(n))) for n in names}
+    return [altered(event, _name(table, recorded), _place(table, row), changes)]
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:

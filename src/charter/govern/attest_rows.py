@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from charter.core.digest import digest_bytes
-from charter.govern.audit import Fault, Harm, describe
+from charter.govern.audit import Fault
+from charter.govern.row_faults import altered, inserted, removed, rows_told
 from charter.registry.rows import STANDING
 from charter.registry.types import AuditEvent
 
@@ -68,8 +69,7 @@ def attest_rows(events: Sequence[AuditEvent], rows: Rows) -> list[Fault]:
             match = last.pop((table, _key(table, row)), None)
             faults += _compare(table, row, match)
     for (table, key), (event, _) in last.items():
-        message = f"{_name(table, key)} is gone, though {describe(event)} recorded it"
-        faults.append(Fault(event.sequence, Harm.REMOVED, message, row=_place(table, key)))
+        faults.append(removed(event, _name(table, key), _place(table, key)))
     return faults
 
 
@@ -78,22 +78,17 @@ def _compare(
 ) -> list[Fault]:
     key, found = _key(table, row), _told(row)
     if match is None:
-        message = f"{_name(table, key)} was inserted: no entry of the audit trail tells of it"
-        return [Fault(0, Harm.INSERTED, message, row=_place(table, key))]
+        return [inserted(_name(table, key), _place(table, key))]
     event, told = match
     names = [n for n in sorted({*found, *told}) if found.get(n) != told.get(n)]
     if not names:
         return []
-    changes = ", ".join(f"{n} is {_value(found.get(n))}, was {_value(told.get(n))}" for n in names)
-    message = f"{_name(table, key)} was altered since {describe(event)} recorded it: {changes}"
-    return [Fault(event.sequence, Harm.ALTERED, message, row=_place(table, key))]
+    changes = {n: (_value(found.get(n)), _value(told.get(n))) for n in names}
+    return [altered(event, _name(table, key), _place(table, key), changes)]
 
 
 def _stands(event: AuditEvent) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    tables = event.detail.get(STANDS)
-    for table, rows in tables.items() if isinstance(tables, dict) else ():
-        for row in rows if table in STANDING and isinstance(rows, list) else ():
-            yield table, row if isinstance(row, dict) else {}
+    return ((table, row) for table, row in rows_told(event, STANDS) if table in STANDING)
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
