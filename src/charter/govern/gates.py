@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 Where = Callable[[tuple[str, ...]], str]
 
-PARITY_LIMIT = 1e-5
-"""Largest difference of a probability between the trained and the packaged model."""
-
 FAIRNESS_LIMITS = (
     "demographic_parity_difference",
     "equal_opportunity_difference",
@@ -215,6 +212,8 @@ def _budget(measurement: Json, spec: ModelSpec, where: Where) -> Iterator[Check]
 
 
 def _parity(parity: Json) -> Check:
+    from charter.train.parity import PARITY_LIMIT
+
     limit = _number(parity.get("limit"))
     limit = PARITY_LIMIT if limit is None else min(limit, PARITY_LIMIT)
     note = "largest difference between the trained and the packaged model"

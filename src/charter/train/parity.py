@@ -9,6 +9,7 @@ from charter.train.calibrate import Calibration
 from charter.train.ports import Fitted
 
 PARITY_LIMIT = 1e-5
+"""Largest difference of a probability between the trained and the packaged model."""
 PARITY_ROWS = 5000
 
 
