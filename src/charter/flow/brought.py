@@ -18,6 +18,7 @@ from charter.core.digest import digest_bytes
 from charter.core.errors import DataError, UsageError
 from charter.core.io.files import write_atomic
 from charter.core.nearest import did_you_mean
+from charter.core.text import one_line
 from charter.flow.lock import hold
 from charter.flow.workspace import Workspace
 from charter.govern.audit import Fault, Harm, describe
@@ -162,8 +163,7 @@ def withdraw(workspace: Workspace, model: str, kind: Kind, file: str, *, reason:
     """
     from charter.govern.io.trail import Trail
 
-    if not reason.strip():
-        raise UsageError("a reason is needed", remedy="Say why: --reason '...'")
+    reason = one_line(reason, "a reason", required=True)
     doing, actor = f"{kind.command} withdraw", workspace.settings.actor
     with (
         hold(workspace.lock_file, doing=doing, actor=actor, clock=workspace.clock, wait_seconds=60),

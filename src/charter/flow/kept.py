@@ -57,7 +57,8 @@ def _leave_out_rates(windows: list[dict[str, Any]], now: datetime) -> None:
         newcomer = first.setdefault(one["version"], one) is one
         start, end, since = (datetime.fromisoformat(one[k]) for k in ("start", "end", "answered_from"))
         if end > now or (newcomer and since - start >= timedelta(days=1)):
-            one["measures"] = {k: v for k, v in one["measures"].items() if k not in _A_MONTH}
+            for name in _A_MONTH:
+                one["measures"].pop(name, None)
 
 
 def _add_server(windows: list[dict[str, Any]], folder: Path) -> None:
