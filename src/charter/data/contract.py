@@ -33,6 +33,8 @@ class Rule:
         Boolean expression over the frame that `conform` returns: true where the rule is broken.
     path
         Keys within the source's specification.
+    across
+        Whether it compares rows, so that only all of them together can answer.
     """
 
     column: str
@@ -40,6 +42,7 @@ class Rule:
     text: str
     broken: pl.Expr
     path: tuple[str, ...]
+    across: bool = False
 
 
 def conform(frame: pl.DataFrame, columns: Mapping[str, ColumnSpec]) -> pl.DataFrame:
@@ -151,7 +154,8 @@ def _rules(name: str, spec: ColumnSpec, across_rows: bool) -> Iterable[Rule]:
         allowed = ", ".join(spec.values[:12]) + (", ..." if len(spec.values) > 12 else "")
         yield Rule(name, "values", f"one of {allowed}", ~text.is_in(list(spec.values)), (*path, "values"))
     if spec.unique and across_rows:
-        yield Rule(name, "unique", "unique", column.is_not_null() & column.is_duplicated(), (*path, "unique"))
+        again = column.is_not_null() & column.is_duplicated()
+        yield Rule(name, "unique", "unique", again, (*path, "unique"), across=True)
 
 
 def _bound(spec: ColumnSpec, bound: float | date | None) -> pl.Expr | None:

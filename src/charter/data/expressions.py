@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 import polars as pl
 import polars.selectors as cs
@@ -17,6 +18,7 @@ import polars.selectors as cs
 from charter.core.errors import UsageError
 from charter.spec.expression import ExpressionError, parse
 
+Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 # The parser hands over tokens parted by single spaces, so that this only has to keep texts and quoted names whole.
 _TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\S+")
 # Functions of finite arguments whose result may be infinite or NaN.
@@ -61,7 +63,7 @@ def compile_expression(text: str) -> pl.Expr:
         ) from error
 
 
-def finite(frame: pl.DataFrame) -> pl.DataFrame:
+def finite(frame: Rows) -> Rows:
     """Turn NaN and infinities of all float columns into null.
 
     Examples

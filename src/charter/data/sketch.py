@@ -7,6 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 SAMPLED_VALUES = 256
 """So many values are kept; the estimate of the number of distinct ones has a standard error of 6 %."""
@@ -47,6 +48,21 @@ def sample(counts: Mapping[str, int], *, hashed: bool = False) -> dict[str, int]
     order = _ranks(names, hashed=hashed)
     kept = np.argsort(order, kind="stable")[:SAMPLED_VALUES]
     return {names[i]: counts[names[i]] for i in kept.tolist()}
+
+
+def smallest(counted: pl.DataFrame) -> pl.DataFrame:
+    """Leave of distinct values only those that `sample` can keep, before they become Python's.
+
+    Parameters
+    ----------
+    counted
+        Distinct texts in ``value``.
+    """
+    if counted.height <= SAMPLED_VALUES:
+        return counted
+    ranks = hashes(counted["value"])
+    last = np.unique(ranks)[:SAMPLED_VALUES][-1]  # texts that share a hash stay together
+    return counted.filter(ranks <= last)
 
 
 def merge_samples(a: Mapping[str, int], b: Mapping[str, int], *, hashed: bool = False) -> dict[str, int]:

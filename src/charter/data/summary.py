@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.data.column import ColumnProfile, Kind, capped
-from charter.data.sketch import hashes, sample
+from charter.data.sketch import hashes, sample, smallest
 
 BINS = 20
 KNOWN_VALUES = 50
@@ -155,7 +155,7 @@ def _categorical(
         known = counted.sort(["n", "value"], descending=[True, False])["value"].head(KNOWN_VALUES).to_list()
     counts: dict[str, int] = dict(counted.filter(pl.col("value").is_in(known)).iter_rows())
     values = {value: counts.get(value, 0) for value in known}
-    strange = counted.filter(~pl.col("value").is_in(known))
+    strange = smallest(counted.filter(~pl.col("value").is_in(known)))
     return ColumnProfile(
         "categorical",
         rows,
@@ -169,10 +169,10 @@ def _categorical(
 def _text(texts: pl.Series, counted: pl.DataFrame, rows: int, before: ColumnProfile | None) -> ColumnProfile:
     lengths = np.sort(texts.str.len_chars().cast(pl.Float64).to_numpy())
     described = _numeric(lengths, rows, "text", before.edges if before is not None else None)
-    keys = [f"{h:016x}" for h in hashes(counted["value"]).tolist()]
+    few = smallest(counted)
     counts: dict[str, int] = {}
-    for key, n in zip(keys, counted["n"].to_list(), strict=True):
-        counts[key] = counts.get(key, 0) + n
+    for h, n in zip(hashes(few["value"]).tolist(), few["n"].to_list(), strict=True):
+        counts[f"{h:016x}"] = counts.get(f"{h:016x}", 0) + n
     return ColumnProfile(
         "text",
         rows,

@@ -155,3 +155,22 @@ class Prepared:
     frame: pl.DataFrame
     quarantine: pl.DataFrame
     report: ContractReport
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A source after preparation whose rows stay where they are until they are asked for.
+
+    Attributes
+    ----------
+    frame, quarantine, report
+        As those of `Prepared`.
+    """
+
+    frame: pl.LazyFrame
+    quarantine: pl.LazyFrame
+    report: ContractReport
+
+    def collect(self) -> Prepared:
+        """Bring all rows into memory."""
+        return Prepared(self.frame.collect(), self.quarantine.collect(), self.report)

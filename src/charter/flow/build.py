@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 from charter.core.decision import Decision, Verdict
 from charter.core.digest import canonical_json, plain
 from charter.core.errors import DataError, Refusal
-from charter.flow.context import Context, Done, Output, of_source, read_frame, read_json, write_frame
+from charter.flow.context import (
+    Context,
+    Done,
+    Output,
+    of_source,
+    read_frame,
+    read_json,
+    write_frame,
+    write_rows,
+)
 from charter.flow.plan import Stage
 from charter.spec.moments import with_days
 from charter.spec.parts import dotted, flatten, spec_digest
@@ -31,40 +40,41 @@ WINDOW = "window.json"
 
 def snapshot(ctx: Context, done: Done) -> Output:
     """Read every source, clean it, judge it by its contract, and keep the rows under their digest."""
-    from charter.data.io.sources import read
-    from charter.data.prepare import prepare_all
-    from charter.data.profile import profile
+    from charter.data.io.prepared import prepare_sources
+    from charter.data.io.tables import profile_file
 
     spec, workspace, where = ctx.spec, ctx.workspace, ctx.loaded.source.where
-    raw = {}
-    for name, source in spec.data.sources.items():
-        ctx.progress.start(f"reading {name}")
-        with of_source(ctx.loaded, name):
-            raw[name] = read(source, workspace.root, workspace.settings, ctx.progress)
-        ctx.progress.finish()
-    ctx.progress.start("checking the data against its contract")
-    prepared = prepare_all(raw, spec.data.sources, now=workspace.clock.now())
-    ctx.progress.finish()
-    reports = {name: p.report for name, p in prepared.items()}
-    checks = [c for r in reports.values() for c in r.decision(where).checks]
-    decision = Decision.of("data contract", checks)
-    if not decision.allows:
-        raise Refusal(
-            "the data breaks its contract",
-            decision=decision,
-            remedy=_mend(decision, spec),
-        )
     with ctx.scratch() as folder:
-        (folder / "profile.json").write_bytes(
-            canonical_json({name: plain(profile(found.frame).to_json()) for name, found in prepared.items()})
+        prepared = prepare_sources(
+            spec.data.sources,
+            workspace.root,
+            workspace.settings,
+            now=workspace.clock.now(),
+            folder=folder / "judged",
+            progress=ctx.progress,
+            within=lambda name: of_source(ctx.loaded, name),
         )
+        reports = {name: p.report for name, p in prepared.items()}
+        checks = [c for r in reports.values() for c in r.decision(where).checks]
+        decision = Decision.of("data contract", checks)
+        if not decision.allows:
+            raise Refusal(
+                "the data breaks its contract",
+                decision=decision,
+                remedy=_mend(decision, spec),
+            )
+        tree = folder / "tree"
+        tree.mkdir()
+        profiles = {}
         for name, found in prepared.items():
-            write_frame(found.frame, folder / f"{name}.parquet")
-            if found.quarantine.height:
-                write_frame(found.quarantine, folder / f"{name}.quarantine.parquet")
+            write_rows(found.frame, tree / f"{name}.parquet")
+            profiles[name] = plain(profile_file(tree / f"{name}.parquet").to_json())
+            if found.report.quarantined:
+                write_rows(found.quarantine, tree / f"{name}.quarantine.parquet")
+        (tree / "profile.json").write_bytes(canonical_json(profiles))
         report = {name: plain(r.to_json()) for name, r in reports.items()}
-        (folder / "report.json").write_bytes(canonical_json(report))
-        output = ctx.blobs.put_tree(folder)
+        (tree / "report.json").write_bytes(canonical_json(report))
+        output = ctx.blobs.put_tree(tree)
     return Output(
         output,
         {
@@ -212,9 +222,10 @@ def _learnable(known: pl.DataFrame, spec: ModelSpec) -> None:
 
 def train(ctx: Context, done: Done) -> Output:
     """Search, fit, calibrate and export; the result is a bundle that a `Scorer` loads."""
-    from charter.data.grid import series_plan
+    from charter.data.grid import on_grid, series_plan
     from charter.data.split import folds
     from charter.features.featureset import FeatureSet
+    from charter.flow import cold_start
     from charter.registry.environment import code_version, environment
     from charter.serve.bundle import write_bundle
     from charter.serve.signature import signature
@@ -227,11 +238,14 @@ def train(ctx: Context, done: Done) -> Output:
     dataset = read_frame(ctx.blobs, tree, "dataset.parquet")
     rows = training_rows(dataset, label, "train")
     plan, fitted, forecasts = series_plan(spec.data), None, None
+    rehearsal, families, cold = None, None, None
     if plan is not None:
         rows = training_rows(dataset, label, "train", "fold")
         fitted = (rows["__split"] == "train").to_numpy()
         cut = _origin_folds(rows, fitted, plan, spec)
-        forecasts = _by_methods(ctx, done, rows, cut, plan, spec)
+        frames = on_grid(snapshot_frames(ctx, done), plan)
+        forecasts = _by_methods(ctx, frames, rows, cut, plan, spec)
+        rehearsal, families = cold_start.rehearse(rows, cut, frames, feature_set, plan, spec)
     else:
         cut = folds(
             rows,
@@ -250,16 +264,21 @@ def train(ctx: Context, done: Done) -> Output:
             fitted=fitted,
             parity_rows=training_rows(dataset, label, "test"),
             forecasts=forecasts,
+            rehearsal=rehearsal,
             progress=ctx.progress,
             tracker=kept,
         )
+    asked = signature(spec, rows, used=trained.preprocessor.features)
+    if rehearsal is not None and families is not None:
+        cold = cold_start.learned(rehearsal, families, trained, spec)
+        asked = cold_start.with_traits(asked, cold)
     with ctx.scratch() as folder:
         bundle = folder / "bundle"
         write_bundle(
             bundle,
             name=spec.name,
             task=spec.train.task,
-            signature=signature(spec, rows, used=trained.preprocessor.features),
+            signature=asked,
             featureset=feature_set.to_json(),
             preprocessor=trained.preprocessor.to_json(),
             calibration=trained.calibration.to_json(),
@@ -269,6 +288,7 @@ def train(ctx: Context, done: Done) -> Output:
             profile=_reference(rows if fitted is None else rows.filter(fitted), trained, feature_set),
             intervals=_intervals(rows, trained, spec) if plan is not None else None,
             methods=trained.methods.to_json() if trained.methods is not None else None,
+            cold_start=cold.to_json() if cold is not None else None,
         )
         write_frame(trained.oof, folder / "oof.parquet")
         (folder / "candidates.json").write_bytes(canonical_json(plain(trained.candidates_json())))
@@ -319,14 +339,13 @@ def _origin_folds(
 
 def _by_methods(
     ctx: Context,
-    done: Done,
+    frames: Mapping[str, pl.DataFrame],
     rows: pl.DataFrame,
     cut: list[tuple[np.ndarray, np.ndarray]],
     plan: SeriesPlan,
     spec: ModelSpec,
 ) -> pl.DataFrame | None:
     """Let the statistical methods among the learners forecast what the folds judge."""
-    from charter.data.grid import on_grid
     from charter.flow.judge_forecast import processors
     from charter.train.series_methods import judged_forecasts, methods_of
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from charter.registry.io.records import Records
 
 
+GROUP_ROWS = 131_072
+"""Rows of a group in a Parquet file that is written a part at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything that a stage may touch."""
@@ -140,6 +144,28 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     encoded = io.BytesIO()
     frame.write_parquet(encoded)
     path.write_bytes(encoded.getbuffer())
+
+
+def write_rows(rows: pl.LazyFrame, path: Path) -> None:
+    """Write a Parquet file in bounded memory; its bytes depend on the rows alone, not on how they come.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or the folder cannot be written.
+    """
+    import errno
+    import os
+
+    import polars as pl
+
+    try:
+        rows.sink_parquet(path, row_group_size=GROUP_ROWS, engine="streaming")
+    except pl.exceptions.PolarsError as error:  # which it calls a full disk
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def read_frame(blobs: Blobs, tree: Digest, name: str) -> pl.DataFrame:

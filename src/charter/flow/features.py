@@ -196,8 +196,9 @@ def _histories(
     workspace: Workspace, loaded: Loaded, spec: ModelSpec, features: Any, progress: Progress
 ) -> dict[str, History]:
     """Read and clean the events that the windows need, as the package's specification says."""
-    from charter.data.io.sources import read
-    from charter.data.prepare import prepare_all
+    import tempfile
+
+    from charter.data.io.prepared import prepare_sources
     from charter.features.featureset import histories
 
     needed = list(features.sources)
@@ -205,18 +206,21 @@ def _histories(
         referred = (key.references.partition(".")[0] for key in spec.data.sources[name].foreign_keys)
         needed += [other for other in referred if other not in needed]
     sources = {name: spec.data.sources[name] for name in needed}
-    raw = {}
-    for name, source in sources.items():
-        progress.start(f"reading {name}")
-        raw[name] = read(source, workspace.root, workspace.settings, progress)
-        progress.finish()
-    prepared = prepare_all(raw, sources, now=workspace.clock.now())
-    checks = [c for p in prepared.values() for c in p.report.decision(loaded.source.where).checks]
-    decision = Decision.of("data contract", checks)
-    if not decision.allows:
-        raise Refusal(
-            "the data breaks its contract; the store is left as it was",
-            decision=decision,
-            remedy="Correct the source, then materialise again.",
+    with tempfile.TemporaryDirectory(prefix="charter-") as folder:
+        prepared = prepare_sources(
+            sources,
+            workspace.root,
+            workspace.settings,
+            now=workspace.clock.now(),
+            folder=Path(folder),
+            progress=progress,
         )
-    return histories({name: p.frame for name, p in prepared.items()}, features)
+        checks = [c for p in prepared.values() for c in p.report.decision(loaded.source.where).checks]
+        decision = Decision.of("data contract", checks)
+        if not decision.allows:
+            raise Refusal(
+                "the data breaks its contract; the store is left as it was",
+                decision=decision,
+                remedy="Correct the source, then materialise again.",
+            )
+        return histories({name: p.frame.collect() for name, p in prepared.items()}, features)

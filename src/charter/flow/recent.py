@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Decision
 from charter.core.errors import DataError, Refusal
-from charter.core.progress import NoProgress, Progress
-from charter.flow.context import write_frame
+from charter.core.progress import Progress
+from charter.flow.context import write_rows
 from charter.flow.features import packaged_spec
 from charter.flow.workspace import Workspace
 
@@ -39,34 +39,37 @@ def with_recent_history(
         When a source cannot be read, or its series are not regular.
     """
     from charter.data.grid import on_grid, series_plan
-    from charter.data.io.sources import read
-    from charter.data.prepare import prepare_all
+    from charter.data.io.prepared import prepare_sources
 
     spec = packaged_spec(model.package)
     plan = series_plan(spec.data)
     if plan is None:
         return model
-    progress = progress or NoProgress()
-    raw = {
-        name: read(source, workspace.root, workspace.settings, progress)
-        for name, source in spec.data.sources.items()
-    }
-    prepared = prepare_all(raw, spec.data.sources, now=workspace.clock.now())
-    decision = Decision.of(
-        "data contract", [c for p in prepared.values() for c in p.report.decision(".".join).checks]
-    )
-    if not decision.allows:
-        raise Refusal(
-            "the data breaks the contract of the release", decision=decision, remedy="Correct the source."
-        )
-    frames = {name: p.frame for name, p in prepared.items()}
-    on_grid(frames, plan)  # says what is wrong before anything is forecast
     blobs = workspace.blobs()
     history = {}
-    with tempfile.TemporaryDirectory(prefix="charter-") as folder:
-        for name, frame in frames.items():
-            write_frame(frame, Path(folder) / f"{name}.parquet")
-            history[name] = blobs.path(blobs.put_file(Path(folder) / f"{name}.parquet"))
+    with tempfile.TemporaryDirectory(prefix="charter-") as temporary:
+        folder = Path(temporary)
+        prepared = prepare_sources(
+            spec.data.sources,
+            workspace.root,
+            workspace.settings,
+            now=workspace.clock.now(),
+            folder=folder / "judged",
+            progress=progress,
+        )
+        decision = Decision.of(
+            "data contract", [c for p in prepared.values() for c in p.report.decision(".".join).checks]
+        )
+        if not decision.allows:
+            raise Refusal(
+                "the data breaks the contract of the release", decision=decision, remedy="Correct the source."
+            )
+        on_grid(
+            {name: p.frame.collect() for name, p in prepared.items()}, plan
+        )  # says what is wrong beforehand
+        for name, found in prepared.items():
+            write_rows(found.frame, folder / f"{name}.parquet")
+            history[name] = blobs.path(blobs.put_file(folder / f"{name}.parquet"))
     return replace(model, history=history)
 
 

@@ -10,7 +10,7 @@ import pytest
 from charter.core.decision import Verdict
 from charter.core.errors import DataError
 from charter.data.contract import violations
-from charter.data.prepare import prepare, prepare_all
+from charter.data.prepare import in_order, prepare
 from charter.data.types import REASON, ROW_NUMBER, ContractReport, Prepared
 from charter.spec.types import ColumnSpec, SourceSpec
 
@@ -305,9 +305,10 @@ def test_foreign_keys() -> None:
         "orders": pl.DataFrame({"order": [1, 2, 3], "customer": [7.0, 8.0, None]}),
         "customers": pl.DataFrame({"id": ["7"]}),
     }
-    done = prepare_all(frames, {"orders": orders, "customers": customers}, now=NOW)
-    assert list(done) == ["orders", "customers"]
-    assert [(v.rule, v.examples) for v in done["orders"].report.violations] == [
+    assert in_order({"orders": orders, "customers": customers}) == ["customers", "orders"]
+    references = {"customers": prepare(frames["customers"], "customers", customers, now=NOW).frame}
+    done = prepare(frames["orders"], "orders", orders, now=NOW, references=references)
+    assert [(v.rule, v.examples) for v in done.report.violations] == [
         ("stands in customers.id", ("row 2: 8.0",))
     ]
     with pytest.raises(DataError, match=r"customers\.id, which is not there"):
@@ -316,7 +317,7 @@ def test_foreign_keys() -> None:
         {"id": {"type": "integer"}}, foreign_keys=[{"column": "id", "references": "orders.customer"}]
     )
     with pytest.raises(DataError, match="circle"):
-        prepare_all(frames, {"orders": orders, "customers": round_about}, now=NOW)
+        in_order({"orders": orders, "customers": round_about})
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import BinaryIO
 
 
-def csv_fault(content: bytes) -> str | None:
+def csv_fault(file: BinaryIO) -> str | None:
     r"""Name the first line that is not UTF-8 or does not fit the header; None when all do.
+
+    Parameters
+    ----------
+    file
+        At its beginning; read a line at a time.
 
     Examples
     --------
-    >>> csv_fault(b"id,name\\n1,a\\n2,b,c\\n")
+    >>> csv_fault(io.BytesIO(b"id,name\\n1,a\\n2,b,c\\n"))
     'line 3 has 3 fields, and the header has 2'
-    >>> csv_fault(b"id,name\\n1,\\xf6\\n")
+    >>> csv_fault(io.BytesIO(b"id,name\\n1,\\xf6\\n"))
     'line 2 is not UTF-8 (byte 0xf6)'
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        return f"line {line} is not UTF-8 (byte {content[error.start]:#04x})"
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    begins = 1
+    for number, line in enumerate(file, 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return f"line {number} is not UTF-8 (byte {line[error.start]:#04x})"
+    file.seek(0)
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    rows, begins = csv.reader(text, strict=True), 1
     try:
         head = next(rows, [])
         for fields in rows:
@@ -32,4 +39,6 @@ def csv_fault(content: bytes) -> str | None:
     except csv.Error as error:
         quote = "a quote is not closed" if "unexpected end" in str(error) else str(error)
         return f"the row that begins in line {begins}: {quote}"
+    finally:
+        text.detach()  # the file is the caller's to close
     return None

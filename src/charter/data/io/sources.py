@@ -10,7 +10,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ _FORMATS = {
     "feather": "arrow",
     "ipc": "arrow",
 }
+PART_ROWS = 65_536
+"""So many rows of a file are read at a time."""
 UNPACK = {"gz": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress}
 
 
@@ -74,15 +76,25 @@ def fingerprint(source: SourceSpec, base: Path, settings: Settings) -> str:
 def read(
     source: SourceSpec, base: Path, settings: Settings, progress: Progress | None = None
 ) -> pl.DataFrame:
-    """Read a source as it is, under its own column names.
+    """Read a source as it is, under its own column names; see `read_parts`."""
+    import polars as pl
+
+    return pl.concat(read_parts(source, base, settings, progress), rechunk=False)
+
+
+def read_parts(
+    source: SourceSpec, base: Path, settings: Settings, progress: Progress | None = None
+) -> Iterator[pl.DataFrame]:
+    """Read a source as it is, under its own column names, a part of its rows at a time.
 
     Only the columns that the contract names are read, unless duplicates are looked for: rows are duplicates only
     when they are alike in every column. Text formats give text throughout; the contract's types are given by
-    `charter.data.prepare.prepare`, so that a value that is no number is a violation with a row and not a crash.
+    `charter.data.preparation.Preparation`, so that a value that is no number is a violation with a row and not a crash.
 
-    Returns
-    -------
-    Rows in the order of the file. The rows of a query, which have no order, are sorted by all columns.
+    Yields
+    ------
+    Rows in the order of the file: of CSV and Parquet files on this machine, as they are, at most `PART_ROWS` at a time;
+    of everything else all at once. The rows of a query, which have no order, are sorted by all columns.
 
     Raises
     ------
@@ -91,28 +103,27 @@ def read(
     """
     import polars as pl
 
-    if source.dataset is not None:
-        frame = read_dataset(source.dataset, settings, progress)
-    elif source.sql is not None:
-        frame = _query(source)
-    else:
-        frame = _file(source, base)
-    wanted = needed_columns(source)
-    if source.row_number is not None:
-        if source.row_number in frame.columns:
-            raise DataError(
-                f"{_shown(source)}: row_number {source.row_number!r} is a column of the source already",
-                remedy="Choose another name.",
-            )
-        frame = frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(source.row_number))
-        wanted = (source.row_number, *wanted)
-    for column in wanted:
-        if column not in frame.columns:
-            raise DataError(
-                f"{_shown(source)}: column {column!r} is not there",
-                remedy=_map(column, frame.columns),
-            )
-    return frame if source.duplicates != "keep" else frame.select(wanted)
+    wanted: tuple[str, ...] = needed_columns(source)
+    number = source.row_number
+    before = 0
+    for frame in _parts(source, base, settings, progress):
+        if number is not None:
+            if number in frame.columns:
+                raise DataError(
+                    f"{_shown(source)}: row_number {number!r} is a column of the source already",
+                    remedy="Choose another name.",
+                )
+            numbers = pl.int_range(before + 1, before + 1 + frame.height, dtype=pl.Int64)
+            frame = frame.with_columns(numbers.alias(number))
+        before += frame.height
+        for column in wanted:
+            if column not in frame.columns:
+                raise DataError(
+                    f"{_shown(source)}: column {column!r} is not there",
+                    remedy=_map(column, frame.columns),
+                )
+        keys = (number, *wanted) if number is not None else wanted
+        yield frame if source.duplicates != "keep" else frame.select(keys)
 
 
 def needed_columns(source: SourceSpec) -> tuple[str, ...]:
@@ -135,28 +146,32 @@ def _shown(source: SourceSpec) -> str:
     return source.uri or source.dataset or "query"
 
 
-def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
+def _parts(
+    source: SourceSpec, base: Path, settings: Settings, progress: Progress | None
+) -> Iterator[pl.DataFrame]:
+    if source.dataset is not None:
+        yield read_dataset(source.dataset, settings, progress)
+    elif source.sql is not None:
+        yield _query(source)
+    elif scheme(str(source.uri)) in plugins.names("sources"):
+        columns = needed_columns(source) if source.duplicates == "keep" else None
+        yield plugins.load("sources", scheme(str(source.uri)))().read(source, columns)
+    else:
+        yield from _file(source, base)
+
+
+def _file(source: SourceSpec, base: Path) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     shown = str(source.uri)
-    if scheme(shown) in plugins.names("sources"):
-        columns = needed_columns(source) if source.duplicates == "keep" else None
-        frame: pl.DataFrame = plugins.load("sources", scheme(shown))().read(source, columns)
-        return frame
     form, packing = table_form(shown, source.format)
     real = expand(shown)
     path = local_path(real, base)
-    content = b""
+    file: Path | io.BytesIO = path if path is not None and packing is None else io.BytesIO()
     try:
-        if path is not None and packing is None:
-            return _parse(path, form, _wanted(source))
-        if path is not None:
-            content = path.read_bytes()
-        else:
-            with opened(real, shown) as file:
-                content = file.read()
-        content = UNPACK[packing](content) if packing is not None else content
-        return _parse(io.BytesIO(content), form, None)
+        if isinstance(file, io.BytesIO):
+            file = io.BytesIO(_content(path, real, shown, packing))
+        yield from _parse(file, form, _wanted(source))
     except pl.exceptions.NoDataError as error:
         raise DataError(f"{shown} is empty", remedy="Check how the file was written.") from error
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
@@ -165,12 +180,24 @@ def _file(source: SourceSpec, base: Path) -> pl.DataFrame:
             remedy="The file is damaged or was cut off; copy it again.",
         ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
-        rest = path.read_bytes() if path is not None and packing is None else content
-        where = csv_fault(rest) if form == "csv" else None
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getvalue()) as again:
+            begins = again.read(4)
+            again.seek(0)
+            where = csv_fault(again) if form == "csv" else None
         raise DataError(
             f"{shown} cannot be read as {form}: {where or _reason(error)}",
-            remedy=_remedy(rest, form, where or ""),
+            remedy=_remedy(begins, form, where or ""),
         ) from error
+
+
+def _content(path: Path | None, real: str, shown: str, packing: str | None) -> bytes:
+    """Bytes of a file that is elsewhere or packed."""
+    if path is not None:
+        content = path.read_bytes()
+    else:
+        with opened(real, shown) as file:
+            content = file.read()
+    return UNPACK[packing](content) if packing is not None else content
 
 
 def table_form(uri: str, stated: str | None) -> tuple[str, str | None]:
@@ -191,7 +218,7 @@ def _wanted(source: SourceSpec) -> Sequence[str] | None:
     return needed_columns(source) if source.duplicates == "keep" else None
 
 
-def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) -> pl.DataFrame:
+def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     size = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
@@ -199,36 +226,34 @@ def _parse(file: Path | io.BytesIO, form: str, columns: Sequence[str] | None) ->
         raise pl.exceptions.NoDataError("empty")
     match form:
         case "csv":
-            return _csv(file, list(columns or ()))
+            yield from _batches(pl.scan_csv(file, infer_schema=False), columns)
         case "parquet":
-            if columns is not None and set(columns) <= set(pl.read_parquet_schema(file)):
-                return pl.read_parquet(file, columns=list(columns))
-            return pl.read_parquet(file)
+            lazy = pl.scan_parquet(file)
+            there = columns is not None and set(columns) <= set(lazy.collect_schema())
+            yield from _batches(lazy.select(columns or ()) if there else lazy, None)
         case "jsonl":
-            return pl.read_ndjson(file, infer_schema_length=None)
+            yield pl.read_ndjson(file, infer_schema_length=None)
         case _:
             with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getbuffer()[:6]) as start:
                 head = start.read(6)
-            return pl.read_ipc(file) if head == b"ARROW1" else pl.read_ipc_stream(file)
+            yield pl.read_ipc(file) if head == b"ARROW1" else pl.read_ipc_stream(file)
 
 
-def _csv(file: Path | io.BytesIO, columns: list[str]) -> pl.DataFrame:
-    """Read text. Of a file parts are read at a time, and only ``columns`` are kept of them, where they are all there.
+def _batches(lazy: pl.LazyFrame, columns: Sequence[str] | None) -> Iterator[pl.DataFrame]:
+    """Read some rows at a time, at least one frame of none, and keep ``columns`` of them where they are all there.
 
     Every field is looked at all the same: left to itself, Polars passes over a row with too many where it reads some.
     """
-    import polars as pl
-
-    if isinstance(file, Path) and columns:
-        lazy = pl.scan_csv(file, infer_schema=False)
-        there = lazy.collect_schema().names()
-        if set(columns) < set(there):
-            schema = dict.fromkeys(columns, pl.String())
-            kept = lazy.map_batches(
-                lambda part: part.select(columns), projection_pushdown=False, streamable=True, schema=schema
-            )
-            return kept.collect(engine="streaming")
-    return pl.read_csv(file, infer_schema=False)
+    empty = lazy.collect_schema().to_frame()
+    kept = columns if columns and set(columns) <= set(empty.columns) else empty.columns
+    found = False
+    for part in lazy.collect_batches(
+        chunk_size=PART_ROWS, maintain_order=True, lazy=True, engine="streaming"
+    ):
+        found = True
+        yield part.select(kept)
+    if not found:
+        yield empty.select(kept)
 
 
 def _reason(error: Exception) -> str:
@@ -236,11 +261,11 @@ def _reason(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _remedy(content: bytes, form: str, where: str) -> str:
+def _remedy(begins: bytes, form: str, where: str) -> str:
     if "UTF-8" in where:
         return "Write it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW"
     if form == "parquet":
-        if not content.startswith(b"PAR1"):
+        if not begins.startswith(b"PAR1"):
             return "It does not begin as a Parquet file does: state what it is, for example `format: csv`."
         return "The file is damaged or was cut off; copy it again."
     if form == "csv":
