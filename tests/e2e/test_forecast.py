@@ -67,6 +67,10 @@ def test_the_weekly_run_forecasts_every_series_with_intervals(model: Path, tmp_p
     assert (
         table.filter(pl.col("forecast").is_between(pl.col("lower"), pl.col("upper"))).height == table.height
     )
+    # `interval_scale`: of one step, what sells more has the wider interval, as a share of the forecast.
+    first = table.filter(pl.col("step") == 1).sort("forecast")
+    width = first.select((pl.col("upper") + 1).log() - (pl.col("lower") + 1).log()).to_series()
+    assert width[0] < width[-1]
 
 
 def test_the_window_moves_on_when_the_history_gets_a_new_week(model: Path, tmp_path: Path) -> None:

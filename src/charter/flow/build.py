@@ -353,24 +353,31 @@ def _by_methods(
     if not methods:
         return None
     ctx.progress.start(f"forecasting the folds by {', '.join(methods)}")
-    history = on_grid(snapshot_frames(ctx, done), plan)[plan.source]
-    found = judged_forecasts(rows, cut, history, plan, spec, processes=processors())
+    found = judged_forecasts(rows, cut, frames[plan.source], plan, spec, processes=processors())
     ctx.progress.finish()
     return found
 
 
 def _intervals(rows: pl.DataFrame, trained: Trained, spec: ModelSpec) -> dict[str, Any]:
     """How wrong the folds' models were, step by step."""
-    from charter.data.grid import STEP
-    from charter.train.conformal import fit
+    import polars as pl
 
-    oof = trained.oof.join(rows.select("__row", STEP), on="__row", how="left", maintain_order="left")
+    from charter.data.grid import STEP
+    from charter.features.expressions import compile_number
+    from charter.train.conformal_fit import fit
+
+    text = spec.train.interval_scale
+    spread = pl.lit(None, pl.Float64) if text is None else compile_number(text)
+    known = rows.select("__row", STEP, spread.alias("__spread"))
+    oof = trained.oof.join(known, on="__row", how="left", maintain_order="left")
     return fit(
         oof["label"].to_numpy(),
         oof["raw_score"].to_numpy(),
         oof[STEP].to_numpy(),
         level=spec.train.interval,
         transform=spec.train.transform,
+        spread=None if text is None else oof["__spread"].to_numpy(),
+        scale=text or "",
         symmetric=True,
     ).to_json()
 

@@ -7,7 +7,7 @@ statistics are added to a new score. Of ``n`` residuals the interval at ``level`
 probability of at least ``level``, whatever the distribution and however bad the model, *if* its residual is
 exchangeable with those kept. Both tails are taken separately, unless residuals are taken ``symmetric``.
 
-Fitting and applying need NumPy alone, as serving has no more.
+Fitting (`charter.train.conformal_fit`) and applying need NumPy alone, as serving has no more.
 
 How far to trust it
 -------------------
@@ -16,6 +16,12 @@ holds about, not exactly: many series and several origins make the sample smalle
 last fold is not in it. So the coverage is measured on the test origins (``interval_coverage``), per horizon block, and
 may be required. It is a promise over all rows of a step (or of a group of them), not for each series: a volatile
 product is covered less often than a calm one. `Mondrian` groups (``by``) repair that for groups that are named.
+
+Where it is known beforehand which forecasts err more, residuals are divided by that (`Scale`) before they are sorted,
+and the order statistics are multiplied by the new row's: normalised conformal prediction (Papadopoulos, Gammerman and
+Vovk, 2008; Lei et al., 2018, section 5.2). The promise is the same whatever the scale is; a good one makes
+intervals narrow where the forecast is sure and wide where it is not.
+
 Out-of-fold models saw less than the final one, so that its intervals err on the wide side.
 """
 
@@ -23,24 +29,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charter.core.errors import DataError, PackageError, UsageError
+from charter.core.errors import PackageError, UsageError
 
-SCHEMA_VERSION = 1
-MIN_RESIDUALS = 200
-"""A step with fewer residuals borrows its neighbours'; a group with fewer over all steps is not told apart."""
+SCHEMA_VERSION = 2
+"""1 knows no scale, and is what is written where there is none."""
 LEVELS = (0.001, 0.0025, 0.005, *(round(i / 100, 2) for i in range(1, 100)), 0.995, 0.9975, 0.999)
 """Of the quantiles kept for the predictive distribution."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+TRANSFORMS = ("none", "log1p")
+"""What a model may have learned of the label."""
 EVERYBODY = ""
 """Name of the group that all rows are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What errors are expected to grow with.
+
+    Attributes
+    ----------
+    text
+        Expression that says so of a row.
+    usual
+        Median of the rows that intervals were learned from; stands where the expression has no value.
+    low, high
+        Smallest and largest value of these rows; no scale is taken from beyond them.
+    """
+
+    text: str
+    usual: float
+    low: float
+    high: float
+
+    def of(self, values: npt.ArrayLike) -> Floats:
+        """Scales of rows, float64 [n], from what the expression says of them.
+
+        Examples
+        --------
+        >>> Scale("spread", usual=0.5, low=0.1, high=2.0).of([0.3, float("nan"), 0.0, 9.0]).tolist()
+        [0.3, 0.5, 0.1, 2.0]
+        """
+        found = np.asarray(values, dtype=np.float64)
+        return np.clip(np.where(np.isfinite(found), found, self.usual), self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +92,7 @@ class Cell:
     first, last
         Steps whose residuals were taken: more than the step itself where it has too few.
     lower, upper
-        Ends of the interval as residuals, on the scale that the model learned.
+        Ends of the interval as residuals, on the scale that the model learned; in units of `Scale` where there is one.
     quantiles
         Residuals at `LEVELS`; beyond the ranks 1 and n the smallest and the largest residual.
     """
@@ -85,6 +123,8 @@ class ConformalIntervals:
         No bound or quantile is below; None where the label can be negative.
     cells
         One for every step and group, the group of all rows (`EVERYBODY`) among them.
+    scale
+        What residuals were divided by; None where by nothing.
     """
 
     level: float
@@ -92,6 +132,7 @@ class ConformalIntervals:
     by: str
     floor: float | None
     cells: tuple[Cell, ...]
+    scale: Scale | None = None
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -104,7 +145,11 @@ class ConformalIntervals:
         return tuple(sorted({cell.group for cell in self.cells} - {EVERYBODY}))
 
     def apply(
-        self, score: npt.ArrayLike, step: npt.ArrayLike, group: Sequence[Any] | None = None
+        self,
+        score: npt.ArrayLike,
+        step: npt.ArrayLike,
+        group: Sequence[Any] | None = None,
+        spread: npt.ArrayLike | None = None,
     ) -> tuple[Floats, Floats]:
         """Bounds in the units of the label.
 
@@ -116,6 +161,8 @@ class ConformalIntervals:
             Shape (n,): steps ahead, from 1 on.
         group
             Length n: the value of ``by``; a value that is not known is treated as any row. None treats all so.
+        spread
+            Shape (n,): what the scale's expression says; None and NaN take the usual. Without a scale it is not read.
 
         Returns
         -------
@@ -129,6 +176,7 @@ class ConformalIntervals:
 
         Examples
         --------
+        >>> from charter.train.conformal_fit import fit
         >>> rng = np.random.default_rng(0)
         >>> found = fit(rng.normal(5, 1, 999), np.full(999, 5.0), np.ones(999), level=0.9, transform="none")
         >>> lower, upper = found.apply([5.0], [1])
@@ -138,7 +186,8 @@ class ConformalIntervals:
         said = np.asarray(score, dtype=np.float64)
         cell = self._cell_of(np.asarray(step), group, len(said))
         low, high = (np.array([getattr(c, end) for c in self.cells])[cell] for end in ("lower", "upper"))
-        return self._back(said + low), self._back(said + high)
+        unit = self._unit(spread, len(said))
+        return self._back(said + low * unit), self._back(said + high * unit)
 
     def quantile(
         self,
@@ -146,12 +195,13 @@ class ConformalIntervals:
         step: npt.ArrayLike,
         q: npt.ArrayLike,
         group: Sequence[Any] | None = None,
+        spread: npt.ArrayLike | None = None,
     ) -> Floats:
         """Quantile of the predictive distribution, in the units of the label.
 
         Parameters
         ----------
-        score, step, group
+        score, step, group, spread
             As in `apply`.
         q
             Share, one for all rows or one for each, between 0 and 1: 0.95 is what demand stays below in 19 of 20 cases.
@@ -175,7 +225,7 @@ class ConformalIntervals:
         left = np.clip(np.searchsorted(levels, share, side="right") - 1, 0, len(levels) - 2)
         part = np.clip((share - levels[left]) / (levels[left + 1] - levels[left]), 0.0, 1.0)
         residual = table[cell, left] * (1 - part) + table[cell, left + 1] * part
-        return self._back(said + residual)
+        return self._back(said + residual * self._unit(spread, len(said)))
 
     def quantiles(
         self,
@@ -183,14 +233,16 @@ class ConformalIntervals:
         step: npt.ArrayLike,
         levels: Sequence[float],
         group: Sequence[Any] | None = None,
+        spread: npt.ArrayLike | None = None,
     ) -> Floats:
         """Several quantiles of every row, shape (n, number of levels); see `quantile`."""
-        return np.stack([self.quantile(score, step, q, group) for q in levels], axis=1)
+        return np.stack([self.quantile(score, step, q, group, spread) for q in levels], axis=1)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats survive the round trip to the bit."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA_VERSION if self.scale is not None else 1,
+            **({"scale": asdict(self.scale)} if self.scale is not None else {}),
             "level": self.level,
             "transform": self.transform,
             "by": self.by,
@@ -215,19 +267,20 @@ class ConformalIntervals:
             When the data is not of a form that this program reads.
         """
         known = data.get("schema_version")
-        if known != SCHEMA_VERSION or list(data.get("levels", ())) != list(LEVELS):
+        if known not in (1, SCHEMA_VERSION) or list(data.get("levels", ())) != list(LEVELS):
             raise PackageError(
-                f"intervals: schema_version {known!r} is not known; this program reads {SCHEMA_VERSION}",
+                f"intervals: schema_version {known!r} is not known; this program reads 1 to {SCHEMA_VERSION}",
                 remedy="Train again with this version of Charter.",
             )
         try:
             cells = tuple(
                 Cell(**{**c, "quantiles": tuple(map(float, c["quantiles"]))}) for c in data["cells"]
             )
-            found = cls(float(data["level"]), data["transform"], data["by"], data["floor"], cells)
+            scale = Scale(**data["scale"]) if "scale" in data else None
+            found = cls(float(data["level"]), data["transform"], data["by"], data["floor"], cells, scale)
         except (KeyError, TypeError, ValueError) as error:
             raise PackageError(f"intervals: {error}", remedy="Train again.") from error
-        if any(len(c.quantiles) != len(LEVELS) for c in cells) or found.transform not in _TRANSFORMS:
+        if any(len(c.quantiles) != len(LEVELS) for c in cells) or found.transform not in TRANSFORMS:
             raise PackageError("intervals: the table of quantiles is damaged", remedy="Train again.")
         return found
 
@@ -244,111 +297,29 @@ class ConformalIntervals:
         table = np.array([[place[g, s] for s in every.tolist()] for g in groups], dtype=np.int64)
         if group is None:
             return np.asarray(table[0, at])
-        names, code = _coded(group)
+        names, code = coded(group)
         if len(code) != n:
             raise UsageError(f"conformal: {n} scores, but {len(code)} groups")
         known = {name: i for i, name in enumerate(groups)}
         row = np.array([known.get(name, 0) for name in names], dtype=np.int64)
         return np.asarray(table[row[code], at])
 
+    def _unit(self, spread: npt.ArrayLike | None, n: int) -> Floats:
+        if self.scale is None:
+            return np.ones(n)
+        return self.scale.of(np.broadcast_to(np.nan if spread is None else np.asarray(spread), (n,)))
+
     def _back(self, learned: Floats) -> Floats:
         units = np.expm1(learned) if self.transform == "log1p" else learned
         return np.asarray(units if self.floor is None else np.maximum(units, self.floor))
 
 
-_TRANSFORMS = ("none", "log1p")
-
-
-def fit(
-    actual: npt.ArrayLike,
-    score: npt.ArrayLike,
-    step: npt.ArrayLike,
-    *,
-    level: float,
-    transform: str,
-    group: Sequence[Any] | None = None,
-    by: str = "",
-    floor: float | None = 0.0,
-    symmetric: bool = False,
-    min_residuals: int = MIN_RESIDUALS,
-) -> ConformalIntervals:
-    """Fit on out-of-fold rows.
-
-    Parameters
-    ----------
-    actual
-        Shape (n,), in the units of the label; rows without one (NaN) are left out.
-    score
-        Shape (n,): what models that had not seen the row said, on the scale that they learned.
-    step
-        Shape (n,): steps ahead, from 1 on.
-    level
-        Share of actuals that the intervals are to hold, between 0 and 1.
-    transform
-        ``log1p`` or ``none``: what was learned of the label.
-    group, by
-        Length n: values of the column ``by`` whose errors are told apart (Mondrian conformal prediction; Vovk et al.,
-        2005, 4.5), such as promotion or not. Values with fewer than ``min_residuals`` rows are not.
-    symmetric
-        Take each residual with either sign: intervals by the absolute residual (Lei et al., 2018, section 2), and a
-        distribution whose median is the forecast. For forecasts from few origins, whose errors share their sign:
-        whether a season sells above or below what was expected cannot be learned from a handful of them.
-    min_residuals
-        A step with fewer borrows from its neighbours, nearest first, as many as it takes. Nothing is done to make the
-        intervals widen with the step.
-
-    Raises
-    ------
-    DataError
-        When all rows together are too few for the level: ``ceil((n + 1) (1 - a)) > n``, for 90 % below 19 rows.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(1)
-    >>> log_units, said = rng.normal(3, 0.5, 4000), np.full(4000, 3.0)
-    >>> found = fit(np.expm1(log_units), said, rng.integers(1, 5, 4000), level=0.8, transform="log1p")
-    >>> round(float(found.quantile([3.0], [2], 0.5)[0])), found.steps
-    (19, (1, 2, 3, 4))
-    """
-    if transform not in _TRANSFORMS:
-        raise UsageError(f"conformal: transform {transform!r} is not known; allowed: none, log1p")
-    if not 0 < level < 1:
-        raise UsageError(f"conformal: level is {level}; it must be between 0 and 1")
-    truth, said = np.asarray(actual, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    steps = np.asarray(step).astype(np.int64)
-    names, code = ([], np.zeros(len(truth), dtype=np.int64)) if group is None else _coded(group)
-    if not len(truth) == len(said) == len(steps) == len(code):
-        raise UsageError(
-            f"conformal: {len(truth)} actuals, {len(said)} scores, {len(steps)} steps, {len(code)} groups"
-        )
-    learned = np.log1p(truth) if transform == "log1p" else truth
-    residual = learned - said
-    known = np.isfinite(residual)
-    residual, steps, code = residual[known], steps[known], code[known]
-    needed = _fewest(level)
-    if symmetric:
-        residual, steps, code = np.concatenate([residual, -residual]), np.tile(steps, 2), np.tile(code, 2)
-    if len(residual) < needed:
-        raise DataError(
-            f"train.interval: {len(residual)} out-of-fold rows are too few for intervals at {level:.0%}; "
-            f"{needed} are needed",
-            remedy="Ask for a lower level, or train on more series or periods.",
-        )
-    every, enough = np.unique(steps).tolist(), max(min_residuals, needed)
-    cells = [_cell(EVERYBODY, s, residual, steps, level, enough, every) for s in every]
-    for name in sorted(names):
-        own = code == names.index(name)
-        if int(own.sum()) >= enough:
-            cells += [_cell(name, s, residual[own], steps[own], level, enough, every) for s in every]
-    return ConformalIntervals(level, transform, by if group is not None else "", floor, tuple(cells))
-
-
-def _coded(group: Sequence[Any]) -> tuple[list[str], Integers]:
+def coded(group: Sequence[Any]) -> tuple[list[str], Integers]:
     """Names of the groups, and the place among them of each row's.
 
     Examples
     --------
-    >>> names, code = _coded([1, 1.0, True, None, "a"])
+    >>> names, code = coded([1, 1.0, True, None, "a"])
     >>> [names[i] for i in code]
     ['1', '1', '1', '(missing)', 'a']
     """
@@ -371,41 +342,3 @@ def _label(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _fewest(level: float) -> int:
-    """Fewest residuals of which the largest is an upper end: ``(n + 1) (1 - a) <= n``."""
-    a = (1 - level) / 2
-    n = max(math.ceil(1 / a) - 2, 1)
-    while math.ceil(round((n + 1) * (1 - a), 9)) > n:
-        n += 1
-    return n
-
-
-def _cell(
-    name: str, step: int, residual: Floats, steps: Integers, level: float, enough: int, every: Sequence[int]
-) -> Cell:
-    reach = 0
-    own = steps == step
-    while int(own.sum()) < enough and reach < every[-1] - every[0]:
-        reach += 1
-        own = np.abs(steps - step) <= reach
-    ranked = np.sort(residual[own])
-    n, a = len(ranked), (1 - level) / 2
-    # Rounded before the ceiling: (n + 1) x 0.95 is a whole number more often than floats admit.
-    low, high = math.floor(round((n + 1) * a, 9)), math.ceil(round((n + 1) * (1 - a), 9))
-    place = np.clip(np.array(LEVELS) * (n + 1) - 1, 0, n - 1)
-    left = np.floor(place).astype(np.int64)
-    right, part = np.minimum(left + 1, n - 1), place - left
-    kept = ranked[left] * (1 - part) + ranked[right] * part
-    used = steps[own]
-    return Cell(
-        group=name,
-        step=step,
-        n=n,
-        first=int(used.min()),
-        last=int(used.max()),
-        lower=float(ranked[low - 1]),
-        upper=float(ranked[high - 1]),
-        quantiles=tuple(np.maximum.accumulate(kept).tolist()),
-    )

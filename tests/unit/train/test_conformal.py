@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import betabinom
 
 from charter.core.errors import DataError, PackageError, UsageError
-from charter.train.conformal import LEVELS, ConformalIntervals, fit
+from charter.train.conformal import LEVELS, ConformalIntervals, Scale
+from charter.train.conformal_fit import fit
 
 
 def _skewed(seed: int, n: int = 6000, steps: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,8 +132,8 @@ def test_json_goes_there_and_back_to_the_bit() -> None:
     found = fit(actual, score, step, level=0.9, transform="log1p", group=step % 2, by="odd")
     again = ConformalIntervals.from_json(json.loads(json.dumps(found.to_json())))
     assert again == found
-    with pytest.raises(PackageError, match="schema_version 2 is not known"):
-        ConformalIntervals.from_json({**found.to_json(), "schema_version": 2})
+    with pytest.raises(PackageError, match="schema_version 3 is not known"):
+        ConformalIntervals.from_json({**found.to_json(), "schema_version": 3})
     with pytest.raises(PackageError, match="intervals:"):
         ConformalIntervals.from_json({**found.to_json(), "cells": [{"group": ""}]})
 
@@ -166,3 +167,54 @@ def test_symmetric_intervals_hold_when_the_next_season_errs_to_the_other_side() 
         )
     assert inside[False] < 0.75
     assert inside[True] == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_scale_makes_intervals_wide_where_errors_are_large_and_keeps_the_coverage() -> None:
+    rng = np.random.default_rng(11)
+    n = 8000
+    spread, score = rng.choice([0.1, 0.8], n), rng.normal(4, 1, n)
+    actual = np.expm1(np.maximum(score + spread * rng.standard_normal(n), 0))
+    step, fresh = np.ones(n), slice(4000, None)
+    one, scaled = (
+        fit(actual[:4000], score[:4000], step[:4000], level=0.9, transform="log1p", symmetric=True, **given)
+        for given in ({}, {"spread": spread[:4000], "scale": "sd"})
+    )
+    calm, wild = (spread[fresh] == value for value in (0.1, 0.8))
+
+    def covered(found: ConformalIntervals) -> np.ndarray:
+        lower, upper = found.apply(score[fresh], step[fresh], None, spread[fresh])
+        return (lower <= actual[fresh]) & (actual[fresh] <= upper)
+
+    assert covered(one)[calm].mean() > 0.99
+    assert covered(one)[wild].mean() < 0.83
+    assert [covered(scaled)[rows].mean() for rows in (calm, wild)] == pytest.approx([0.9, 0.9], abs=0.02)
+    # a normal error of standard deviation 1 stays within 1.645 in 90 of 100 cases
+    assert scaled.cells[0].upper == pytest.approx(1.645, abs=0.06)
+    low, high = (float(scaled.quantile([4.0], [1], q, None, [0.8])[0]) for q in (0.05, 0.95))
+    assert (low, high) == pytest.approx([np.expm1(4 - 1.645 * 0.8), np.expm1(4 + 1.645 * 0.8)], rel=0.05)
+    assert ConformalIntervals.from_json(json.loads(json.dumps(scaled.to_json()))) == scaled
+    assert (one.to_json()["schema_version"], scaled.to_json()["schema_version"]) == (1, 2)
+
+
+def test_a_scale_that_is_not_known_is_the_usual_one_and_none_is_beyond_what_was_seen() -> None:
+    actual, score, step = _skewed(12)
+    spread = np.where(step == 1, np.nan, np.where(step == 2, 0.5, 2.0))
+    found = fit(actual, score, step, level=0.9, transform="log1p", spread=spread, scale="sd")
+    assert found.scale == Scale("sd", 2.0 if (step > 2).sum() > (step == 2).sum() else 0.5, 0.5, 2.0)
+    lower, upper = found.apply([4.0] * 5, [1] * 5, None, [np.nan, 2.0, 9.0, 0.5, 0.0])
+    assert lower[0] == lower[1] == lower[2] < lower[3] == lower[4]
+    assert upper[0] == upper[1] == upper[2] > upper[3] == upper[4]
+    assert found.apply([4.0], [1])[1][0] == upper[0]
+
+
+@pytest.mark.parametrize(
+    ("spread", "message"),
+    [
+        ([0.0, 1.0], r"train.interval_scale 'sd' is 0 or less in 2,000 of 4,000"),
+        ([np.nan] * 2, "missing in all"),
+    ],
+)
+def test_a_scale_that_divides_by_nothing_is_refused(spread: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        fit(np.ones(4000), np.ones(4000), np.ones(4000), level=0.9, transform="none",
+            spread=np.tile(spread, 2000), scale="sd")  # fmt: skip

@@ -26,7 +26,7 @@ from charter.serve.signature import signature
 from charter.spec.loader import loads
 from charter.spec.types import ModelSpec
 from charter.spec.vocabulary import SERIES_METHODS
-from charter.train import conformal
+from charter.train import conformal_fit
 from charter.train.run import train
 from charter.train.search import Candidate
 from charter.train.series_methods import SeriesForecasts, SeriesMethods, judged_forecasts
@@ -109,7 +109,7 @@ def packed(
     found: Trained, dataset: pl.DataFrame, features: FeatureSet, spec: ModelSpec, folder: Path
 ) -> Path:
     oof = found.oof.join(dataset.select("__row", "step"), on="__row", how="left", maintain_order="left")
-    intervals = conformal.fit(
+    intervals = conformal_fit.fit(
         oof["label"].to_numpy(), oof["raw_score"].to_numpy(), oof["step"].to_numpy(),
         level=spec.train.interval, transform=spec.train.transform, symmetric=True,
     )  # fmt: skip

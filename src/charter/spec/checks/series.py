@@ -98,6 +98,7 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
         alone = {
             "transform": train.transform != "none",
             "weight": train.weight is not None,
+            "interval_scale": train.interval_scale is not None,
             "ensemble": train.ensemble,
             "two_stage": train.two_stage is not None,
             "steps_per_target": train.steps_per_target != usual,
@@ -125,6 +126,12 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
         columns: dict[str, Kind] = {**scope.columns, label: "number"}
         look.expression((*_TRAIN, "weight"), train.weight, columns, nowhere="which no observation has", wants="number",
                         forbidden=forbidden)  # fmt: skip
+    if train.interval_scale is not None:
+        seen = {
+            name: kind for name, kind in scope.candidates.items() if name not in look.spec.features.exclude
+        }
+        look.expression((*_TRAIN, "interval_scale"), train.interval_scale, seen, wants="number",
+                        nowhere="which is no feature of the model")  # fmt: skip
     _check_candidates(look, scope)
     if split.hold_out is not None:
         look.known((*_TRAIN, "split", "hold_out", "column"), split.hold_out.column, look.spec.data.observations.series,

@@ -130,6 +130,9 @@ class TrainSpec(Part):
     """Forecasts: from how many origins, drawn by ``seed``, each period of each series is trained on."""
     interval: Annotated[Share, Field(gt=0, lt=1)] = 0.9
     """Forecasts: share of the actual values that lie between ``lower`` and ``upper`` of the answers."""
+    interval_scale: Expression | None = None
+    """Forecasts: what errors grow with, from the model's features, such as ``sales_sd_8w + 0.1``: an interval is wide
+    where this is large. Where it has no value its median stands."""
 
     @property
     def metric(self) -> str:
