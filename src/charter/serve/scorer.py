@@ -96,7 +96,7 @@ class Scorer:
         self.lookup = lookup
         self.series: SeriesPast | None = None
         if self.signature.series is not None:
-            self.series = SeriesPast(self.signature.series, _frames(history or {}), bundle.cold_start)
+            self.series = SeriesPast(self.signature.series, _frames(history or {}))
             history = self.series.sources
         self._methods = SeriesForecasts.of(bundle.methods, _frames(history or {}), self.signature.series)
         self._events = _histories(history or {}, self._features) if lookup is None else {}
@@ -238,10 +238,14 @@ class Scorer:
         holds, which is several times as fast as all at once.
         """
         features = self._compute(inputs)
-        X, raw, learned = self._all_said(features)
+        blocks = [
+            self._model_says(features[i : i + _BLOCK_ROWS])
+            for i in range(_BLOCK_ROWS, inputs.height, _BLOCK_ROWS)
+        ]
+        first = self._model_says(features if not blocks else features[:_BLOCK_ROWS])
+        X, raw, learned = first if not blocks else map(np.concatenate, zip(first, *blocks, strict=True))
         if raw.ndim == 1:
-            said = Numbers(raw, None, None, X, features, self._bounds(learned, features))
-            return said if self.series is None else self.series.settle(said, inputs, self.learned)
+            return Numbers(raw, None, None, X, features, self._bounds(learned, features))
         best = raw.argmax(axis=1)
         return Numbers(raw[np.arange(len(raw)), best], raw, best, X, features)
 
@@ -254,19 +258,10 @@ class Scorer:
         scale = self._intervals.scale
         spread = features.select(compile_number(scale.text)).to_series().to_numpy() if scale else None
         lower, upper = self._intervals.apply(learned, features[STEP].to_numpy(), group, spread)
+        if self.series is not None and (new := self.series.new(features)).any():
+            # The errors that intervals are made of are all of series with a past.
+            lower, upper = np.where(new, np.nan, lower), np.where(new, np.nan, upper)
         return lower, upper
-
-    def learned(self, inputs: pl.DataFrame) -> Floats:
-        """What the model says on the scale that it learned; rows as `numbers` takes them."""
-        return self._all_said(self._compute(inputs))[2]
-
-    def _all_said(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
-        if features.height <= _BLOCK_ROWS:
-            return self._model_says(features)
-        starts = range(0, features.height, _BLOCK_ROWS)
-        blocks = [self._model_says(features[i : i + _BLOCK_ROWS]) for i in starts]
-        X, raw, learned = map(np.concatenate, zip(*blocks, strict=True))
-        return X, raw, learned
 
     def _model_says(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
         """The matrix, the answers, and the scores from which calibration made them."""
@@ -379,7 +374,7 @@ class Scorer:
 
     def reasons(self, numbers: Numbers, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[int, list[Reason]]]:
         """Reasons of the wanted rows, each with the row's place."""
-        chosen = np.flatnonzero(wanted if numbers.borrowed is None else wanted & ~numbers.borrowed)
+        chosen = np.flatnonzero(wanted)
         if self._contributor is None or not len(chosen):
             return
         features, best = numbers.features, numbers.best
