@@ -38,6 +38,8 @@ class Bundle:
         Of forecasts: what `train.conformal.ConformalIntervals` reads.
     methods
         Of forecasts that read what statistical methods say: what `train.series_methods.SeriesMethods` reads.
+    cold_start
+        Of forecasts: what `train.cold_start.ColdStart` reads.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Bundle:
     decision: DecisionRules | None
     intervals: Mapping[str, Any] | None = None
     methods: Mapping[str, Any] | None = None
+    cold_start: Mapping[str, Any] | None = None
 
     @property
     def reads_past_alone(self) -> bool:
@@ -83,12 +86,13 @@ def write_bundle(
     profile: Mapping[str, Any] | None,
     intervals: Mapping[str, Any] | None = None,
     methods: Mapping[str, Any] | None = None,
+    cold_start: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle; equal arguments give equal bytes.
 
     Parameters
     ----------
-    featureset, preprocessor, calibration, profile, intervals, methods
+    featureset, preprocessor, calibration, profile, intervals, methods, cold_start
         The ``to_json`` forms.
     native
         File name (one of `NATIVE_FILES`) to content.
@@ -112,6 +116,7 @@ def write_bundle(
         "classes": list(classes),
         **({"intervals": intervals} if intervals is not None else {}),
         **({"methods": methods} if methods is not None else {}),
+        **({"cold_start": cold_start} if cold_start is not None else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scoring.json").write_bytes(canonical_json(scoring))
@@ -168,6 +173,7 @@ def read_bundle(folder: Path) -> Bundle:
             decision=DecisionRules.from_json(decision) if decision is not None else None,
             intervals=scoring.get("intervals"),
             methods=scoring.get("methods"),
+            cold_start=scoring.get("cold_start"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PackageError(

@@ -32,6 +32,8 @@ class Numbers:
         The inputs and the features, before encoding.
     bounds
         Of forecasts: lower and upper ends of the intervals, each float64 [n].
+    borrowed
+        Of forecasts: bool [n], whose past is that of siblings; their answers do not rest on ``X``.
     """
 
     score: npt.NDArray[np.float64]
@@ -40,6 +42,7 @@ class Numbers:
     X: npt.NDArray[np.float32]
     features: pl.DataFrame
     bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+    borrowed: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True)

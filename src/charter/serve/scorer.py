@@ -96,7 +96,7 @@ class Scorer:
         self.lookup = lookup
         self.series: SeriesPast | None = None
         if self.signature.series is not None:
-            self.series = SeriesPast(self.signature.series, _frames(history or {}))
+            self.series = SeriesPast(self.signature.series, _frames(history or {}), bundle.cold_start)
             history = self.series.sources
         self._methods = SeriesForecasts.of(bundle.methods, _frames(history or {}), self.signature.series)
         self._events = _histories(history or {}, self._features) if lookup is None else {}
@@ -238,14 +238,10 @@ class Scorer:
         holds, which is several times as fast as all at once.
         """
         features = self._compute(inputs)
-        blocks = [
-            self._model_says(features[i : i + _BLOCK_ROWS])
-            for i in range(_BLOCK_ROWS, inputs.height, _BLOCK_ROWS)
-        ]
-        first = self._model_says(features if not blocks else features[:_BLOCK_ROWS])
-        X, raw, learned = first if not blocks else map(np.concatenate, zip(first, *blocks, strict=True))
+        X, raw, learned = self._all_said(features)
         if raw.ndim == 1:
-            return Numbers(raw, None, None, X, features, self._bounds(learned, features))
+            said = Numbers(raw, None, None, X, features, self._bounds(learned, features))
+            return said if self.series is None else self.series.settle(said, inputs, self.learned)
         best = raw.argmax(axis=1)
         return Numbers(raw[np.arange(len(raw)), best], raw, best, X, features)
 
@@ -257,11 +253,18 @@ class Scorer:
         group = features[by].to_list() if by else None
         scale = self._intervals.scale
         spread = features.select(compile_number(scale.text)).to_series().to_numpy() if scale else None
-        lower, upper = self._intervals.apply(learned, features[STEP].to_numpy(), group, spread)
-        if self.series is not None and (new := self.series.new(features)).any():
-            # The errors that intervals are made of are all of series with a past.
-            lower, upper = np.where(new, np.nan, lower), np.where(new, np.nan, upper)
-        return lower, upper
+        return self._intervals.apply(learned, features[STEP].to_numpy(), group, spread)
+
+    def learned(self, inputs: pl.DataFrame) -> Floats:
+        """What the model says on the scale that it learned; rows as `numbers` takes them."""
+        return self._all_said(self._compute(inputs))[2]
+
+    def _all_said(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
+        if (rows := features.height) <= _BLOCK_ROWS:
+            return self._model_says(features)
+        blocks = [self._model_says(features[i : i + _BLOCK_ROWS]) for i in range(0, rows, _BLOCK_ROWS)]
+        X, raw, learned = map(np.concatenate, zip(*blocks, strict=True))
+        return X, raw, learned
 
     def _model_says(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
         """The matrix, the answers, and the scores from which calibration made them."""
@@ -374,7 +377,7 @@ class Scorer:
 
     def reasons(self, numbers: Numbers, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[int, list[Reason]]]:
         """Reasons of the wanted rows, each with the row's place."""
-        chosen = np.flatnonzero(wanted)
+        chosen = np.flatnonzero(wanted if numbers.borrowed is None else wanted & ~numbers.borrowed)
         if self._contributor is None or not len(chosen):
             return
         features, best = numbers.features, numbers.best

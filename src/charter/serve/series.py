@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ import polars as pl
 from charter.core.errors import DataError
 from charter.data.grid import SERIES, STEP, SeriesPlan, on_grid
 from charter.features.forecasts import locate
+from charter.serve.newcomers import Newcomers
+from charter.serve.scored import Numbers
 from charter.serve.types import AS_OF
 
-_SHOWN = 3
+Floats = npt.NDArray[np.float64]
 
 
 class Amiss(NamedTuple):
@@ -38,6 +41,8 @@ class SeriesPast:
         What the series are.
     sources
         The observed source and those of the attributes, prepared.
+    cold_start
+        What the bundle keeps of forecasts without a past; None in packages of an earlier version.
 
     Raises
     ------
@@ -45,7 +50,12 @@ class SeriesPast:
         When the observed source is not there, or not regular.
     """
 
-    def __init__(self, plan: SeriesPlan, sources: Mapping[str, pl.DataFrame]) -> None:
+    def __init__(
+        self,
+        plan: SeriesPlan,
+        sources: Mapping[str, pl.DataFrame],
+        cold_start: Mapping[str, Any] | None = None,
+    ) -> None:
         if plan.source not in sources:
             raise DataError(
                 f"forecasts need the series of source {plan.source!r}, which are not here",
@@ -53,6 +63,7 @@ class SeriesPast:
             )
         self.plan = plan
         self.sources = on_grid(sources, plan)
+        self.newcomers = Newcomers(cold_start, self.sources, plan) if cold_start is not None else None
         history = self.sources[plan.source]
         number = plan.grid.number(pl.col(plan.time))
         known = history.filter(pl.col(plan.label).is_not_null()).with_columns(number.alias("__period"))
@@ -94,6 +105,32 @@ class SeriesPast:
         )
         return ~(found["first"] < found["__origin"]).fill_null(False).to_numpy()
 
+    def settle(self, said: Numbers, inputs: pl.DataFrame, ask: Callable[[pl.DataFrame], Floats]) -> Numbers:
+        """Let siblings answer for series without a past; without any there is a forecast, but no interval.
+
+        Parameters
+        ----------
+        said
+            What the model said of n rows.
+        inputs
+            The rows.
+        ask
+            What the model says of others, on the scale that it learned.
+        """
+        new = self.new(said.features)
+        if not new.any():
+            return said
+        score = said.score.copy()
+        lower, upper = said.bounds or (np.full(len(score), np.nan),) * 2
+        # The errors that the model's own intervals are made of are all of series with a past.
+        lower, upper = np.where(new, np.nan, lower), np.where(new, np.nan, upper)
+        if self.newcomers is not None:
+            found = self.newcomers.answer(inputs.filter(new), said.features.filter(new), ask)
+            score[new] = np.where(np.isfinite(found.score), found.score, score[new])
+            lower[new], upper[new] = found.lower, found.upper
+        bounds = (lower, upper) if said.bounds is not None else None
+        return replace(said, score=score, bounds=bounds, borrowed=new)
+
     def amiss(self, inputs: pl.DataFrame) -> Iterator[Amiss]:
         """Name the rows that ask for what no forecast answers: no beginning of a period, or none of the horizon."""
         plan = self.plan
@@ -126,11 +163,7 @@ class SeriesPast:
         )
         origin = located.select(plan.grid.number(pl.col(AS_OF))).to_series()
         for row in np.flatnonzero(self.new(located)).tolist():
-            yield (
-                row,
-                f"series {located[SERIES][row]} has no past; its forecast rests on what is known ahead, and no "
-                "interval can be promised",
-            )
+            yield row, f"series {located[SERIES][row]} has no past; {self._rests_on}"
         behind = (origin - located["last"] - 1).fill_null(0).to_numpy()
         for row in np.flatnonzero(behind > 0).tolist():
             count = int(behind[row])
@@ -139,3 +172,12 @@ class SeriesPast:
             there = self.sources[source][key].cast(inputs.schema[key]).implode()
             for row in np.flatnonzero(~inputs[key].is_in(there).to_numpy()).tolist():
                 yield row, f"{key} {inputs[key][row]} has no row in {source}; its attributes are missing"
+
+    @property
+    def _rests_on(self) -> str:
+        """What a forecast without a past rests on."""
+        if self.newcomers is None:
+            return "its forecast rests on what is known ahead, and no interval can be promised"
+        if self.newcomers.cold.intervals is None:
+            return "it is forecast as series like it, and no interval can be promised"
+        return "it is forecast as series like it, with an interval as wide as such forecasts were wrong"

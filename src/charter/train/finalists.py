@@ -18,18 +18,19 @@ import polars as pl
 
 from charter.core.errors import DataError
 from charter.data import metrics
-from charter.data.grid import AS_OF, series_plan
+from charter.data.grid import AS_OF, SERIES, STEP, series_plan
 from charter.features.encoders import Encoder, fit_one_hot
 from charter.features.featureset import Feature
 from charter.features.preprocess import Preprocessor
 from charter.train import calibrate
 from charter.train.combined import Blend, SecondStage, average
 from charter.train.search import Candidate, measure
-from charter.train.second_stage import fit_corrections, out_of_fold
+from charter.train.second_stage import Corrections, fit_corrections, known_by_fold
 from charter.train.series_methods import SeriesMethods, methods_of
 
 if TYPE_CHECKING:
     from charter.spec.types import ModelSpec
+    from charter.train.cold_start import Rehearsal
     from charter.train.folds import Fold
     from charter.train.ports import Fitted
 
@@ -85,10 +86,18 @@ class Finals:
         self._general: Finalist | None = None
         self._chosen: Finalist | None = None
         self._forecasts: pl.DataFrame | None = None
+        self._as_new: Sequence[np.ndarray] = ()
         self._categories: Encoder | None = None
 
-    def searched(self, name: str, said: Sequence[np.ndarray]) -> None:
-        """Add the best of the search, and what a second stage makes of it."""
+    def searched(self, name: str, said: Sequence[np.ndarray], as_new: Sequence[np.ndarray] = ()) -> None:
+        """Add the best of the search, and what a second stage makes of it.
+
+        Parameters
+        ----------
+        as_new
+            Per fold what it says to the questions of a rehearsal, see `as_new`.
+        """
+        self._as_new = as_new
         self._general = self._judge(name, said)
         self._found.append(self._general)
         if self._spec.train.two_stage is not None:
@@ -164,7 +173,7 @@ class Finals:
         if self.chosen.name == TWO_STAGE:
             assert self._categories is not None
             assert self._general is not None
-            categories = [self._flags(fold) for fold in self._folds]
+            categories = [self._flags(self._dataset[fold.rows]) for fold in self._folds]
             actual = [fold.y_valid for fold in self._folds]
             found = fit_corrections(self._general.said, actual, categories, len(self._categories.names))
             model = SecondStage(general, width, found, params)
@@ -181,6 +190,29 @@ class Finals:
         """Make the best from statistical methods alone; as `complete`."""
         preprocessor, X = self._columns()
         return average(X, self.chosen.params), preprocessor, X
+
+    def as_new(self, rehearsal: Rehearsal) -> np.ndarray:
+        """What the best says to the questions of a rehearsal: float64 [m], NaN where it knows nothing.
+
+        Each fold's questions are answered by what was known at its origin, as all that a fold judges.
+        """
+        numbers = range(len(self._folds))
+        general = [one.astype(np.float32).astype(np.float64) for one in self._as_new]
+        if self.chosen.name == TWO_STAGE:
+            assert self._general is not None
+            found = self._corrections(self._general)
+            general = [found[at].apply(general[at], self._flags(rehearsal.of_fold(at))) for at in numbers]
+        if self.methods is None:
+            return rehearsal.in_order(general)
+        # The siblings were forecast from the same origins by what the folds judge.
+        assert self._forecasts is not None
+        place = [SERIES, AS_OF, STEP]
+        table = self._dataset.select(place).hstack(self._forecasts.select(self.methods.columns))
+        alone = rehearsal.questions.select(place).join(table, on=place, how="left", maintain_order="left")
+        columns = alone.select(self.methods.columns).to_numpy().astype(np.float64)
+        if self.chosen.name != ENSEMBLE or self._general is None:
+            return np.asarray(columns.mean(axis=1))
+        return np.asarray(np.column_stack([rehearsal.in_order(general), columns]).mean(axis=1))
 
     @property
     def _name(self) -> str:
@@ -224,21 +256,29 @@ class Finals:
             )
         made = fit_one_hot(values, Feature(column, "category"))
         self._categories = replace(made, names=tuple(f"{name} (second stage)" for name in made.names))
+        said = [
+            found.apply(one, self._flags(self._dataset[fold.rows]))
+            for found, one, fold in zip(self._corrections(general), general.said, self._folds, strict=True)
+        ]
+        return self._judge(TWO_STAGE, said, {"category": column})
+
+    def _corrections(self, general: Finalist) -> list[Corrections]:
+        """What each fold knew of the general model's errors by then."""
+        assert self._categories is not None
         plan = series_plan(self._spec.data)
         assert plan is not None
         number = plan.grid.number
         target = self._dataset.select(number(pl.col(plan.time))).to_series().to_numpy()
         origin = self._dataset.select(number(pl.col(AS_OF))).to_series().to_numpy()
-        said = out_of_fold(
+        return known_by_fold(
             general.said,
             [fold.y_valid for fold in self._folds],
-            [self._flags(fold) for fold in self._folds],
-            len(made.names),
+            [self._flags(self._dataset[fold.rows]) for fold in self._folds],
+            len(self._categories.names),
             target=[target[fold.rows] for fold in self._folds],
             origin=[int(origin[fold.rows[0]]) for fold in self._folds],
         )
-        return self._judge(TWO_STAGE, said, {"category": column})
 
-    def _flags(self, fold: Fold) -> np.ndarray:
+    def _flags(self, rows: pl.DataFrame) -> np.ndarray:
         assert self._categories is not None
-        return Preprocessor((self._categories,)).transform(self._dataset[fold.rows])
+        return Preprocessor((self._categories,)).transform(rows)

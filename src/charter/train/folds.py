@@ -36,6 +36,8 @@ class Fold:
         Turns what a model says into the label's unit, for measuring.
     actual
         Labels of the validation rows, in that unit; ``y_valid`` unless the label was transformed.
+    X_new
+        Questions about series without a past that are rehearsed, see `charter.train.cold_start`; None without any.
     memo
         Scratch space of the learners, by name.
     """
@@ -51,6 +53,7 @@ class Fold:
     monotone: tuple[int, ...]
     actual: np.ndarray
     calibration: Calibration = field(default_factory=Calibration)
+    X_new: np.ndarray | None = None
     memo: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def fit(

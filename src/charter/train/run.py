@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -29,6 +31,9 @@ from charter.train.series_methods import methods_of
 from charter.train.types import Trained
 from charter.train.units import corrected, learned_task, plain, row_weights, transformed
 
+if TYPE_CHECKING:
+    from charter.train.cold_start import Rehearsal
+
 MOST_GROWTH = 1.25
 """However small the folds, the final model grows by no more than the root of this over theirs."""
 
@@ -45,6 +50,7 @@ def train(
     fitted: np.ndarray | None = None,
     parity_rows: pl.DataFrame | None = None,
     forecasts: pl.DataFrame | None = None,
+    rehearsal: Rehearsal | None = None,
     progress: Progress | None = None,
     tracker: Tracker | None = None,
 ) -> Trained:
@@ -64,6 +70,8 @@ def train(
     forecasts
         What the statistical methods among ``train.learners`` say of the rows that folds judge, from
         `charter.train.series_methods.judged_forecasts`.
+    rehearsal
+        Rows that folds judge, to be forecast as if their series had no past.
 
     Raises
     ------
@@ -92,7 +100,7 @@ def train(
     progress.start("preparing folds", len(folds))
     ready = []
     for number, (fit_rows, valid_rows) in enumerate(folds):
-        ready.append(_prepare(dataset, y, groups, fit_rows, valid_rows, number, feature_set, spec))
+        ready.append(_prepare(dataset, y, groups, fit_rows, valid_rows, number, feature_set, spec, rehearsal))
         progress.advance()
     progress.finish()
     candidates: list[Candidate] = []
@@ -106,13 +114,16 @@ def train(
         winner = best(candidates, metric)
         learner = next(one for one in learners if one.name == winner.learner)
         progress.start("scoring rows out of fold", len(ready))
-        searched, said = (learner, winner), []
+        searched, said, as_new = (learner, winner), [], []
         fixed = learner.settle(winner.fold_params, 1.0)
         for fold in ready:
-            said.append(fold.fit(learner, fixed, seed=plan.seed, task=task).predict(fold.X_valid))
+            fold_model = fold.fit(learner, fixed, seed=plan.seed, task=task)
+            said.append(fold_model.predict(fold.X_valid))
+            if fold.X_new is not None:
+                as_new.append(fold_model.predict(fold.X_new))
             progress.advance()
         progress.finish()
-        finals.searched(learner.name, said)
+        finals.searched(learner.name, said, as_new)
     chosen = finals.settle(forecasts)
     candidates += finals.candidates(len(candidates))
     rows, fold_of, raw = _in_order(
@@ -204,6 +215,7 @@ def train(
         parity=parity,
         importance=outcome.importance,
         methods=finals.methods,
+        as_new=finals.as_new(rehearsal) if rehearsal is not None else None,
         run=run,
     )
 
@@ -343,6 +355,7 @@ def _prepare(
     number: int,
     feature_set: FeatureSet,
     spec: ModelSpec,
+    rehearsal: Rehearsal | None,
 ) -> Fold:
     plan, task = spec.train, learned_task(spec.train.task)
     weighed = row_weights(dataset[fit_rows], spec), row_weights(dataset[valid_rows], spec)
@@ -355,7 +368,7 @@ def _prepare(
         seed=plan.seed + number,
         folds=groups if isinstance(groups, int) else groups[fit_rows],
     )
-    return make_fold(
+    fold = make_fold(
         X,
         y[fit_rows],
         preprocessor.transform(dataset[valid_rows]),
@@ -370,6 +383,9 @@ def _prepare(
         weights=None if weighed[0] is None or weighed[1] is None else (weighed[0], weighed[1]),
         calibration=plain(plan.transform, plan.task),
     )
+    if rehearsal is None:
+        return fold
+    return replace(fold, X_new=preprocessor.transform(rehearsal.of_fold(number)))
 
 
 def _protected(dataset: pl.DataFrame, spec: ModelSpec) -> np.ndarray | None:

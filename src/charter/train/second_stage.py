@@ -110,7 +110,7 @@ def _shrunk(estimates: Floats) -> Floats:
     return shrunk
 
 
-def out_of_fold(
+def known_by_fold(
     said: Sequence[Floats],
     actual: Sequence[Floats],
     category: Sequence[npt.NDArray[np.float32]],
@@ -118,8 +118,8 @@ def out_of_fold(
     *,
     target: Sequence[npt.NDArray[np.int64]],
     origin: Sequence[int],
-) -> list[Floats]:
-    """Correct each fold's forecasts by what the folds before it taught, as far as it was known then.
+) -> list[Corrections]:
+    """Corrections for each fold's forecasts by what the folds before it taught, as far as it was known then.
 
     Parameters
     ----------
@@ -134,5 +134,5 @@ def out_of_fold(
         before = [one[rows] for one, rows in zip(said, known, strict=False)]
         truth = [one[rows] for one, rows in zip(actual, known, strict=False)]
         flags = [one[rows] for one, rows in zip(category, known, strict=False)]
-        found.append(fit_corrections(before, truth, flags, width).apply(said[at], category[at]))
+        found.append(fit_corrections(before, truth, flags, width))
     return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from charter.features.preprocess import Preprocessor
@@ -54,6 +55,9 @@ class Trained:
         Share of each feature in the model's own measure of importance; sums to 1 unless all are 0.
     methods
         Statistical methods whose forecasts are columns of the model's matrix; None where it reads features alone.
+    as_new
+        float64 [m]: what the folds' models said to the questions of a rehearsal of new series, on the scale that is
+        learned; None where nothing was rehearsed.
     run
         Identifier given by the tracker; empty when nothing was tracked.
     """
@@ -74,6 +78,7 @@ class Trained:
     parity: Mapping[str, float]
     importance: Mapping[str, float]
     methods: SeriesMethods | None = None
+    as_new: np.ndarray | None = None
     run: str = ""
 
     def candidates_json(self) -> dict[str, Any]:

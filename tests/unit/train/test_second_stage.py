@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charter.train.second_stage import FEWEST, fit_corrections, out_of_fold
+from charter.train.second_stage import FEWEST, fit_corrections, known_by_fold
 
 ROWS = 300
 
@@ -79,10 +79,11 @@ def test_a_fold_learns_only_from_what_was_known_at_its_origin() -> None:
     said, actual, flags = folds([0.5, -0.5])
     origins = [0, 4, 8, 12, 16]
     target = [np.full(2 * ROWS, at) for at in origins]
-    found = out_of_fold(said, actual, flags, 2, target=target, origin=origins)
+    known = known_by_fold(said, actual, flags, 2, target=target, origin=origins)
+    found = [one.apply(s, f) for one, s, f in zip(known, said, flags, strict=True)]
     assert np.array_equal(found[0], said[0])
     assert np.array_equal(found[1], said[1])
     assert not np.array_equal(found[2], said[2])
     late = [np.full(2 * ROWS, 99) for _ in origins]
-    unknown = out_of_fold(said, actual, flags, 2, target=late, origin=origins)
-    assert all(np.array_equal(a, b) for a, b in zip(unknown, said, strict=True))
+    unknown = known_by_fold(said, actual, flags, 2, target=late, origin=origins)
+    assert all(np.array_equal(one.apply(s, f), s) for one, s, f in zip(unknown, said, flags, strict=True))

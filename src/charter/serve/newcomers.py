@@ -1,0 +1,91 @@
+"""Answers about series without a past: what their siblings would sell, see `charter.train.cold_start`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from charter.data.grid import STEP, SeriesPlan
+from charter.train.calibrate import apply as calibrate
+from charter.train.cold_start import Borrowed, ColdStart, borrow
+from charter.train.siblings import Families
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+class Answer(NamedTuple):
+    """What is said of n rows.
+
+    Attributes
+    ----------
+    score, lower, upper
+        float64 [n], in the label's unit; NaN where there is no sibling, and ends of no interval.
+    unknown
+        int64 [n]: kind of newness, see `charter.train.cold_start.kind_words`.
+    """
+
+    score: Floats
+    lower: Floats
+    upper: Floats
+    unknown: Integers
+
+
+class Newcomers:
+    """Forecasts series without a past.
+
+    Parameters
+    ----------
+    kept
+        What a bundle keeps of `ColdStart`.
+    sources
+        The observed source and those of the attributes, regular.
+    """
+
+    def __init__(
+        self, kept: Mapping[str, Any], sources: Mapping[str, pl.DataFrame], plan: SeriesPlan
+    ) -> None:
+        self.cold = ColdStart.from_json(kept)
+        self._sources, self._plan = sources, plan
+
+    @cached_property
+    def families(self) -> Families:
+        """Where siblings are found; laid out when the first new series is asked about."""
+        plan = self._plan
+        attributes = {name: self._sources[name] for name, _ in plan.attributes}
+        return Families(self.cold.likeness, self._sources[plan.source], plan, attributes)
+
+    def answer(
+        self,
+        inputs: pl.DataFrame,
+        located: pl.DataFrame,
+        ask: Callable[[pl.DataFrame], Floats],
+        hidden: Integers | None = None,
+    ) -> Answer:
+        """Forecast rows by their siblings.
+
+        Parameters
+        ----------
+        inputs
+            n rows as requests bring them.
+        located
+            The same rows with ``series``, ``step`` and attributes.
+        ask
+            What the model says of rows like ``inputs``, on the scale that it learned.
+        hidden
+            As `charter.train.cold_start.borrow` takes it: also rows with a past are then treated as new.
+        """
+        borrowed: Borrowed = borrow(self.families, located, hidden)
+        cold, step = self.cold, located[STEP].to_numpy()
+        said = borrowed.answer(cold.on_scale(ask(borrowed.questions(inputs))))
+        known = np.isfinite(said)
+        score = np.where(known, calibrate(cold.calibration, np.where(known, said, 0.0)), np.nan)
+        lower = upper = np.full(len(said), np.nan)
+        if cold.intervals is not None:
+            lower, upper = cold.intervals.apply(said, step, borrowed.unknown.astype(str).tolist())
+        return Answer(score, lower, upper, borrowed.unknown)
