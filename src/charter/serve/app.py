@@ -89,7 +89,7 @@ class Application:
     Attributes
     ----------
     ready
-        Whether every model has answered its own example.
+        Whether requests are answered.
     trouble
         Why the deployment that is asked for does not serve; None when it does.
 
@@ -190,7 +190,7 @@ class Application:
         began = perf_counter()
         answer_id = request_id(scope, self._new_id)
         echo = [(b"x-request-id", answer_id.encode())]
-        label, status, whole = "", 200, False
+        label, status = "", 200
         try:
             if self.gate is not None:
                 self.gate.admit(scope, "predict")
@@ -206,7 +206,6 @@ class Application:
                 body = await self._bodies.read(scope, receive)
             finally:
                 route.batcher.coming -= 1
-            whole = True
             if route.arms is not None:
                 content, fields = await route.arms.answer(Call(scope, body, form, explain, answer_id, began))
                 await respond(send, 200, content, headers=[*fields, *echo])
@@ -225,8 +224,6 @@ class Application:
             if status == 408:  # what is left of the body must not be taken for a request
                 echo.append((b"connection", b"close"))
             await respond_refused(send, error, echo, head=scope["method"] == "HEAD", body=form.refused(error))
-            if not whole and status != 408:
-                await self._bodies.discard(scope, receive)
         except Disconnected:
             status = 499
             # Who only closed the sending side still listens; and silence would be answered with 500 by the HTTP layer.
@@ -253,13 +250,6 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                try:
-                    for model in self.models:
-                        model.warm_up()
-                except Exception as error:  # whatever a model raises, the server must say so and not start
-                    _log.exception("a model cannot answer its own example")
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    return
                 self.ready = True
                 if self._background is not None:
                     self._beside = asyncio.create_task(self._background(self))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 from charter.serve.http import Disconnected, Receive, Scope, header
 from charter.serve.problem import Refused, refuse
 
 _LOOK_SECONDS = 1.0
-_DISCARDED = 8
-"""So many times the largest body are taken in to be thrown away."""
 
 
 class Bodies:
@@ -65,23 +62,6 @@ class Bodies:
         finally:
             del self._reading[task]
             self._late.discard(task)
-
-    async def discard(self, scope: Scope, receive: Receive) -> None:
-        """Take in what is left of the body of a request that was refused before it was read.
-
-        Who sends before listening would find the connection reset, and the answer lost, if it were closed on what is
-        still on its way (RFC 9112, section 9.6). What is far too large is not waited for.
-        """
-        declared, left = header(scope, b"content-length"), _DISCARDED * self._limit_bytes
-        if declared is not None and not (declared.isdigit() and len(declared) < 15 and int(declared) <= left):
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limit_s):
-                more = True
-                while more and left > 0:
-                    message = await receive()
-                    more = message["type"] == "http.request" and message.get("more_body", False)
-                    left -= len(message.get("body", b""))
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         oldest = loop.time() - self._limit_s

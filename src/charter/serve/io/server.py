@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import socket
 import ssl
@@ -24,16 +23,15 @@ from charter.core.errors import CharterError, UsageError
 from charter.serve.io.access import AccessPolicy, read_keys, read_tokens
 from charter.serve.io.chores import Chores
 from charter.serve.io.replay_clock import ReplayClock
-from charter.serve.io.worker import DEPLOYMENTS, FAILED, OPTIONS, STATE, WorkerOptions
-
-DRAIN_SECONDS = 30
-RESPAWN_SECONDS = 0.5
-"""A worker that dies is replaced after so long; the others go on answering."""
-HEADER_MS = 75_000
-"""A connection whose next headers are not whole after so long is closed. That goes for idle ones, too, so it is longer
-than the minute for which balancers keep theirs: who closes first must be the one who would send."""
-HEADER_BYTES = 65_536
-"""Headers of more than about twice this are answered with 431; also how much of a body is taken over at a time."""
+from charter.serve.io.worker import (
+    APPLICATION,
+    DEPLOYMENTS,
+    DRAIN_SECONDS,
+    FAILED,
+    OPTIONS,
+    STATE,
+    WorkerOptions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,7 @@ def run(
     PackageError
         When a package does not prove itself.
     """
+    from charter.serve.io.http_server import serve
     from charter.serve.io.loading import read_deployments, verify_all
     from charter.serve.io.shadow_keeper import Keeper
 
@@ -114,7 +113,8 @@ def run(
             (Path(state) / "metrics").mkdir()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(state) / "metrics")
         with chores or nullcontext(), Keeper(deployments, Path(state)):
-            _serve(host, port, workers, tls)
+            print(_url(host, port, tls), flush=True)  # noqa: T201 - with port 0 nobody else knows it
+            serve(APPLICATION, host, port, workers, tls)
         failed = Path(state) / FAILED
         if failed.exists():
             raise UsageError(f"the server could not start: {failed.read_text(encoding='utf-8')}")
@@ -157,38 +157,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _serve(host: str, port: int, workers: int, tls: Tls | None) -> None:
-    from granian import Granian
-    from granian.constants import HTTPModes, Interfaces, RuntimeModes, SSLProtocols
-    from granian.http import HTTP1Settings
-    from granian.log import LogLevels
-
-    print(_url(host, port, tls), flush=True)  # noqa: T201 - with port 0 nobody else knows it
-    # A forked worker would inherit locks and a thread pool of Polars without its threads, and its size.
-    multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
-        "charter.serve.io.worker:application",
-        address=host,
-        port=port,
-        interface=Interfaces.ASGI,
-        workers=workers,
-        factory=True,
-        websockets=False,
-        # Without TLS nobody speaks HTTP/2, and looking out for it takes time.
-        http=HTTPModes.http1 if tls is None else HTTPModes.auto,
-        runtime_mode=RuntimeModes.st,
-        log_level=LogLevels.warning,
-        workers_kill_timeout=DRAIN_SECONDS,
-        respawn_failed_workers=True,
-        respawn_interval=RESPAWN_SECONDS,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MS, max_buffer_size=HEADER_BYTES),
-        ssl_cert=tls.certificate if tls is not None else None,
-        ssl_key=tls.key if tls is not None else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-    )
-    server.serve()
 
 
 def free_port(host: str, port: int) -> int:

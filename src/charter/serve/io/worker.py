@@ -26,7 +26,11 @@ STATE = "CHARTER_SERVER_STATE"
 """Environment variable that tells workers the folder which they share with their parent."""
 OPTIONS = "CHARTER_SERVER_OPTIONS"
 """Environment variable that holds `WorkerOptions` as JSON."""
+APPLICATION = "charter.serve.io.worker:application"
+DRAIN_SECONDS = 30
+"""Requests that are under way when the server is to end have so long."""
 STARTED, FAILED = "started", "failed"
+_ORPHAN_SECONDS = 1.0
 _SWITCH_SECONDS = 0.001
 _GARBAGE = 10_000
 """New objects between two looks for garbage: a busy server has hundreds of requests under way."""
@@ -79,6 +83,8 @@ def application() -> Application:
     state = Path(os.environ[STATE])
     try:
         built = _application(WorkerOptions.from_json(json.loads(os.environ[OPTIONS])))
+        for model in built.models:
+            model.warm_up()
     except Exception as error:  # whatever it was, the parent must learn of it; the worker raises it again
         if not (state / STARTED).exists():
             (state / FAILED).write_text(str(error), encoding="utf-8")
@@ -115,6 +121,7 @@ def _application(options: WorkerOptions) -> Application:
 
     async def follow(application: Application) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(_end_with(os.getppid()))
             group.create_task(follower.follow(application))
             if porter is not None:
                 group.create_task(porter.follow())
@@ -134,3 +141,10 @@ def _application(options: WorkerOptions) -> Application:
         traffic=traffic(follower.deployments),
         shadows=shadow,
     )
+
+
+async def _end_with(parent: int) -> None:
+    """End when the parent has gone: who is not watched over must not go on answering."""
+    while os.getppid() == parent:
+        await asyncio.sleep(_ORPHAN_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

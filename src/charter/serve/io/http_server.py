@@ -1,0 +1,235 @@
+"""HTTP/1.1 in front of the application: uvicorn, one process a worker, and limits on what comes before a body."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+from uvicorn import Config
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from charter.core.errors import UsageError
+from charter.serve.io.worker import DRAIN_SECONDS
+from charter.serve.problem import Refused, refuse
+
+if TYPE_CHECKING:
+    from charter.serve.io.server import Tls
+
+HEADER_SECONDS = 75
+"""A connection whose next headers are not whole after so long is closed. That goes for idle ones, too, so it is longer
+than the minute for which balancers keep theirs: who closes first must be the one who would send."""
+HEADER_BYTES = 65_536
+"""Headers that are longer are answered with 431, once that many have come in pieces."""
+_ALIVE_SECONDS = 60
+"""A worker whose interpreter gives no sign of life for so long is replaced."""
+_LINGER_SECONDS = 2
+_BACKLOG = 2048
+_UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
+
+
+def serve(application: str, host: str, port: int, workers: int, tls: Tls | None) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first, and a worker that dies is replaced.
+
+    Parameters
+    ----------
+    application
+        ``module:function``; each worker calls it once for its ASGI application.
+
+    Raises
+    ------
+    UsageError
+        When the workers cannot start.
+    """
+    config = Config(
+        application,
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http=Http1,
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=HEADER_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_worker_healthcheck=_ALIVE_SECONDS,
+        backlog=_BACKLOG,
+        ssl_certfile=tls.certificate if tls is not None else None,
+        ssl_keyfile=tls.key if tls is not None else None,
+    )
+    with _bound(host, port):  # ours, whether or not a worker listens just now
+        supervisor = _Supervisor(config, sockets=[cast(socket.socket, _Listener(host, port))])
+        supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise UsageError("the server could not start", remedy="See its messages above.")
+
+
+class _Supervisor(Multiprocess):
+    """Stops workers that do not end by themselves."""
+
+    def join_all(self) -> None:
+        until = time.monotonic() + DRAIN_SECONDS
+        for worker in self.processes:
+            worker.process.join(max(until - time.monotonic(), 0))
+            if worker.process.is_alive():
+                worker.kill()
+            worker.join()
+
+
+class _Listener:
+    """Becomes a socket of its own in each worker that it is sent to.
+
+    The kernel then deals connections out evenly, and those to a worker that dies go to the others at once: with one
+    socket for all, one worker often takes nearly all connections that come together.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._place = (host, port)
+
+    def __reduce__(self) -> tuple[Callable[..., socket.socket], tuple[str, int]]:
+        return _bound, self._place
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    found.bind((host, port))
+    found.set_inheritable(True)
+    return found
+
+
+class Http1(HttpToolsProtocol):
+    """A connection; what cannot be understood, is too long or never ends before a body is refused here."""
+
+    _refused = False
+    _heads = 0
+    _open = False
+    """Whether headers were whole and their body is not yet."""
+    _head_bytes = 0
+    """Of headers that are not whole, what came in pieces before."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._head_began = self.loop.time()
+        self._watch = self.loop.call_later(HEADER_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for no more."""
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count what belongs to headers that are not whole."""
+        if self._refused:
+            return
+        heads, within = self._heads, self._open
+        if not within and (b"pgrade" in data or b"PGRADE" in data):
+            data = _stay(data)
+        super().data_received(data)
+        if heads == self._heads and not within and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES:
+                message = f"the headers are longer than {HEADER_BYTES} bytes"
+                self._refuse(refuse(431, "headers", message, remedy="Send fewer or shorter ones."))
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes either
+        """Go on for who has only closed the sending side; what is cut off is answered with 400."""
+        if self._refused:
+            return False
+        if self._in_body:
+            self._refuse(
+                refuse(400, "incomplete body", "the body ended before it was whole", remedy="Send it again.")
+            )
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        elif self._head_bytes:
+            self._refuse(
+                refuse(
+                    400, "http", "the request ended before its headers were whole", remedy="Send it again."
+                )
+            )
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            return self.scheme == "http"  # TLS knows no half-closed connections
+        return False
+
+    def on_headers_complete(self) -> None:
+        """Let the application begin."""
+        self._heads += 1
+        self._open, self._head_bytes = True, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """From here on another request may come."""
+        self._open = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._head_began = self.loop.time()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; the request before it is answered first, and nothing after it."""
+        if self.cycle is not None and not self.cycle.response_complete and not self._in_body:
+            self.cycle.keep_alive = False
+            return
+        cause = sys.exception()
+        message = (
+            f"the request is not HTTP/1.1: {cause}" if isinstance(cause, httptools.HttpParserError) else msg
+        )
+        self._refuse(refuse(400, "http", message))
+
+    @property
+    def _in_body(self) -> bool:
+        return self._open and not self.cycle.response_complete
+
+    def _look(self) -> None:
+        waiting = self.cycle is None or self.cycle.response_complete
+        left = self._head_began + HEADER_SECONDS - self.loop.time() if waiting else HEADER_SECONDS
+        if left > 0:
+            self._watch = self.loop.call_later(left, self._look)
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: Refused) -> None:
+        body = json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
+            body
+        )
+        self.transport.write(STATUS_LINE[error.status] + head + body)
+        self._refused = True
+        if self.transport.can_write_eof():
+            # Closed on what is still on its way, the connection would be reset and the answer lost (RFC 9112, 9.6).
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+
+def _stay(data: bytes) -> bytes:
+    r"""Hide a wish for another protocol, which may be ignored (RFC 9110, 7.8); the parser would drop the body for it.
+
+    Examples
+    --------
+    >>> _stay(b"POST / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n\r\nUpgrade: body")
+    b'POST / HTTP/1.1\r\nIgnored: h2c\r\n\r\n\r\nUpgrade: body'
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"Ignored", head) + end + rest
