@@ -23,14 +23,16 @@ from charter.serve.prediction_log import Batch
 def close(a: Counters, b: Counters) -> bool:
     """Equal, but for the last bits of means and deviations."""
 
-    def rounded(value):
-        if isinstance(value, float):
-            return float(f"{value:.9g}")
-        if isinstance(value, dict):
-            return {k: rounded(v) for k, v in value.items()}
-        return [rounded(v) for v in value] if isinstance(value, list) else value
+    def same(x, y) -> bool:
+        if isinstance(x, float) and isinstance(y, float):
+            return x == pytest.approx(y, rel=1e-9, nan_ok=True)
+        if isinstance(x, dict) and isinstance(y, dict):
+            return x.keys() == y.keys() and all(same(x[k], y[k]) for k in x)
+        if isinstance(x, list) and isinstance(y, list):
+            return len(x) == len(y) and all(map(same, x, y))
+        return bool(x == y)
 
-    return bool(rounded(a.to_json()) == rounded(b.to_json()))
+    return same(a.to_json(), b.to_json())
 
 
 def test_counters_of_two_workers_are_the_profile_of_what_is_in_the_log(credit, tmp_path):
