@@ -187,7 +187,8 @@ def all_levels(frame: pl.DataFrame, plan: LevelPlan) -> pl.DataFrame:
     ----------
     frame
         Forecasts of the series: ``series``, the levels' columns, ``as_of``, ``step``, ``target``, ``forecast``, and
-        where known ``lower``, ``upper`` (null where no interval is promised), ``actual`` and the plan's ``base``.
+        where known ``lower``, ``upper`` (null where no interval is promised), ``new`` (whether the series had no past),
+        ``actual`` and the plan's ``base``.
 
     Returns
     -------
@@ -201,6 +202,13 @@ def all_levels(frame: pl.DataFrame, plan: LevelPlan) -> pl.DataFrame:
     ------
     DataError
         For what `Hierarchy.of` refuses, and a series with two rows for one origin and step.
+
+    Notes
+    -----
+    The past sums that a sum's interval rests on had no series without a past. Where a sum has some, with intervals of
+    their own, its interval is that of the others' sum, widened: how far the new ones may be off, all to the same side,
+    and the others' distance are added as squares, since a new store's surprise is not the week's. Taking the new ones
+    to err together is on the safe side.
     """
     if frame.select(SERIES, "as_of", "step").is_duplicated().any():
         raise DataError("levels: a series has two forecasts for one origin and step")
@@ -249,9 +257,18 @@ def _long(
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = np.where(before > 0, values[m:] / before, 1.0)
         low[m:], high[m:] = (cells(hierarchy, frame, c, at) * moved for c in ("lower", "upper"))
-        # The past sums that a sum's interval rests on had no such series.
         without[m:] = present & ~np.isfinite(low[m:])
         without[:m] = hierarchy.sums(without[m:])
+        if "new" in frame.columns:
+            new = cells(hierarchy, frame, "new", at) > 0
+            for end in (low, high):
+                own = np.where(new & (without[m:] == 0), values[m:] - end[m:], 0.0)
+                others = hierarchy.sums(np.where(present & ~new, values[m:], 0.0))
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    apart = np.where(values[:m] > 0, 1 - end[:m] / values[:m], 0.0) * others
+                wider = np.hypot(apart, hierarchy.sums(own))
+                some = hierarchy.sums(new.astype(np.float64)) > 0
+                end[:m] = np.where(some, values[:m] + (wider if end is high else -wider), end[:m])
         low[without > 0] = high[without > 0] = np.nan
     nodes = hierarchy.node_frame().with_row_index("place")
     table = pl.DataFrame(

@@ -31,9 +31,10 @@ comparisons               [{baseline, metric, model, other, difference: estimate
 against_baseline          the comparison with the best baseline, or null
 forecast                  forecasts only, else null: {metric, n, unknown, series, origins, horizon, level, confidence,
                           resamples, seed, overall: part, blocks: [part], steps, by_origin, slices, worst_slice,
-                          over_time: {metric: estimate} with intervals over target periods, periods: how many}; a
-                          *part* is {by, value, n, series, judged, metrics: {metric: estimate}, added: [{baseline,
-                          metric, n, model, other, difference: estimate, improvement: estimate, better}], note}
+                          over_time: {metric: estimate} with intervals over target periods, periods: how many,
+                          new_series: [part], series forecast as if they had no past}; a *part* is {by, value, n,
+                          series, judged, metrics: {metric: estimate}, added: [{baseline, metric, n, model, other,
+                          difference: estimate, improvement: estimate, better}], note}
 ========================  ==========================================================================================
 """
 

@@ -175,8 +175,8 @@ class ForecastPart:
     Attributes
     ----------
     by, value
-        ``overall`` and ``all``, ``block`` and ``1-4``, ``step`` and ``3``, ``origin`` and its moment, or a slice in
-        the specification's words and its value.
+        ``overall`` and ``all``, ``block`` and ``1-4``, ``step`` and ``3``, ``origin`` and its moment, ``new_series``
+        and ``new store``, or a slice in the specification's words and its value.
     judged
         False for slices with too few rows.
     """
@@ -208,6 +208,9 @@ class ForecastReport:
         is not known which rows share a period.
     periods
         Target periods among the rows; 0 where that is not known.
+    new_series
+        The same origins, some series being forecast as if they had no past: one part for each kind of newness (a new
+        store, a new product). Its ``series`` are the stores that were new at a time, which its intervals resample.
     """
 
     metric: str
@@ -228,3 +231,4 @@ class ForecastReport:
     worst_slice: ForecastPart | None
     over_time: Mapping[str, Estimate] = field(default_factory=dict)
     periods: int = 0
+    new_series: tuple[ForecastPart, ...] = ()

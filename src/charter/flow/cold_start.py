@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+MEASURED_SERIES = 20
+"""Series of each test origin and kind of newness that are forecast as if they were new."""
+
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
     from charter.data.grid import SeriesPlan
+    from charter.evaluate.types import ForecastPart
     from charter.features.featureset import FeatureSet
+    from charter.serve.scorer import Scorer
     from charter.serve.types import Signature
     from charter.spec.types import ModelSpec
     from charter.train.cold_start import ColdStart, Rehearsal
@@ -91,3 +96,74 @@ def with_traits(asked: Signature, cold: ColdStart | None) -> Signature:
     told = {trait.name for trait in cold.likeness.traits if trait.name in plan.known_ahead}
     columns = tuple(sorted({*asked.history[plan.source], *told}))
     return replace(asked, history={**asked.history, plan.source: columns})
+
+
+def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[ForecastPart, ...]:
+    """Forecast some of the test rows as if their series had no past, and hold that against what happened.
+
+    Parameters
+    ----------
+    tested
+        As `charter.flow.judge_forecast.tested_frame` gives it.
+
+    Returns
+    -------
+    A part for each kind of newness. Baselines are what a planner without a model has: the mean of the siblings' moving
+    averages, and that of all series.
+    """
+    import numpy as np
+    import polars as pl
+
+    from charter.data.grid import AS_OF, SERIES, STEP, name_series
+    from charter.evaluate.forecast import evaluate_forecast
+    from charter.features.forecasts import locate
+    from charter.train.cold_start import draw, kind_words, units
+
+    series = scorer.series
+    if series is None or series.newcomers is None:
+        return ()
+    plan = series.plan
+    place, hidden = draw(tested, plan, spec.train.seed, series=MEASURED_SERIES)
+    subjects = tested[place]
+    inputs = subjects.select(i.name for i in scorer.signature.inputs if i.name in subjects.columns)
+    found = series.newcomers.answer(inputs, locate(inputs, plan, series.sources), scorer.learned, hidden)
+    borrowed = found.borrowed
+    keys = [SERIES, AS_OF, STEP]
+    simple = tested.select(*keys, "moving_average") if "moving_average" in tested.columns else None
+    frame = subjects.select(AS_OF, STEP, "actual").with_columns(
+        pl.Series("series", units(subjects, plan.keys, borrowed.unknown)),
+        pl.Series("kind", borrowed.unknown),
+        pl.Series("forecast", found.score),
+        pl.Series("lower", found.lower, nan_to_null=True),
+        pl.Series("upper", found.upper, nan_to_null=True),
+    )
+    baselines = []
+    if simple is not None:
+        siblings = borrowed.keys.with_columns(name_series(plan.keys)).select(SERIES)
+        asked = siblings.hstack(subjects[borrowed.row].select(AS_OF, STEP))
+        said = asked.join(simple, on=keys, how="left", maintain_order="left")["moving_average"]
+        known = np.isfinite(said.fill_null(np.nan).to_numpy())
+        n = subjects.height
+        count = np.bincount(borrowed.row[known], minlength=n)
+        total = np.bincount(borrowed.row[known], weights=said.to_numpy()[known], minlength=n)
+        with np.errstate(invalid="ignore"):
+            frame = frame.with_columns(pl.Series("siblings' moving average", total / count))
+        every = simple.group_by(AS_OF, STEP).agg(pl.col("moving_average").mean().alias("mean moving average"))
+        frame = frame.join(every, on=[AS_OF, STEP], how="left", maintain_order="left")
+        baselines = ["siblings' moving average", "mean moving average"]
+    parts = []
+    for code in sorted(set(borrowed.unknown.tolist())):
+        own = frame.filter((pl.col("kind") == code) & pl.col("forecast").is_finite())
+        if own.is_empty():
+            continue
+        report = evaluate_forecast(
+            own,
+            baselines=baselines,
+            level=spec.train.interval,
+            metric=spec.train.metric,
+            confidence=spec.evaluate.confidence,
+            resamples=spec.evaluate.resamples,
+            seed=spec.train.seed,
+        )
+        parts.append(replace(report.overall, by="new_series", value=kind_words(plan, code)))
+    return tuple(parts)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from charter.core.digest import Digest, canonical_json, plain
 from charter.core.errors import CharterError
-from charter.flow import decide, judge_forecast
+from charter.flow import cold_start, decide, judge_forecast
 from charter.flow.build import snapshot_frames, training_rows
 from charter.flow.context import Context, Done, Output, read_frame, read_json, write_frame
 from charter.flow.plan import Stage
@@ -77,6 +78,11 @@ def evaluate(ctx: Context, done: Done) -> Output:
             bounds=bounds,
         )
         ctx.progress.finish()
+        if evaluation.forecast is not None:
+            ctx.progress.start("forecasting series as if they had no past")
+            new = cold_start.measured(scorer, rows, spec)
+            evaluation = replace(evaluation, forecast=replace(evaluation.forecast, new_series=new))
+            ctx.progress.finish()
         measurement = _measure(ctx, done, scorer, rows, folder)
         document = plain(evaluation.to_json())
         out = folder / "out"

@@ -161,7 +161,10 @@ def read_table(source: Path) -> pl.DataFrame:
 
 
 def forecast(outlook: Outlook, inputs: pl.DataFrame) -> pl.DataFrame:
-    """Forecast rows: the long frame of series, keys, attributes, ``as_of``, ``step``, ``target`` and the answers."""
+    """Forecast rows: the long frame of series, keys, attributes, ``as_of``, ``step``, ``target`` and the answers.
+
+    ``new`` says whether a row's series has no past.
+    """
     import polars as pl
 
     scorer = outlook.scorer
@@ -173,6 +176,7 @@ def forecast(outlook: Outlook, inputs: pl.DataFrame) -> pl.DataFrame:
         pl.Series("forecast", scored.score),
         pl.Series("lower", scored.bounds[0], nan_to_null=True),
         pl.Series("upper", scored.bounds[1], nan_to_null=True),
+        pl.Series("new", scorer.series.new(located)),
     )
 
 
@@ -190,7 +194,7 @@ def levels_of(outlook: Outlook, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.DataFrame:
-    """How much of each series to order now; null for a series without a past, of whose demand only the middle is known.
+    """How much of each series to order now; null for a series without a past, whose errors are not those of the others.
 
     Raises
     ------
@@ -218,7 +222,7 @@ def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.Data
         if "on_order" not in table.columns:
             table = table.with_columns(pl.lit(0.0).alias("on_order"))
         held = table.with_columns(name_series(outlook.plan.keys))
-    known = frame.filter(pl.col("lower").is_not_null())
+    known = frame.filter(~pl.col("new"))
     if known.is_empty():
         raise UsageError(
             "no series to be ordered has a past",

@@ -53,7 +53,24 @@ def sum_up(
             methods=(BASE,),
         )
         frame = frame.join(simple, on=["series", "as_of", "step"], how="left", maintain_order="left")
-    return all_levels(frame, chosen)
+        # Of a series without a past the simple method knows nothing: it must not pull the sums down.
+        frame = frame.with_columns(pl.col(chosen.base).fill_null(pl.col("forecast")))
+    return all_levels(frame.with_columns(_new(frame, plan, history)), chosen)
+
+
+def _new(frame: pl.DataFrame, plan: SeriesPlan, history: pl.DataFrame) -> pl.Series:
+    """Whether a row's series has no known period before its origin."""
+    import polars as pl
+
+    number = plan.grid.number
+    first = (
+        history.filter(pl.col(plan.label).is_not_null())
+        .group_by("series")
+        .agg(number(pl.col(plan.time)).min().alias("__first"))
+    )
+    found = frame.select("series", number(pl.col("as_of")).alias("__origin"))
+    found = found.join(first, on="series", how="left", maintain_order="left")
+    return (~(found["__first"] < found["__origin"]).fill_null(False)).alias("new")
 
 
 def with_levels(

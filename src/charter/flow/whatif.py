@@ -93,13 +93,8 @@ def what_if(
     from charter.serve.whatif import change_rows, effects, unseen
 
     changes = changes_of(outlook, texts)
-    if changes and outlook.scorer.bundle.reads_past_alone:
-        methods = ", ".join(outlook.scorer.bundle.methods["methods"] if outlook.scorer.bundle.methods else ())
-        raise UsageError(
-            f"{outlook.name} {outlook.version} forecasts each series from its own past ({methods}); it reads no price "
-            "and no promotion, and cannot say what another one would do",
-            remedy="Ask a version that was learned from features, such as one by lightgbm.",
-        )
+    if changes:
+        _refuse_past_alone(outlook)
     before = forecast(outlook, inputs)
     for column in by:
         if column not in before.columns:
@@ -133,14 +128,29 @@ def what_if(
     )
 
 
+def _refuse_past_alone(outlook: Outlook) -> None:
+    """A model that reads no price cannot say what another one would do."""
+    bundle = outlook.scorer.bundle
+    if bundle.reads_past_alone:
+        methods = ", ".join(bundle.methods["methods"] if bundle.methods else ())
+        raise UsageError(
+            f"{outlook.name} {outlook.version} forecasts each series from its own past ({methods}); it reads no price "
+            "and no promotion, and cannot say what another one would do",
+            remedy="Ask a version that was learned from features, such as one by lightgbm.",
+        )
+
+
 def _without_past(frame: pl.DataFrame) -> list[str]:
-    new = frame.filter(frame["lower"].is_null())["series"].unique().sort()
+    without = frame.filter(frame["new"])
+    new = without["series"].unique().sort()
     if new.is_empty():
         return []
-    return [
-        f"{new.len():,} series have no past (such as {', '.join(new.head(3))}): neither they nor sums with them have "
-        "an interval"
-    ]
+    then = (
+        "neither they nor sums with them have an interval"
+        if without["lower"].null_count()
+        else "they are forecast as series like them, and their intervals and those of sums with them are wider"
+    )
+    return [f"{new.len():,} series have no past (such as {', '.join(new.head(3))}): {then}"]
 
 
 def _refuse_broken(outlook: Outlook, changed: pl.DataFrame, texts: Sequence[str]) -> None:
@@ -218,6 +228,7 @@ def price_elasticities(
             raise UsageError(f"there is no column {name!r}", remedy=advice(name, history.columns))
     said: dict[str, float] = {}
     if model:
+        _refuse_past_alone(outlook)
         inputs, _ = rows_ahead(outlook, None)
         for group in history[by].cast(pl.String).unique().drop_nulls().sort().to_list():
             quoted = group.replace("'", "''")

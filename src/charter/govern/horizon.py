@@ -11,12 +11,12 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class HorizonRow:
-    """One block of the horizon.
+    """One block of the horizon, or the whole of it for series without a past.
 
     Attributes
     ----------
     steps
-        ``all``, or first and last step: ``1-4``.
+        ``all``, first and last step (``1-4``), or what is new: ``new store``.
     error, bias, coverage
         Estimates, ``{value, low, high}``; coverage is None without intervals.
     baseline, other
@@ -36,14 +36,14 @@ class HorizonRow:
 
 
 def horizon_rows(report: Json) -> tuple[HorizonRow, ...]:
-    """All steps together, then block by block.
+    """All steps together, then block by block, then series as if they had no past.
 
     Parameters
     ----------
     report
         ``forecast`` of ``Evaluation.to_json()``.
     """
-    parts = (report["overall"], *report["blocks"])
+    parts = (report["overall"], *report["blocks"], *report.get("new_series", ()))
     return tuple(_row(part, report["metric"]) for part in parts)
 
 
@@ -61,6 +61,8 @@ def horizon_words(report: Json) -> str:
     ]
     if unknown:
         told.append(f"{unknown:,} rows without an actual value left out")
+    if report.get("new_series"):
+        told.append("'new' are series of these origins, forecast as if they had no past")
     told.append(
         "intervals say how errors vary over series" + ("" if report.get("over_time") else ", not over time")
     )

@@ -26,14 +26,14 @@ class Answer(NamedTuple):
     ----------
     score, lower, upper
         float64 [n], in the label's unit; NaN where there is no sibling, and ends of no interval.
-    unknown
-        int64 [n]: kind of newness, see `charter.train.cold_start.kind_words`.
+    borrowed
+        The siblings, and the kind of newness of each row.
     """
 
     score: Floats
     lower: Floats
     upper: Floats
-    unknown: Integers
+    borrowed: Borrowed
 
 
 class Newcomers:
@@ -88,4 +88,4 @@ class Newcomers:
         lower = upper = np.full(len(said), np.nan)
         if cold.intervals is not None:
             lower, upper = cold.intervals.apply(said, step, borrowed.unknown.astype(str).tolist())
-        return Answer(score, lower, upper, borrowed.unknown)
+        return Answer(score, lower, upper, borrowed)
