@@ -256,8 +256,8 @@ class Scorer:
         return self._intervals.apply(learned, features[STEP].to_numpy(), group, spread)
 
     def learned(self, inputs: pl.DataFrame) -> Floats:
-        """What the model says on the scale that it learned; rows as `numbers` takes them."""
-        return self._all_said(self._compute(inputs))[2]
+        """What the model says on the scale that it learned; rows as `score` takes them."""
+        return self._all_said(self._compute(self._inputs(inputs, None)))[2]
 
     def _all_said(self, features: pl.DataFrame) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
         if (rows := features.height) <= _BLOCK_ROWS:
