@@ -158,6 +158,7 @@ train:
   learners: [lightgbm]
   transform: log1p
   weight: sold
+  step_blocks: [2, 4]
   interval_scale: "0.2 + mean_13w / 100"
   search: {trials: 1}
   seed: 3

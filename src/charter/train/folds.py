@@ -11,6 +11,7 @@ import numpy as np
 from charter.core.errors import DataError
 from charter.train.calibrate import Calibration, apply
 from charter.train.imbalance import balance, class_weights
+from charter.train.learners.by_block import placed
 from charter.train.ports import Fitted, Learner, Params, Validation
 
 
@@ -36,6 +37,8 @@ class Fold:
         Turns what a model says into the label's unit, for measuring.
     actual
         Labels of the validation rows, in that unit; ``y_valid`` unless the label was transformed.
+    columns
+        Names of the matrix columns.
     X_new
         Questions about series without a past that are rehearsed, see `charter.train.cold_start`; None without any.
     memo
@@ -53,6 +56,7 @@ class Fold:
     monotone: tuple[int, ...]
     actual: np.ndarray
     calibration: Calibration = field(default_factory=Calibration)
+    columns: tuple[str, ...] = ()
     X_new: np.ndarray | None = None
     memo: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -63,7 +67,7 @@ class Fold:
         validation = (
             None if watch is None else Validation(self.X_valid, self.y_valid, self.watch_weight, watch)
         )
-        return learner.fit(
+        return placed(learner, self.columns).fit(
             self.X,
             self.y,
             weight=self.weight,
@@ -95,6 +99,7 @@ def make_fold(
     groups: np.ndarray | None = None,
     weights: tuple[np.ndarray, np.ndarray] | None = None,
     calibration: Calibration | None = None,
+    columns: Sequence[str] = (),
 ) -> Fold:
     """Balance the training rows and check that the fold can be learned from and judged by.
 
@@ -104,6 +109,8 @@ def make_fold(
         Of training and validation rows, for tasks without classes.
     calibration
         The way from what is learned, which ``y`` and ``y_valid`` are, to the label's unit.
+    columns
+        Names of the matrix columns.
 
     Raises
     ------
@@ -126,4 +133,6 @@ def make_fold(
         weight, watch = weights
     back = calibration if calibration is not None else Calibration()
     actual = apply(back, y_valid) if back.kind != "none" else y_valid
-    return Fold(fit_X, fit_y, weight, X_valid, y_valid, rows, len(y), watch, tuple(monotone), actual, back)
+    return Fold(
+        fit_X, fit_y, weight, X_valid, y_valid, rows, len(y), watch, tuple(monotone), actual, back, tuple(columns)
+    )  # fmt: skip

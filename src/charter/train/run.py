@@ -23,6 +23,7 @@ from charter.train import baseline, calibrate
 from charter.train.finalists import Finals
 from charter.train.folds import Fold, make_fold
 from charter.train.imbalance import balance
+from charter.train.learners.by_block import ByBlock, placed
 from charter.train.parity import measure_parity
 from charter.train.ports import Fitted, Learner, NoTracker, Tracker
 from charter.train.record import Outcome, run_record
@@ -94,6 +95,8 @@ def train(
     alone = methods_of(plan.learners)
     searchable = [name for name in plan.learners if name not in alone]
     learners = load_learners(searchable, task=task, monotone=bool(plan.monotone))
+    if plan.step_blocks:
+        learners = [ByBlock(one, plan.step_blocks) for one in learners]
     _refuse_contradictions(spec)
     groups = _groups(dataset, spec)
 
@@ -151,7 +154,7 @@ def train(
         growth = min(dataset.height / float(np.mean([fold.seen for fold in ready])), MOST_GROWTH)
         fit_X, fit_y, weight = balance(X, y, plan.imbalance, seed=plan.seed, groups=_protected(dataset, spec))
         weight = row_weights(dataset, spec) if plan.weight is not None else weight
-        general = learner.fit(
+        general = placed(learner, preprocessor.names).fit(
             fit_X,
             fit_y,
             weight=weight,
@@ -382,6 +385,7 @@ def _prepare(
         groups=_protected(dataset[fit_rows], spec),
         weights=None if weighed[0] is None or weighed[1] is None else (weighed[0], weighed[1]),
         calibration=plain(plan.transform, plan.task),
+        columns=preprocessor.names,
     )
     if rehearsal is None:
         return fold

@@ -536,6 +536,7 @@ SERIES_CASES = [
     ),
     ("steps_per_target: 2", "steps_per_target: 9", "train.steps_per_target", "more than the horizon"),
     ('weight: "sold + 1"', 'weight: "weather"', "train.weight", "which no observation has"),
+    ("steps_per_target: 2", "step_blocks: [2, 4]", "train.step_blocks", "rise to the horizon"),
     ('weight: "sold + 1"', 'interval_scale: "sold + 1"', "train.interval_scale", "which is no feature"),
     ("horizon_blocks: [4, 8]", "horizon_blocks: [4, 6]", "evaluate.horizon_blocks", "rise to the horizon"),
     ("task: forecast", "task: regression", "data.observations.series", "is for forecasts"),

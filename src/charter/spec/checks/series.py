@@ -99,6 +99,7 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
             "transform": train.transform != "none",
             "weight": train.weight is not None,
             "interval_scale": train.interval_scale is not None,
+            "step_blocks": bool(train.step_blocks),
             "ensemble": train.ensemble,
             "two_stage": train.two_stage is not None,
             "steps_per_target": train.steps_per_target != usual,
@@ -136,11 +137,15 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
     if split.hold_out is not None:
         look.known((*_TRAIN, "split", "hold_out", "column"), split.hold_out.column, look.spec.data.observations.series,
                    "is not one of the columns of data.observations.series")  # fmt: skip
-    blocks = evaluate.horizon_blocks
-    if blocks and (list(blocks) != sorted(set(blocks)) or blocks[-1] != horizon):
-        look.fault(
-            ("evaluate", "horizon_blocks"), f"must rise to the horizon, {horizon}", "such as [4, 8, 12]"
-        )
+    for path, blocks in (
+        (("evaluate", "horizon_blocks"), evaluate.horizon_blocks),
+        ((*_TRAIN, "step_blocks"), train.step_blocks),
+    ):
+        if blocks and (list(blocks) != sorted(set(blocks)) or blocks[-1] != horizon):
+            look.fault(path, f"must rise to the horizon, {horizon}", "such as [4, 8, 12]")
+    if train.step_blocks and "step" in look.spec.features.exclude:
+        look.fault((*_TRAIN, "step_blocks"), "tells steps apart, and the step is excluded from the features",
+                   "take step out of features.exclude", at_key=True)  # fmt: skip
 
 
 def _check_candidates(look: Examiner, scope: Scope) -> None:

@@ -108,6 +108,9 @@ class TrainSpec(Part):
     (``moving_average``, ``seasonal_naive``, ``ets``, ``auto_arima``, ...); the best on the folds is the model."""
     ensemble: bool = False
     """Forecasts: whether the mean of what the best searched learner and the methods say is a candidate, too."""
+    step_blocks: tuple[Annotated[int, Field(ge=1, le=400)], ...] = ()
+    """Forecasts: last steps of the blocks of the horizon that have trees of their own, such as ``[4, 8, 12]``; empty:
+    one model learns all steps."""
     two_stage: Column | None = None
     """Forecasts: a column, such as ``brand``, by whose values a second stage corrects the searched learner, learned
     from its out-of-fold errors; a candidate beside it."""
