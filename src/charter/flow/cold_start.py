@@ -109,7 +109,7 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
     Returns
     -------
     A part for each kind of newness. Baselines are what a planner without a model has: the mean of the siblings' moving
-    averages, and that of all series.
+    averages, and that of all series (of last values, where the model is a moving average itself).
     """
     import numpy as np
     import polars as pl
@@ -129,7 +129,7 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
     found = series.newcomers.answer(inputs, locate(inputs, plan, series.sources), scorer.learned, hidden)
     borrowed = found.borrowed
     keys = [SERIES, AS_OF, STEP]
-    simple = tested.select(*keys, "moving_average") if "moving_average" in tested.columns else None
+    method = next((m for m in ("moving_average", "naive") if m in tested.columns), None)
     frame = subjects.select(AS_OF, STEP, "actual").with_columns(
         pl.Series("series", units(subjects, plan.keys, borrowed.unknown)),
         pl.Series("kind", borrowed.unknown),
@@ -138,19 +138,21 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
         pl.Series("upper", found.upper, nan_to_null=True),
     )
     baselines = []
-    if simple is not None:
+    if method is not None:
+        words = method.replace("_", " ")
+        simple = tested.select(*keys, pl.col(method).alias("said"))
         siblings = borrowed.keys.with_columns(name_series(plan.keys)).select(SERIES)
         asked = siblings.hstack(subjects[borrowed.row].select(AS_OF, STEP))
-        said = asked.join(simple, on=keys, how="left", maintain_order="left")["moving_average"]
+        said = asked.join(simple, on=keys, how="left", maintain_order="left")["said"]
         known = np.isfinite(said.fill_null(np.nan).to_numpy())
         n = subjects.height
         count = np.bincount(borrowed.row[known], minlength=n)
         total = np.bincount(borrowed.row[known], weights=said.to_numpy()[known], minlength=n)
         with np.errstate(invalid="ignore"):
-            frame = frame.with_columns(pl.Series("siblings' moving average", total / count))
-        every = simple.group_by(AS_OF, STEP).agg(pl.col("moving_average").mean().alias("mean moving average"))
+            frame = frame.with_columns(pl.Series(f"{words} of siblings", total / count))
+        every = simple.group_by(AS_OF, STEP).agg(pl.col("said").mean().alias(f"{words} of all"))
         frame = frame.join(every, on=[AS_OF, STEP], how="left", maintain_order="left")
-        baselines = ["siblings' moving average", "mean moving average"]
+        baselines = [f"{words} of siblings", f"{words} of all"]
     parts = []
     for code in sorted(set(borrowed.unknown.tolist())):
         own = frame.filter((pl.col("kind") == code) & pl.col("forecast").is_finite())
