@@ -10,9 +10,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,20 +178,91 @@ def test_processes_agree_with_one(loans: Path, source: Path, small_chunks: None)
     assert (loans / "one.parquet").read_bytes() == (loans / "two.parquet").read_bytes()
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'charter-ml[scale]'")
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for under /proc")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning")
-def test_a_ray_cluster_agrees_with_one_process(loans: Path, source: Path, small_chunks: None) -> None:
+def test_a_ray_cluster_loses_a_worker_and_its_driver_and_no_row(
+    loans: Path, source: Path, small_chunks: None
+) -> None:
+    """A cluster of two processes on this machine, that ends with whoever started it, however that ended."""
     run(loans, source, "--to", loans / "one.parquet", "--workers", "1", "--rank")
-    record = run(loans, source, "--to", loans / "ray.parquet", "--engine", "ray", "--workers", "2", "--rank")
-    assert record["engine"] == "ray"
-    assert (loans / "one.parquet").read_bytes() == (loans / "ray.parquet").read_bytes()
-    (loans / "torn.parquet").write_bytes(source.read_bytes()[:-100])
-    assert (
-        charter(
-            "score", loans / "torn.parquet", "--to", loans / "t.csv", "--in", loans, "--engine", "ray"
-        ).code
-        == 2
+    arguments = [
+        str(source),
+        "--to",
+        str(loans / "ray.parquet"),
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+        "--rank",
+    ]
+    program = (
+        "import sys; from charter.serve import batch; batch.CHUNK_ROWS = 40; "
+        f"from charter.cli.main import _run; sys.exit(_run(['score', *{arguments}, '--in', {str(loans)!r}]))"
     )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as driver:
+        until(lambda: driver.poll() is not None or RAY_TASK in ray_processes(driver.pid).values())
+        begun = ray_processes(driver.pid)
+        driver.kill()
+    assert RAY_TASK in begun.values()
+    # Two agents notice only after a minute that there is nobody left to tell of the end; they are not waited for.
+    agents = {pid for pid, title in begun.items() if title in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")}
+    until(lambda: not (begun.keys() - agents) & ray_processes(None).keys())
+    for pid in agents & ray_processes(None).keys():
+        os.kill(pid, signal.SIGKILL)
+
+    seen: dict[int, str] = {}
+    killed: list[int] = []
+
+    def kill_the_first_at_work() -> bool:
+        seen.update({pid: title for pid, title in ray_processes(os.getpid()).items() if title == RAY_TASK})
+        if seen and not killed:
+            killed.append(next(iter(seen)))
+            os.kill(killed[0], signal.SIGKILL)  # it is still importing: its chunk is not done
+        return ended.is_set()
+
+    ended = threading.Event()
+    killer = threading.Thread(target=until, args=(kill_the_first_at_work,))
+    killer.start()
+    record = run(loans, *arguments)
+    ended.set()
+    killer.join()
+    assert record["engine"] == "ray"
+    assert killed
+    assert len(seen) >= 2
+    assert (loans / "one.parquet").read_bytes() == (loans / "ray.parquet").read_bytes()
+    until(lambda: not ray_processes(os.getpid()))
+    tidy(loans)
+
+
+RAY_TASK = "ray::_task"
+
+
+def ray_processes(root: int | None) -> dict[int, str]:
+    """Processes of Ray below another one (None: on this machine), with the first word of their command."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(folder.name)] = (folder / "cmdline").read_text(errors="replace").partition("\0")[0]
+
+    def below(pid: int) -> bool:
+        while pid in parents and pid != root:
+            pid = parents[pid]
+        return root is None or pid == root
+
+    # A process that has ended and is not yet waited for has no command.
+    return {
+        pid: title
+        for pid, title in titles.items()
+        if "ray" in Path(title).name and pid != root and below(pid)
+    }
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # ------------------------------------------------------------------------------------------------------ kills
