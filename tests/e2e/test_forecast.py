@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import e2e_models
+import numpy as np
 import polars as pl
 import pytest
 from e2e_models import charter, done
@@ -149,23 +150,43 @@ class TestWrongFuture:
         assert not (tmp_path / "forecast.parquet").exists()
 
 
-def test_a_new_shop_is_forecast_with_a_warning_and_without_an_interval(model: Path, tmp_path: Path) -> None:
+def test_a_new_shop_is_forecast_as_shops_like_it_with_a_warning_and_a_wider_interval(
+    model: Path, tmp_path: Path
+) -> None:
     future, target = tmp_path / "future.parquet", tmp_path / "forecast.parquet"
     rows = ahead()
     new = rows.filter(shop="s1").with_columns(pl.lit("new").alias("shop"))
     pl.concat([rows, new]).write_parquet(future)
     done("score", future, "--to", target, "--in", model, "--warnings")
-    table = pl.read_parquet(target).filter(shop="new")
-    assert table["forecast"].is_not_null().to_list() == [True] * 16
-    assert table["lower"].null_count() == table["upper"].null_count() == 16
-    assert "has no past" in " ".join(table["warnings"][0])
-    assert pl.read_parquet(target).filter(pl.col("shop") != "new")["lower"].null_count() == 0
+    table = pl.read_parquet(target).with_columns(width=(pl.col("upper") / pl.col("lower")).log())
+    unknown, known = table.filter(shop="new"), table.filter(pl.col("shop") != "new")
+    assert table["lower"].null_count() == table["upper"].null_count() == 0
+    middle = known.group_by("item").agg(pl.col("forecast").log().median()).sort("item")["forecast"]
+    said = unknown.group_by("item").agg(pl.col("forecast").log().median()).sort("item")["forecast"]
+    assert (said - middle).abs().to_numpy().max() < 0.7
+    assert unknown["width"].to_numpy().min() > np.median(known["width"].to_numpy())
+    assert "has no past; it is forecast as series like it" in " ".join(unknown["warnings"][0])
     row = new.row(0, named=True)
     answer = done("predict", "--json", json.dumps({**row, "week": str(row["week"])}), "--in", model).json
-    assert answer["prediction"] == table["forecast"][0]
-    assert answer["lower"] is answer["upper"] is None
-    said = done("forecast", "--ahead", future, "--in", model).out
-    assert "4 series have no past (such as new/i0, new/i1, new/i2)" in said
+    same = ("forecast", "lower", "upper")
+    assert (answer["prediction"], answer["lower"], answer["upper"]) == unknown.select(same).row(0)
+    said_so = done("forecast", "--ahead", future, "--in", model).out
+    assert "4 series have no past (such as new/i0, new/i1, new/i2)" in said_so
+
+
+def test_what_new_shops_and_items_would_have_been_forecast_is_measured_and_shown(built: Path) -> None:
+    parts = {part["value"]: part for part in _evaluation(built)["forecast"]["new_series"]}  # type: ignore[index]
+    assert set(parts) == {"new shop and item together", "new shop", "new item", "new shop, new item"}
+    assert parts["new shop"]["series"] == 5  # what is new at a time, not the series of it
+    for part in parts.values():
+        assert part["metrics"]["interval_coverage"]["value"] > 0.5
+        assert {a["baseline"] for a in part["added"]} == {
+            "moving average of siblings",
+            "moving average of all",
+        }
+    shown = done("show", "v1", "--in", built).out
+    assert "new shop, new item" in shown
+    assert "forecast as if they had no past" in shown
 
 
 def test_a_question_that_the_contract_rules_out_is_refused(model: Path, tmp_path: Path) -> None:

@@ -217,3 +217,43 @@ def test_what_is_refused() -> None:
         plan_levels(past.with_columns(actual=pl.lit(None, dtype=pl.Float64)), LEVELS)
     with pytest.raises(DataError, match="two forecasts"):
         all_levels(pl.concat([past, past]), plan_levels(past, LEVELS))
+
+
+class TestNewSeries:
+    """Sums with series that have no past, whose own intervals are wide."""
+
+    def table(self, frame: pl.DataFrame) -> pl.DataFrame:
+        plan = plan_levels(forecasts(range(30)), LEVELS)
+        return all_levels(frame, plan)
+
+    def frame(self, *, promised: bool = True) -> pl.DataFrame:
+        new = pl.col("store") == 5
+        wide = pl.col("forecast") * pl.when(new).then(3.0).otherwise(1.2)
+        low = pl.col("forecast") ** 2 / wide
+        frame = forecasts(range(40, 41), seed=1).with_columns(new.alias("new"), lower=low, upper=wide)
+        if promised:
+            return frame
+        return frame.with_columns(pl.when(~new).then(pl.col("lower", "upper")))
+
+    def test_the_sum_is_as_unsure_as_the_others_and_the_new_ones_are(self) -> None:
+        frame = self.frame()
+        found = self.table(frame).filter(step=1)
+        plain = self.table(frame.drop("new")).filter(step=1)
+        own = found.filter((pl.col("level") == "series") & pl.col("node").str.starts_with("5/"))
+        share = 1 - own["forecast"].sum() / found.filter(level="total")["forecast"][0]
+        for end in ("lower", "upper"):
+            apart = (own[end] - own["forecast"]).sum()
+            before = plain.filter(level="total")
+            others = (before[end][0] - before["forecast"][0]) * share
+            total = found.filter(level="total")
+            assert abs(total[end][0] - total["forecast"][0]) == pytest.approx(np.hypot(others, apart))
+            store = found.filter(level="store", node="5")
+            assert store[end][0] == pytest.approx(own[end].sum())
+            elsewhere = pl.col("level").is_in(["store", "series"]) & (pl.col("node") != "5")
+            assert found.filter(elsewhere)[end].equals(plain.filter(elsewhere)[end])
+
+    def test_a_new_series_without_an_interval_leaves_its_sums_without_one(self) -> None:
+        found = self.table(self.frame(promised=False)).filter(step=1)
+        assert found.filter(level="total")["lower"].null_count() == 1
+        assert found.filter(level="total")["without_interval"].to_list() == [4]
+        assert found.filter(level="store", node="4")["lower"].null_count() == 0
