@@ -1,6 +1,6 @@
 """Learners, search, imbalance, calibration."""
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Revision of how the stage `train` searches, fits, calibrates and exports.
 
 Raise it with any change after which the same inputs give another output. It is part of the stage's key, so every model
