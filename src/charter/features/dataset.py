@@ -9,11 +9,16 @@ import polars as pl
 from charter.core.errors import DataError
 from charter.data.grid import AS_OF, STEP, on_grid, series_plan
 from charter.data.split import ROW, SPLIT, assign_split
-from charter.features.featureset import FeatureSet, complete, feature_set
+from charter.features.featureset import FeatureSet, complete, feature_set, histories
 from charter.features.forecasts import forecast_rows
 from charter.features.observations import newest_day, observe
 from charter.spec.moments import moving, resolve
 from charter.spec.types import ModelSpec
+
+PART_ROWS = 100_000
+"""So many rows of forecasts at least get their features together."""
+_MOST_PARTS = 8
+"""Each part looks at the past of all groups of series, so that many parts would take long."""
 
 
 def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple[pl.DataFrame, FeatureSet]:
@@ -36,15 +41,9 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
     data, train = spec.data, spec.train
     plan = series_plan(data)
     if plan is not None:
-        sources = on_grid(sources, plan)
-        frame = complete(forecast_rows(sources, spec), features, sources)
+        frame = _of_series(on_grid(sources, plan), features, spec)
         frame = frame.with_columns(row_ids(frame, [*plan.keys, AS_OF, STEP]))
-        made = set(features.names) - {i.name for i in features.inputs}
-        narrow = [c for c in frame.columns if c in made and frame.schema[c] == pl.Float64]
-        # The model reads 32 bits; what a request brings keeps its precision, since evaluation starts from that.
-        return frame.select(ROW, SPLIT, pl.exclude(ROW, SPLIT)).cast(
-            dict.fromkeys(narrow, pl.Float32)
-        ), features
+        return frame.select(ROW, SPLIT, pl.exclude(ROW, SPLIT)), features
     frame = complete(observe(sources, data, train.task), features, sources)
     by_entity = data.observations.entity is not None
     key = [data.observations.entity or "", AS_OF] if by_entity else list(data.observations.key)
@@ -57,6 +56,23 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
         )
     split = assign_split(frame, train.split, data.label.name, train.seed, AS_OF).alias(SPLIT)
     return frame.select(ROW, split, pl.exclude(ROW)), features
+
+
+def _of_series(sources: Mapping[str, pl.DataFrame], features: FeatureSet, spec: ModelSpec) -> pl.DataFrame:
+    """Compute the features of forecasts part by part, whose intermediate values are many times as large as they are.
+
+    Each row depends on nothing but itself and its series' past, so the parts change no bit.
+    """
+    frame, past = forecast_rows(sources, spec), histories(sources, features)
+    made = set(features.names) - {i.name for i in features.inputs}
+    size = max(PART_ROWS, -(-frame.height // _MOST_PARTS))
+    parts = []
+    for start in range(0, frame.height, size):
+        part = complete(frame[start : start + size], features, past)
+        # The model reads 32 bits; what a request brings keeps its precision, since evaluation starts from that.
+        narrow = [c for c in part.columns if c in made and part.schema[c] == pl.Float64]
+        parts.append(part.cast(dict.fromkeys(narrow, pl.Float32)))
+    return pl.concat(parts)
 
 
 def row_ids(frame: pl.DataFrame, key: Sequence[str]) -> pl.Series:

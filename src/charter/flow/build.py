@@ -132,7 +132,7 @@ def features(ctx: Context, done: Done) -> Output:
     if not leaks.allows:
         raise Refusal("the features know what they must not know", decision=leaks)
     with ctx.scratch() as folder:
-        write_frame(dataset, folder / "dataset.parquet")
+        write_rows(dataset.lazy(), folder / "dataset.parquet")
         (folder / "featureset.json").write_bytes(canonical_json(feature_set.to_json()))
         (folder / "leaks.json").write_bytes(canonical_json(leaks.to_json()))
         if window is not None:
@@ -269,7 +269,7 @@ def train(ctx: Context, done: Done) -> Output:
             tracker=kept,
         )
     asked = signature(spec, rows, used=trained.preprocessor.features)
-    if rehearsal is not None and families is not None:
+    if families is not None:
         cold = cold_start.learned(rehearsal, families, trained, spec)
         asked = cold_start.with_traits(asked, cold)
     with ctx.scratch() as folder:

@@ -218,6 +218,17 @@ def test_a_request_is_located() -> None:
     assert found.select("series", "step", "size").rows() == [("s1", 2, 1.0), ("new", 2, None)]
 
 
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_parts_of_any_size_give_the_bits_of_the_whole(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, features = build_dataset(sources(), spec())
+    assert {by for w in features.windows for by in w.by} | {by for lag in features.lags for by in lag.by}
+    monkeypatch.setattr("charter.features.dataset.PART_ROWS", size)
+    monkeypatch.setattr("charter.features.dataset._MOST_PARTS", whole.height)
+    found, _ = build_dataset(sources(), spec())
+    assert found.schema == whole.schema
+    assert found.equals(whole)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_feature_moves_when_the_future_is_another_one(seed: int) -> None:
     """Everything but what is known ahead is drawn anew from an origin on: features of that origin stay as they are."""
