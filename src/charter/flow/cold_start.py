@@ -31,7 +31,7 @@ def rehearse(
     features: FeatureSet,
     plan: SeriesPlan,
     spec: ModelSpec,
-) -> tuple[Rehearsal, Families]:
+) -> tuple[Rehearsal | None, Families]:
     """Choose rows that folds judge, treat them as new, and ask about their siblings.
 
     Parameters
@@ -42,6 +42,10 @@ def rehearse(
         Row numbers to fit on and to judge by.
     sources
         Regular frames, see `charter.data.grid.on_grid`.
+
+    Returns
+    -------
+    None instead of a rehearsal where no series has siblings; and where siblings are found.
     """
     import numpy as np
     import polars as pl
@@ -62,6 +66,8 @@ def rehearse(
     place, hidden = draw(rows[judged], plan, spec.train.seed)
     subjects = rows[judged[place]]
     borrowed = borrow(families, subjects, hidden)
+    if not len(borrowed.row):
+        return None, families
     ahead = [name for name in plan.known_ahead if name in rows.columns]
     asked = borrowed.questions(subjects.select(*plan.keys, "as_of", plan.time, *ahead))
     questions = complete(locate(asked, plan, sources), features, sources)
@@ -71,12 +77,13 @@ def rehearse(
     return Rehearsal(told, fold[place], borrowed, questions), families
 
 
-def learned(rehearsal: Rehearsal, families: Families, trained: Trained, spec: ModelSpec) -> ColdStart | None:
-    """How new series are forecast by what was trained, and how wrong that was; None where nothing was rehearsed."""
-    from charter.train.cold_start import learn_cold_start
+def learned(rehearsal: Rehearsal | None, families: Families, trained: Trained, spec: ModelSpec) -> ColdStart:
+    """How new series are forecast by what was trained, and how wrong that was as far as it was rehearsed."""
+    from charter.train.calibrate import Calibration
+    from charter.train.cold_start import ColdStart, learn_cold_start
 
-    if trained.as_new is None:
-        return None
+    if rehearsal is None or trained.as_new is None:
+        return ColdStart(families.likeness, spec.train.transform, Calibration("log1p"), None)
     return learn_cold_start(
         rehearsal,
         trained.as_new,
@@ -88,10 +95,10 @@ def learned(rehearsal: Rehearsal, families: Families, trained: Trained, spec: Mo
     )
 
 
-def with_traits(asked: Signature, cold: ColdStart | None) -> Signature:
+def with_traits(asked: Signature, cold: ColdStart) -> Signature:
     """Let the history that answers hold the columns by which siblings are found."""
     plan = asked.series
-    if plan is None or cold is None:
+    if plan is None:
         return asked
     told = {trait.name for trait in cold.likeness.traits if trait.name in plan.known_ahead}
     columns = tuple(sorted({*asked.history[plan.source], *told}))

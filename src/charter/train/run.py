@@ -123,7 +123,7 @@ def train(
             fold_model = fold.fit(learner, fixed, seed=plan.seed, task=task)
             said.append(fold_model.predict(fold.X_valid))
             if fold.X_new is not None:
-                as_new.append(fold_model.predict(fold.X_new))
+                as_new.append(fold_model.predict(fold.X_new) if len(fold.X_new) else np.empty(0))
             progress.advance()
         progress.finish()
         finals.searched(learner.name, said, as_new)

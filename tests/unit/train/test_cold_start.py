@@ -56,7 +56,7 @@ features:
   windows: {mean: {source: sales, aggregate: "AVG(packs)", over: [4w]}}
 train:
   task: forecast
-  split: {kind: origins, origins: 2, folds: 3, fold_periods: 3}
+  split: {kind: origins, origins: 2, folds: 4, fold_periods: 3}
   transform: TRANSFORM
   learners: [moving_average]
   search: {trials: 1}
@@ -102,7 +102,6 @@ def packed(
     rehearsal, families = cold_start.rehearse(rows, folds, sources, features, plan, spec)
     found = train(rows, features, spec, folds=folds, fitted=fitted, forecasts=said, rehearsal=rehearsal)
     cold = cold_start.learned(rehearsal, families, found, spec)
-    assert cold is not None
     assert ColdStart.from_json(cold.to_json()) == cold
     oof = found.oof.join(rows.select("__row", "step"), on="__row", how="left", maintain_order="left")
     intervals = fit(
@@ -190,6 +189,20 @@ def test_a_product_that_never_sold_anywhere_else_does_not_spoil_the_others(tmp_p
     assert (
         parts["new shop and item together"].metrics["wmape"].value < parts["new item"].metrics["wmape"].value
     )
+
+
+@pytest.mark.parametrize("items", [["tea"], ["tea", "rice"]])
+def test_where_nothing_can_be_rehearsed_there_is_a_forecast_without_an_interval(
+    items: list[str], tmp_path: Path
+) -> None:
+    sales = sold(1).filter(pl.col("item").is_in(items))
+    scorer, spec, dataset = packed(sales, tmp_path / "b")
+    said = scorer.score(ahead(["new"], ["tea"]))
+    assert said["score"][0] == pytest.approx(ITEMS["tea"], rel=0.8)
+    assert said["lower"].null_count() == 1
+    assert "forecast as series like it, and no interval can be promised" in said["warnings"][0][-1]
+    tested = dataset.filter(pl.col("__split") == "test").with_columns(actual=pl.col("sold"))
+    assert all(part.metrics["wmape"].value is not None for part in cold_start.measured(scorer, tested, spec))
 
 
 def test_a_package_without_a_cold_start_promises_no_interval(scorer: Any) -> None:
