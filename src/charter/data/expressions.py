@@ -16,7 +16,7 @@ import polars as pl
 import polars.selectors as cs
 
 from charter.core.errors import UsageError
-from charter.spec.expression import ExpressionError, parse
+from charter.spec.expression import AGGREGATE_FUNCTIONS, ExpressionError, parse
 
 Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 # The parser hands over tokens parted by single spaces, so that this only has to keep texts and quoted names whole.
@@ -84,24 +84,37 @@ def guard(sql: str) -> str:
 
     Examples
     --------
-    >>> guard("a / ( b + 1 ) > 2")
-    'a / NULLIF ( ( b + 1 ) , 0 ) > 2'
+    >>> guard('"a" / ( "b" + 1 ) > 2')
+    '"a" / ( NULLIF ( ( "b" + 1 ) , 0 ) * CAST ( "a" IS NOT DISTINCT FROM "a" AS BIGINT ) ) > 2'
+
+    By what is the same for all rows Polars divides with the help of a reciprocal, which may end in another bit than the
+    division of one row by itself. A comparison is the one thing that it never carries as a single value, so a divisor
+    is multiplied by one that comes from there, and all rows are divided alike.
     """
-    return " ".join(_guarded(_TOKEN.findall(sql)))
+    tokens = _TOKEN.findall(sql)
+    some = [token for token in tokens if token.startswith('"')][:1]
+    if any(token.upper() in AGGREGATE_FUNCTIONS for token in tokens):
+        some = ["COUNT", "(", "*", ")"]
+    one = ["CAST", "(", *some, "IS", "NOT", "DISTINCT", "FROM", *some, "AS", "BIGINT", ")"]
+    return " ".join(_guarded(tokens, ["*", *one] if some else []))
 
 
-def _guarded(tokens: Sequence[str]) -> list[str]:
+def _divisor(operand: Sequence[str], times_one: Sequence[str]) -> list[str]:
+    return ["(", "NULLIF", "(", *_guarded(operand, times_one), ",", "0", ")", *times_one, ")"]
+
+
+def _guarded(tokens: Sequence[str], times_one: Sequence[str]) -> list[str]:
     out: list[str] = []
     at = 0
     while at < len(tokens):
         token = tokens[at]
         if token in ("/", "%"):
             end = _operand_end(tokens, at + 1)
-            out += [token, "NULLIF", "(", *_guarded(tokens[at + 1 : end]), ",", "0", ")"]
+            out += [token, *_divisor(tokens[at + 1 : end], times_one)]
             at = end
         elif token.upper() in _PARTIAL and tokens[at + 1] == "(":
             end = _operand_end(tokens, at)
-            call = [token, *_guarded(tokens[at + 1 : end])]
+            call = [token, *_guarded(tokens[at + 1 : end], times_one)]
             # x - x is zero for finite x and NaN otherwise.
             out += ["(", "CASE", "WHEN", *call, "-", *call, "=", "0", "THEN", *call, "END", ")"]
             at = end
@@ -109,16 +122,16 @@ def _guarded(tokens: Sequence[str]) -> list[str]:
             # Polars casts the quotient to an integer and stops at one that is none.
             end = _operand_end(tokens, at)
             comma = _argument_end(tokens, at + 2)
-            divisor = ["NULLIF", "(", *_guarded(tokens[comma + 1 : end - 1]), ",", "0", ")"]
-            out += ["DIV", "(", *_guarded(tokens[at + 2 : comma]), ",", *divisor, ")"]
+            divisor = _divisor(tokens[comma + 1 : end - 1], times_one)
+            out += ["DIV", "(", *_guarded(tokens[at + 2 : comma], times_one), ",", *divisor, ")"]
             at = end
         elif token.upper() in ("GREATEST", "LEAST") and tokens[at + 1] == "(":
             # Pair by pair: of more than two at once Polars asks its threads, for which a few rows wait in vain.
             end = _operand_end(tokens, at)
             first, *others = _arguments(tokens, at + 2, end)
-            call = _guarded(first)
+            call = _guarded(first, times_one)
             for other in others:
-                call = [token, "(", *call, ",", *_guarded(other), ")"]
+                call = [token, "(", *call, ",", *_guarded(other, times_one), ")"]
             out += call
             at = end
         else:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -103,3 +104,26 @@ def test_no_function_of_numbers_gives_infinity(name: str) -> None:
     for frame in frames:
         values = frame.select(expression.cast(pl.Float64)).to_series()
         assert values.is_finite().all() or values.drop_nulls().is_finite().all(), values
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x / 7", "n / 7", "x / (2 + 5)", "x / CASE WHEN x > -100 THEN 3 ELSE 1 END", "CAST(n AS FLOAT) / 3",
+        "x / COALESCE(nothing, 3)", "x % 2.3", "MOD(n, 7)", "DIV(n, 7)", "POWER(p, 2.5)", "POWER(1.7, x)", "LN(p)",
+        "EXP(x)", "SQRT(p)", "ROUND(x, 2)", "0.1 - x", "x * 0.1", "1 / x", "nothing / 3",
+    ],
+)  # fmt: skip
+def test_a_row_by_itself_gets_the_bits_that_it_gets_among_others(text):
+    rng = np.random.default_rng(0)
+    rows = 200
+    frame = pl.DataFrame(
+        {
+            "x": rng.uniform(-50, 50, rows),
+            "p": rng.uniform(0.1, 50, rows),
+            "n": rng.integers(-1000, 1000, rows),
+        }
+    ).with_columns(nothing=pl.lit(None, pl.Float64))
+    compiled = compile_expression(text)
+    alone = [frame[i].with_columns(z=compiled)["z"][0] for i in range(rows)]
+    assert frame.with_columns(z=compiled)["z"].to_list() == alone
