@@ -5,10 +5,8 @@ Training, evaluation, batch and online scoring build their features by `complete
 
 from __future__ import annotations
 
-import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import polars as pl
@@ -19,11 +17,13 @@ from charter.data.cast import DTYPES
 from charter.data.grid import SERIES, SeriesPlan, series_plan
 from charter.features.calendars import PeriodCalendar, public_holidays
 from charter.features.documents import read_document
-from charter.features.expressions import FEW_ROWS, columns_of, compile_expression, compile_number
+from charter.features.expressions import columns_of, compile_expression
+from charter.features.few_rows import FewRows
 from charter.features.history import History
 from charter.features.inputs import series_table, source_table
 from charter.features.lags import Lag
 from charter.features.observations import entity_of
+from charter.features.row_features import compute, row_expression
 from charter.features.series import series_features, series_histories
 from charter.features.windows import columns_read, window_features, window_names
 from charter.spec.scope import known_columns
@@ -240,7 +240,10 @@ def _tuples(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def complete(
-    frame: pl.DataFrame, features: FeatureSet, events: Mapping[str, pl.DataFrame | History] | None = None
+    frame: pl.DataFrame,
+    features: FeatureSet,
+    events: Mapping[str, pl.DataFrame | History] | None = None,
+    few: FewRows | None = None,
 ) -> pl.DataFrame:
     """Add window and row features to observations.
 
@@ -250,6 +253,8 @@ def complete(
         The inputs and, when there are windows, the entity and ``as_of``; n rows.
     events
         Per source of a window its events, or its `History` where many small calls are to come.
+    few
+        What computes the row features of a few rows, see `few_rows`.
 
     Returns
     -------
@@ -265,7 +270,7 @@ def complete(
             features.calendar,
             features.series,
         )
-        return compute(frame.with_columns(made.get_columns()), features)
+        return compute(frame.with_columns(made.get_columns()), features, few)
     if features.windows:
         if features.entity is None:
             raise DataError(
@@ -275,23 +280,7 @@ def complete(
         windows = {w.name: w for w in features.windows}
         computed = window_features(frame, events or {}, windows, features.entity, dict(features.times))
         frame = frame.with_columns(computed.get_columns())
-    return compute(frame, features)
-
-
-def compute(frame: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
-    """Add the row features to a frame that has inputs and windows.
-
-    Numbers are Float64, null where they have no value (a division by zero, an overflow).
-    """
-    for values, numbers in _levels(features.rows):
-        try:
-            frame = _with_columns(frame, values)
-            # A sum is finite only where all that it is made of is: most frames need no second look.
-            if not all(math.isfinite(float(frame.get_column(name).sum())) for name in numbers):
-                frame = _with_columns(frame, [_finite(name) for name in numbers])
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"row features cannot be computed: {str(error).splitlines()[0]}") from error
-    return frame
+    return compute(frame, features, few)
 
 
 def histories(sources: Mapping[str, pl.DataFrame | History], features: FeatureSet) -> dict[str, History]:
@@ -326,43 +315,6 @@ def kind_of(dtype: pl.DataType) -> Kind:
     return "number" if dtype.is_numeric() else "category"
 
 
-def _expression(row: RowFeature) -> pl.Expr:
-    compiled = compile_number(row.expression) if row.kind == "number" else compile_expression(row.expression)
-    return compiled.alias(row.name)
-
-
-def _with_columns(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
-    few = frame.height <= FEW_ROWS
-    return frame.with_columns_seq(expressions) if few else frame.with_columns(expressions)
-
-
-def _finite(name: str) -> pl.Expr:
-    return pl.when(pl.col(name).is_finite()).then(pl.col(name))
-
-
-@lru_cache(maxsize=256)
-def _levels(rows: tuple[RowFeature, ...]) -> tuple[tuple[tuple[pl.Expr, ...], tuple[str, ...]], ...]:
-    """Rows that do not read each other are computed side by side; with the names of those that are numbers.
-
-    What `_expression` says of each row, in two steps: first their values, then numbers held to be finite.
-    """
-    depth: dict[str, int] = {}
-    for row in rows:
-        depth[row.name] = 1 + max((depth.get(name, 0) for name in columns_of(row.expression)), default=0)
-    deepest = max(depth.values(), default=0)
-    levels = [[r for r in rows if depth[r.name] == at] for at in range(1, deepest + 1)]
-    return tuple(
-        (tuple(_value(r) for r in level), tuple(r.name for r in level if r.kind == "number"))
-        for level in levels
-    )
-
-
-def _value(row: RowFeature) -> pl.Expr:
-    if row.kind != "number":
-        return _expression(row)
-    return compile_expression(row.expression).cast(pl.Float64).alias(row.name)
-
-
 def _ordered(
     schema: pl.DataFrame, expressions: Mapping[str, str], telling: Container[str]
 ) -> tuple[tuple[RowFeature, ...], pl.DataFrame]:
@@ -390,7 +342,7 @@ def _ordered(
             try:
                 kind = kind_of(schema.select(compile_expression(text).alias(name)).schema[name])
                 row = RowFeature(name, text, kind)
-                schema = schema.with_columns(_expression(row))
+                schema = schema.with_columns(row_expression(row))
             except pl.exceptions.PolarsError as error:
                 raise UsageError(
                     f"feature {name!r}: {text!r} cannot be computed: {str(error).splitlines()[0]}"

@@ -16,12 +16,14 @@ from charter.core.errors import CharterError, DataError, PackageError, UsageErro
 from charter.core.nearest import did_you_mean
 from charter.data.grid import STEP
 from charter.features.expressions import compile_expression, compile_number
-from charter.features.featureset import FeatureSet, complete, compute, histories
+from charter.features.featureset import FeatureSet, complete, histories
 from charter.features.history import History
 from charter.features.preprocess import Preprocessor
+from charter.features.row_features import compute
 from charter.serve.bundle import Bundle, read_bundle
 from charter.serve.contributions import contributor
 from charter.serve.decide import POSITIVE, bands, decide_binary
+from charter.serve.few import computes_few
 from charter.serve.model import OnnxModel
 from charter.serve.online import Lookup
 from charter.serve.past import Past
@@ -31,8 +33,7 @@ from charter.serve.scored import Numbers, Scored, stack
 from charter.serve.series import SeriesPast
 from charter.serve.types import AS_OF, DecisionRules, Reason, Scalar
 from charter.serve.values import DTYPES
-from charter.train.calibrate import Calibration
-from charter.train.calibrate import apply as calibrate
+from charter.train import calibrate
 from charter.train.conformal import ConformalIntervals
 from charter.train.series_methods import SeriesForecasts
 
@@ -71,7 +72,8 @@ class Scorer:
         self.rules = bundle.decision or DecisionRules()
         self.preprocessor = Preprocessor.from_json(bundle.preprocessor)
         self._features = FeatureSet.from_json(bundle.featureset)
-        self._calibration = Calibration.from_json(bundle.calibration or {"kind": "none"})
+        self._few = computes_few(self._features, self.signature.inputs)
+        self._calibration = calibrate.Calibration.from_json(bundle.calibration or {"kind": "none"})
         self._model = OnnxModel(bundle.model_onnx)
         self._intervals = (
             ConformalIntervals.from_json(bundle.intervals) if bundle.intervals is not None else None
@@ -271,8 +273,9 @@ class Scorer:
         # Numbers beyond float32 become infinite, which trees understand and the caller is told about.
         with np.errstate(all="ignore"):
             X = self.preprocessor.transform(features)
-            raw = self._model.predict(X) if features.height else self._nothing()
-            output = calibrate(self._calibration, raw)
+            nothing = (0, len(self.bundle.classes)) if self.bundle.task == "multiclass" else 0
+            raw = self._model.predict(X) if features.height else np.zeros(nothing)
+            output = calibrate.apply(self._calibration, raw)
             # Calibration would make a probability even of infinity.
             known = np.isfinite(raw)
             return X, output if known.all() else np.where(known, output, np.nan), raw
@@ -308,9 +311,9 @@ class Scorer:
         if self.series is not None:
             inputs = self.series.locate(inputs)
         if self.lookup is not None:
-            found = compute(self.lookup.join(inputs), self._features)
+            found = compute(self.lookup.join(inputs), self._features, self._few)
         else:
-            found = complete(inputs, self._features, self._events)
+            found = complete(inputs, self._features, self._events, self._few)
         return found if self._methods is None else found.with_columns(self._methods.columns(found))
 
     def _run(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
@@ -337,9 +340,6 @@ class Scorer:
             score, scores, prediction, decision, band, reasons, warnings, fallback, features=numbers.features,
             bounds=numbers.bounds,
         )  # fmt: skip
-
-    def _nothing(self) -> Floats:
-        return np.zeros((0, len(self.bundle.classes))) if self.bundle.task == "multiclass" else np.zeros(0)
 
     def _decide(
         self, score: Floats, best: npt.NDArray[np.intp] | None
