@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -32,6 +33,7 @@ _ALIVE_SECONDS = 60
 """A worker whose interpreter gives no sign of life for so long is replaced."""
 _LINGER_SECONDS = 2
 _BACKLOG = 2048
+_CONTINUE = b"HTTP/1.1 100"
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
 
 
@@ -62,6 +64,7 @@ def serve(application: str, host: str, port: int, workers: int, tls: Tls | None)
         log_level="error",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=HEADER_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_worker_healthcheck=_ALIVE_SECONDS,
@@ -126,6 +129,7 @@ class Http1(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, _Joined(transport))
         self._head_began = self.loop.time()
         self._watch = self.loop.call_later(HEADER_SECONDS, self._look)
 
@@ -182,6 +186,7 @@ class Http1(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
+        self.transport.write(b"")
         self._head_began = self.loop.time()
         super().on_response_complete()
 
@@ -221,6 +226,31 @@ class Http1(HttpToolsProtocol):
             self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         else:
             self.transport.close()
+
+
+class _Joined:
+    """A transport that sends the head of an answer together with what follows it: one call, one packet."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport, self._head = transport, b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep a head that ends with its empty line until there is more."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(_CONTINUE):
+            self._head = data
+            return
+        if data:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what was kept, and close."""
+        self.write(b"")
+        self._transport.close()
 
 
 def _stay(data: bytes) -> bytes:
