@@ -195,8 +195,9 @@ def all_levels(frame: pl.DataFrame, plan: LevelPlan) -> pl.DataFrame:
     polars.DataFrame
         ``level``, ``node``, the levels' columns (null where summed over), ``as_of``, ``step``, ``target``,
         ``forecast``, ``lower``, ``upper``, ``actual`` (of a sum only where all its actuals are known),
-        ``series_summed`` and ``without_interval`` (how many of these have none; then the sum has none either); sorted
-        by level from ``total`` to ``series``, node, origin and step. The sums of ``forecast`` are equal at all levels.
+        ``series_summed``, ``without_past`` (how many of these are new) and ``without_interval`` (how many have none;
+        then the sum has none either); sorted by level from ``total`` to ``series``, node, origin and step. The sums of
+        ``forecast`` are equal at all levels.
 
     Raises
     ------
@@ -247,7 +248,7 @@ def _long(
         actual = np.concatenate([hierarchy.sums(own), own])
         actual[~np.isfinite(actual)] = np.nan
     low, high = np.full_like(values, np.nan), np.full_like(values, np.nan)
-    without = np.zeros_like(values)
+    without, newly = np.zeros_like(values), np.zeros_like(values)
     for name, rows in _groups(hierarchy).items():
         spread = plan.spreads[name]
         low[rows], high[rows] = values[rows] * spread.low, values[rows] * spread.high
@@ -260,15 +261,15 @@ def _long(
         without[m:] = present & ~np.isfinite(low[m:])
         without[:m] = hierarchy.sums(without[m:])
         if "new" in frame.columns:
-            new = cells(hierarchy, frame, "new", at) > 0
+            new = newly[m:] = cells(hierarchy, frame, "new", at) > 0
+            newly[:m] = hierarchy.sums(newly[m:])
             for end in (low, high):
                 own = np.where(new & (without[m:] == 0), values[m:] - end[m:], 0.0)
                 others = hierarchy.sums(np.where(present & ~new, values[m:], 0.0))
                 with np.errstate(divide="ignore", invalid="ignore"):
                     apart = np.where(values[:m] > 0, 1 - end[:m] / values[:m], 0.0) * others
                 wider = np.hypot(apart, hierarchy.sums(own))
-                some = hierarchy.sums(new.astype(np.float64)) > 0
-                end[:m] = np.where(some, values[:m] + (wider if end is high else -wider), end[:m])
+                end[:m] = np.where(newly[:m] > 0, values[:m] + (wider if end is high else -wider), end[:m])
         low[without > 0] = high[without > 0] = np.nan
     nodes = hierarchy.node_frame().with_row_index("place")
     table = pl.DataFrame(
@@ -280,6 +281,7 @@ def _long(
             "upper": high.ravel(),
             "actual": actual.ravel(),
             "series_summed": count.ravel().astype(np.int32),
+            "without_past": newly.ravel().astype(np.int32),
             "without_interval": without.ravel().astype(np.int32),
         }
     ).filter(pl.col("series_summed") > 0)
@@ -291,7 +293,7 @@ def _long(
     )
     return result.select(
         "level", "node", *columns, "as_of", "step", "target", "forecast",
-        pl.col("lower", "upper", "actual").fill_nan(None), "series_summed", "without_interval",
+        pl.col("lower", "upper", "actual").fill_nan(None), "series_summed", "without_past", "without_interval",
     )  # fmt: skip
 
 

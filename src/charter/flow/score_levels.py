@@ -142,15 +142,9 @@ def with_levels(
     if "warnings" in schema:
         values["warnings"] = (
             pl.when(pl.col("without_interval") > 0)
-            .then(
-                pl.concat_list(
-                    pl.format(
-                        "{} of {} series have no interval, so that their sum has none",
-                        pl.col("without_interval"),
-                        pl.col("series_summed"),
-                    )
-                )
-            )
+            .then(_told("{} of {} series have no interval, so that their sum has none", "without_interval"))
+            .when(pl.col("without_past") > 0)
+            .then(_told("{} of {} series have no past, which makes the interval wider", "without_past"))
             .otherwise(pl.lit([], dtype=pl.List(pl.String)))
         )
     values[at] = pl.col("target").dt.date() if schema.get(at) in (pl.String, pl.Date) else pl.col("target")
@@ -158,6 +152,12 @@ def with_levels(
     made.append(Piece(folder / f"{len(made):06d}.arrow"))
     sums.select("level", "node", *columns).write_ipc(made[-1].path)
     return made
+
+
+def _told(words: str, count: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.concat_list(pl.format(words, pl.col(count), pl.col("series_summed")))
 
 
 def _with_attributes(rows: pl.DataFrame, model: DeployedModel, plan: SeriesPlan) -> pl.DataFrame:

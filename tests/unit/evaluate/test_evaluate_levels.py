@@ -247,6 +247,7 @@ class TestNewSeries:
             others = (before[end][0] - before["forecast"][0]) * share
             total = found.filter(level="total")
             assert abs(total[end][0] - total["forecast"][0]) == pytest.approx(np.hypot(others, apart))
+            assert total["without_past"].to_list() == [4]
             store = found.filter(level="store", node="5")
             assert store[end][0] == pytest.approx(own[end].sum())
             elsewhere = pl.col("level").is_in(["store", "series"]) & (pl.col("node") != "5")
