@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from charter.data.eda.types import Exploration
 
 LOOKED_AT_CELLS = 12_000_000
-"""Correlations, tests and quantiles of a larger Parquet file rest on evenly spaced rows; its profile on all."""
+"""Correlations, tests and quantiles of a larger file (Parquet, or a large CSV) rest on evenly spaced rows; its profile
+on all."""
 _FEWEST_ROWS = 10_000
 
 
 def explore_file(
     path: Path, *, target: str | None = None, time: str | None = None, progress: Progress | None = None
 ) -> Exploration:
-    """Explore a table; a Parquet file of very many cells a few columns at a time."""
+    """Explore a table; one of very many cells a few columns at a time, where it is Parquet or CSV."""
     from charter.data.eda.explore import explore
-    from charter.data.io.tables import column_names, is_parquet, parquet_rows, read_table
+    from charter.data.io.tables import by_columns, column_names, is_parquet, parquet_rows, read_table
 
     tell = progress or NoProgress()
     tell.start(f"reading {path.name}")
-    large = (
-        is_parquet(path) and path.is_file() and parquet_rows(path) * len(column_names(path)) > LOOKED_AT_CELLS
-    )
-    if large:
-        frame, whole = _stream(path, tell)
-    else:
-        frame, whole = read_table(path), None
+    with by_columns(path) as file:
+        columnar = is_parquet(file) and file.is_file()
+        if columnar and parquet_rows(file) * len(column_names(file)) > LOOKED_AT_CELLS:
+            frame, whole = _stream(file, tell)
+        else:
+            frame, whole = read_table(file), None
     tell.finish()
     tell.start("looking for what is odd")
     found = explore(frame, target=target, time=time, whole=whole)

@@ -92,6 +92,23 @@ def test_wide_files_are_read_a_few_columns_at_a_time(folder: Path, monkeypatch: 
     assert explore_file(file).duplicate_rows == 7
 
 
+def test_a_large_csv_is_explored_by_columns_and_tells_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "late.csv"
+    rows = read_table(folder / "after.parquet").with_columns(late=pl.int_range(pl.len()).cast(pl.String))
+    rows[-1, "late"] = "a word, where all before were numbers"
+    rows.write_csv(file)
+    whole = explore_file(file, target="y")
+    monkeypatch.setattr(tables, "LARGE_BYTES", 0)
+    monkeypatch.setattr(tables, "_INFER_ROWS", 100)
+    monkeypatch.setattr(flow_explore, "LOOKED_AT_CELLS", 5000)
+    monkeypatch.setattr(flow_explore, "_FEWEST_ROWS", 500)
+    by_columns = explore_file(file, target="y")
+    assert by_columns.profile == whole.profile
+    assert by_columns.looked_at < whole.looked_at == by_columns.rows
+
+
 def test_drift_of_tables_and_of_profiles_agrees(folder: Path) -> None:
     before, after = str(folder / "before.csv"), str(folder / "after.parquet")
     report, _, _ = compare_files(before, after, limits=LIMITS)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -17,8 +19,11 @@ from charter.data.column import ColumnProfile
 from charter.data.io.sources import UNPACK, table_form
 from charter.data.profile import Profile, describable, profile
 
+T = TypeVar("T")
 GROUP_BYTES = 192 * 2**20
 """Columns are read so many at a time that their values as floats need no more than this."""
+LARGE_BYTES = 128 * 2**20
+"""A CSV file of this size or more is explored a few columns at a time."""
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 _INFER_ROWS = 10_000
 
@@ -76,15 +81,35 @@ def _is_arrow_file(source: Path | io.BytesIO) -> bool:
 
 
 def _csv(source: Path | io.BytesIO) -> pl.DataFrame:
+    return _scanned(source, lambda rows: rows.collect(engine="streaming"))
+
+
+def _scanned(source: Path | io.BytesIO, action: Callable[[pl.LazyFrame], T]) -> T:
+    """Do something with the rows of a CSV file, in the types that its values have."""
     try:
-        return pl.read_csv(
-            source, infer_schema_length=_INFER_ROWS, try_parse_dates=True, null_values=_MISSING
+        return action(
+            pl.scan_csv(source, infer_schema_length=_INFER_ROWS, try_parse_dates=True, null_values=_MISSING)
         )
     except pl.exceptions.ComputeError:
         # A column whose first values are numbers and a later one is not: look at all of it.
         if isinstance(source, io.BytesIO):
             source.seek(0)
-        return pl.read_csv(source, infer_schema_length=None, try_parse_dates=True, null_values=_MISSING)
+        return action(
+            pl.scan_csv(source, infer_schema_length=None, try_parse_dates=True, null_values=_MISSING)
+        )
+
+
+@contextmanager
+def by_columns(path: Path) -> Iterator[Path]:
+    """Lend a large CSV file as Parquet, of which a few columns can be read at a time; other files as they are."""
+    if path.suffix != ".csv" or not path.is_file() or path.stat().st_size < LARGE_BYTES:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="charter-") as folder:
+        copy = Path(folder) / f"{path.stem}.parquet"
+        with _readable(path, "csv"):
+            _scanned(path, lambda rows: rows.sink_parquet(copy, engine="streaming"))
+        yield copy
 
 
 def column_names(path: Path) -> list[str]:
