@@ -94,28 +94,23 @@ class FewRows:
         return tuple(name for name, _, _ in self.steps)
 
     def columns(self, frame: pl.DataFrame) -> list[pl.Series]:
-        """Compute the features of a frame, equal to the bit to what Polars computes.
+        """Compute the features of a frame with rows, equal to the bit to what Polars computes.
 
         Raises
         ------
         Unusual
             When some row has to be computed by Polars.
         """
-        names = frame.columns
-        found: list[list[Any]] = [[] for _ in self.steps]
+        names, rows = frame.columns, []
         try:
             for values in frame.rows():
                 row = dict(zip(names, values, strict=True))
-                for (name, _, value), column in zip(self.steps, found, strict=True):
-                    row[name] = value(row)
-                    column.append(row[name])
-            columns = zip(self.steps, found, strict=True)
-            return [pl.Series(name, column, dtype=dtype) for (name, dtype, _), column in columns]
-        except (
-            KeyError,
-            TypeError,
-            OverflowError,
-        ) as error:  # columns that are not what they were said to be
+                made: Row = {}
+                for name, _, value in self.steps:
+                    made[name] = row[name] = value(row)
+                rows.append(made)
+            return pl.from_dicts(rows, schema={name: dtype for name, dtype, _ in self.steps}).get_columns()
+        except (KeyError, TypeError, OverflowError) as error:  # not the columns that were said to be there
             raise Unusual from error
 
     def proven(self, frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> FewRows:

@@ -28,7 +28,7 @@ def compute(frame: pl.DataFrame, features: FeatureSet, few: FewRows | None = Non
     Numbers are Float64, null where they have no value (a division by zero, an overflow).
     """
     rows = features.rows
-    if few is not None and frame.height <= _SINGLE_ROWS:
+    if few is not None and 0 < frame.height <= _SINGLE_ROWS:
         with suppress(Unusual):
             columns = few.columns(frame)
             if all(math.isfinite(c.sum()) for c in columns if c.dtype == pl.Float64):
