@@ -23,6 +23,9 @@ NOT_LOGGED = "this answer may be missing from the prediction log, which cannot b
 
 GATHER_SECONDS = 0.07
 """Batches are collected for this long, and put into columns together."""
+_PORTION = 32
+"""So many at most: what they take keeps the next request waiting."""
+_AFTER_ANSWERS_SECONDS = 0.001
 
 
 def wall_us() -> int:
@@ -55,6 +58,7 @@ class Recorder:
         self._counters = CounterThread(folder, meter)
         self._tables: dict[tuple[str, str, str], LogTable] = {}
         self._gathered: list[tuple[Served, Batch]] = []
+        self._due: asyncio.TimerHandle | None = None
 
     def observe(self, served: Served, tickets: Sequence[Ticket], scored: Scored) -> Awaitable[None] | None:
         """Take a batch on for the threads that write and count."""
@@ -65,7 +69,9 @@ class Recorder:
         if mode == "relaxed" or served.reference is not None:
             self._gathered.append((served, batch))
             if len(self._gathered) == 1:
-                self._hand_over_soon()
+                self._hand_over_in(GATHER_SECONDS)
+            elif len(self._gathered) == _PORTION:
+                self._hand_over_in(_AFTER_ANSWERS_SECONDS)
         return self._writer.put_durable(self._table(served), batch) if mode == "durable" else None
 
     def secret(self, model: str) -> bytes | None:
@@ -90,15 +96,17 @@ class Recorder:
         self._counters.flush()
         return read_counters(self._folder, model, version, since=since, until=until)
 
-    def _hand_over_soon(self) -> None:
+    def _hand_over_in(self, seconds: float) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a replay answers without a loop, and closes when it has answered
             return
-        loop.call_later(GATHER_SECONDS, self._hand_over)
+        if self._due is not None:
+            self._due.cancel()
+        self._due = loop.call_later(seconds, self._hand_over)
 
     def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
+        gathered, self._gathered, self._due = self._gathered, [], None
         of_model: dict[Served, list[Batch]] = {}
         for served, batch in gathered:
             of_model.setdefault(served, []).append(batch)
