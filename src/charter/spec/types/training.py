@@ -14,8 +14,10 @@ Task = Literal["binary", "multiclass", "regression", "forecast"]
 
 
 class HoldOut(Part):
-    """Series that no training row is of, to see how a forecast does for stores it has not learned from, whose past is
-    known. (Forecasts without a past are measured in any case.)"""
+    """Series that no training row is of, to see how a forecast does for stores it has not learned from.
+
+    Their past is known. Forecasts of series without a past are measured in any case.
+    """
 
     column: Column
     """Column of ``observations.series``; its values are held out whole."""
