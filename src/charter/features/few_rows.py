@@ -30,6 +30,8 @@ _COMPARED = {
     "Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtEq": operator.le, "Gt": operator.gt,
     "GtEq": operator.ge,
 }  # fmt: skip
+_AMISS = (KeyError, TypeError, OverflowError)
+"""Raised where columns are not what they were said to be."""
 _COMPUTED = {"Plus": operator.add, "Minus": operator.sub, "Multiply": operator.mul}
 
 
@@ -110,35 +112,34 @@ class FewRows:
                     made[name] = row[name] = value(row)
                 rows.append(made)
             return pl.from_dicts(rows, schema={name: dtype for name, dtype, _ in self.steps}).get_columns()
-        except (KeyError, TypeError, OverflowError) as error:  # not the columns that were said to be there
+        except _AMISS as error:
             raise Unusual from error
 
     def proven(self, frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> FewRows:
         """Keep what gives the same bits as Polars on the rows of a frame, all together and each by itself."""
-        steps, known = [], frame
-        for step in self.steps:
-            name, expression = step[0], expressions[step[0]].alias(step[0])
-            rows = [known[i] for i in range(known.height)]
+        steps, many, single = [], frame, [frame[i] for i in range(frame.height)]
+        rows = frame.to_dicts()
+        for name, dtype, value in self.steps:
+            expression = expressions[name].alias(name)
             try:
-                theirs, alone = (
-                    known.with_columns(expression),
-                    [row.with_columns(expression)[name] for row in rows],
-                )
+                together = many.with_columns(expression)
+                alone = [row.with_columns_seq(expression) for row in single]
             except pl.exceptions.PolarsError:  # it reads what was not kept
                 continue
-            ours = []
-            for row, other in zip(rows, alone, strict=True):
-                with suppress(Unusual):
-                    ours.append(_bits(FewRows((step,)).columns(row)[0]) == _bits(other))
-            if ours and all(ours) and _bits(theirs[name]) == _bits(pl.concat(alone)):
-                steps.append(step)
-                known = theirs
+            theirs, same = [row[name][0] for row in alone], []
+            for row, other in zip(rows, theirs, strict=True):
+                with suppress(Unusual, *_AMISS):
+                    same.append(_bits([value(row)]) == _bits([other]))
+            if same and all(same) and _bits(together[name].to_list()) == _bits(theirs):
+                steps.append((name, dtype, value))
+                many, single = together, alone
+                for row, other in zip(rows, theirs, strict=True):
+                    row[name] = other
         return FewRows(tuple(steps))
 
 
-def _bits(column: pl.Series) -> list[Any]:
+def _bits(values: Sequence[Any]) -> list[Any]:
     """Values to compare by; a zero has no sign, which no division and no tree tells apart."""
-    values = column.to_list()
     return [(value + 0.0).hex() if isinstance(value, float) else value for value in values]
 
 

@@ -16,7 +16,7 @@ from charter.features.windows import window_names
 from charter.serve.types import Input
 from charter.serve.values import DTYPES
 
-_ROWS = 48
+_ROWS = 24
 _WIDE = 1e6
 
 
