@@ -62,6 +62,8 @@ class FewRows:
     steps: tuple[tuple[str, Any, Value], ...]
     others: tuple[Any, ...] = ()
     """What Polars has to compute, and after this."""
+    order: tuple[str, ...] = ()
+    """Names of both, as Polars orders them when it computes all."""
 
     @classmethod
     def of(cls, expressions: Mapping[str, pl.Expr], schema: Mapping[str, Any]) -> FewRows:

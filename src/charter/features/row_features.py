@@ -27,12 +27,16 @@ def compute(frame: pl.DataFrame, features: FeatureSet, few: FewRows | None = Non
 
     Numbers are Float64, null where they have no value (a division by zero, an overflow).
     """
-    rows = features.rows
     if few is not None and 0 < frame.height <= _SINGLE_ROWS:
         with suppress(Unusual):
             columns = few.columns(frame)
             if all(math.isfinite(c.sum()) for c in columns if c.dtype == pl.Float64):
-                frame, rows = frame.hstack(columns), few.others
+                found = frame.hstack(columns)
+                return _computed(found, few.others)[[*frame.columns, *few.order]] if few.others else found
+    return _computed(frame, features.rows)
+
+
+def _computed(frame: pl.DataFrame, rows: tuple[RowFeature, ...]) -> pl.DataFrame:
     for values, numbers in _levels(rows):
         try:
             frame = _with_columns(frame, values)
@@ -54,7 +58,8 @@ def few_rows(features: FeatureSet, sample: pl.DataFrame) -> FewRows:
     """
     expressions = {row.name: _value(row) for level in _depths(features.rows) for row in level}
     found = FewRows.of(expressions, sample.schema).proven(sample, expressions)
-    return replace(found, others=tuple(row for row in features.rows if row.name not in found.names))
+    others = tuple(row for row in features.rows if row.name not in found.names)
+    return replace(found, others=others, order=tuple(expressions))
 
 
 def row_expression(row: RowFeature) -> pl.Expr:

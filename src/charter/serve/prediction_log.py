@@ -159,7 +159,7 @@ class LogTable:
         for name, value in (("model", self.model), ("version", self.version), ("package", self.package)):
             columns.append(pl.Series(name, [value]).new_from_index(0, len(of_ticket)))
         frames = [s.inputs for s in scored if s.inputs is not None]
-        found = {s.name: s for s in (*columns, *self._inputs(_together(frames)))}
+        found = {s.name: s for s in (*columns, *self._inputs(together(frames)))}
         return pl.DataFrame([found[name] for name in self.names])
 
     def _inputs(self, inputs: pl.DataFrame) -> list[pl.Series]:
@@ -187,7 +187,7 @@ class LogTable:
         return pl.Series("warnings", rows, dtype=pl.List(pl.String))
 
 
-def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Frames one below the other: `pl.concat` asks Polars' threads, which may have to wait for a processor."""
     whole = frames[0].clone()
     for frame in frames[1:]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
@@ -23,15 +24,13 @@ from charter.core.digest import canonical_json
 from charter.core.io.files import write_atomic
 from charter.serve.counters import Counters, Reference, combine, count
 from charter.serve.io.segments import PROFILES
-from charter.serve.prediction_log import Batch
+from charter.serve.prediction_log import Batch, together
 
 COUNT_SECONDS = 10.0
 """Batches are counted together this often: counting takes the interpreter from answers, a few rows as long as many."""
 COUNT_ROWS = 16_384
 """So many rows are not kept waiting to be counted."""
 PERSIST_SECONDS = 3.0
-_AT_ONCE = 128
-"""So many frames are put together in one go: while Polars takes them over, no answer gets the interpreter."""
 _log = logging.getLogger("charter.serve")
 
 Version = tuple[str, str]
@@ -46,7 +45,7 @@ class CountMeter(Protocol):
 
 
 class _Answered(NamedTuple):
-    """What matters of a batch."""
+    """What matters of batches of one day."""
 
     day: date
     features: pl.DataFrame | None
@@ -56,9 +55,22 @@ class _Answered(NamedTuple):
     warnings: list[list[str]]
 
     @classmethod
-    def of(cls, batch: Batch) -> _Answered:
-        s, day = batch.scored, datetime.fromtimestamp(batch.at_us / 1e6, UTC).date()
-        return cls(day, s.features, s.score, s.decision, s.fallback, s.warnings)
+    def of(cls, day: date, batches: Sequence[Batch]) -> _Answered:
+        scored = [batch.scored for batch in batches]
+        frames = [s.features for s in scored if s.features is not None]
+        return cls(
+            day,
+            # In one piece: thousands of frames of a row each would keep answers waiting when they are counted.
+            _together(frames).rechunk() if frames else None,
+            np.concatenate([s.score for s in scored]),
+            [d for s in scored for d in s.decision],
+            [f for s in scored for f in s.fallback],
+            [w for s in scored for w in s.warnings],
+        )
+
+
+def _day(batch: Batch) -> date:
+    return datetime.fromtimestamp(batch.at_us / 1e6, UTC).date()
 
 
 @dataclass(slots=True)
@@ -92,7 +104,9 @@ class CounterThread:
 
     def put(self, version: Version, reference: Reference, batches: Sequence[Batch]) -> None:
         """Take batches on."""
-        self._pending += [(version, reference, _Answered.of(batch)) for batch in batches]
+        self._pending += [
+            (version, reference, _Answered.of(day, list(own))) for day, own in groupby(batches, _day)
+        ]
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="charter-counters", daemon=True)
             self._thread.start()
@@ -182,10 +196,8 @@ class CounterThread:
 
 def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Frames one below the other; to look for a common type takes longer, and there is hardly ever need to."""
-    while len(frames) > _AT_ONCE:
-        frames = [_together(frames[k : k + _AT_ONCE]) for k in range(0, len(frames), _AT_ONCE)]
     try:
-        return pl.concat(frames)
+        return together(frames)
     except pl.exceptions.PolarsError:
         return pl.concat(frames, how="vertical_relaxed")
 
