@@ -108,6 +108,11 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
+def told(error: Refused) -> bytes:
+    """A problem as JSON, in our own form."""
+    return json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
 async def respond_refused(
     send: Send,
     error: Refused,
@@ -121,6 +126,6 @@ async def respond_refused(
     if error.status == 401:
         extra.append((b"www-authenticate", b"Bearer"))
     if body is None:
-        body = json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        body = told(error)
     fields = [*extra, *headers]
     await respond(send, error.status, b"" if head else body, content_type=JSON, headers=fields)

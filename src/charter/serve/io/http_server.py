@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import socket
 import sys
@@ -18,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from charter.core.errors import UsageError
+from charter.serve.http import told
 from charter.serve.io.worker import DRAIN_SECONDS
 from charter.serve.problem import Refused, refuse
 
@@ -214,7 +214,7 @@ class Http1(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: Refused) -> None:
-        body = json.dumps(error.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        body = told(error)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
             body
         )
