@@ -250,6 +250,13 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "c.pem", folder / "k.pem"
 
 
+def test_files_that_are_no_certificate_are_refused_before_a_worker_starts(tmp_path, capsys):
+    (tmp_path / "c.pem").write_text("no certificate")
+    pair = ["--tls-cert", str(tmp_path / "c.pem"), "--tls-key", str(tmp_path / "c.pem")]
+    assert main([str(tmp_path / "d.json"), *pair]) == 2
+    assert "no certificate and its key" in capsys.readouterr().err
+
+
 def test_tls_and_keys_end_to_end(credit, tmp_path):
     signer = Signer("ann", Ed25519PrivateKey.generate())
     build(credit.folder, {}, tmp_path / "p", name="credit-test", digests={}, code_version="0", environment={})

@@ -97,6 +97,8 @@ def run(
             raise UsageError(
                 f"{file}: there is no such file", remedy="Give --tls-cert and --tls-key as PEM files."
             )
+    if tls is not None:
+        _check_pair(tls)
     if replay_clock is not None:
         ReplayClock(replay_clock)  # told now if it is none
         print(f"warning: the log gets the time of {replay_clock}", file=sys.stderr, flush=True)  # noqa: T201 - as below
@@ -143,6 +145,17 @@ def check_access(host: str, access: AccessPolicy | None, *, insecure: bool) -> N
         )
     if access.rate is not None and not 0 < access.rate < float("inf"):
         raise UsageError(f"--rate is {access.rate}; it must be above 0 requests a second")
+
+
+def _check_pair(tls: Tls) -> None:
+    """Refuse what no worker could start with, before one tries again and again."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(
+            f"{tls.certificate} and {tls.key} are no certificate and its key: {error}",
+            remedy="Give --tls-cert and --tls-key as PEM files.",
+        ) from error
 
 
 def is_loopback(host: str) -> bool:
