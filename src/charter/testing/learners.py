@@ -181,6 +181,28 @@ def monotone_promise_is_kept(learner: Learner, task: str) -> None:
         assert (sign * np.diff(np.stack(steps), axis=0) >= 0).all()
 
 
+def an_absolute_loss_gives_the_median(learner: Learner, task: str) -> None:
+    """Where it is known: a tenth of wild labels moves answers little; skipped where it is not."""
+    if task != "regression" or "absolute" not in learner.losses:
+        return
+    X, y = rows(task, seed=8)
+    wild = np.random.default_rng(8).random(len(y)) < 0.1
+    moved = []
+    for loss in ("squared", "absolute"):
+        params = {**learner.defaults(task), **({"loss": loss} if loss != "squared" else {})}
+        fitted = learner.fit(
+            X,
+            np.where(wild, y + 1000.0, y),
+            weight=None,
+            params=params,
+            seed=7,
+            monotone=[0] * COLUMNS,
+            task=task,
+        )
+        moved.append(float(np.abs(fitted.predict(X) - y)[~wild].mean()))
+    assert moved[1] < 0.5 * moved[0]
+
+
 def importance_names_the_signal(learner: Learner, task: str) -> None:
     """Importance is one non-negative number per column, none for a constant, most for the strongest."""
     importance = fit(learner, task).importance()
@@ -198,5 +220,6 @@ CHECKS: tuple[Callable[[Learner, str], None], ...] = (
     rows_do_not_depend_on_each_other,
     stops_early_and_settles,
     monotone_promise_is_kept,
+    an_absolute_loss_gives_the_median,
     importance_names_the_signal,
 )

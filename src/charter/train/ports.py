@@ -88,11 +88,14 @@ class Learner(Protocol):
         ``binary``, ``multiclass``, ``regression``.
     monotone
         Whether it keeps the promise of monotone constraints.
+    losses
+        Words of ``train.loss`` that it knows; other than ``squared`` it finds in its parameters, as ``loss``.
     """
 
     name: str
     tasks: frozenset[str]
     monotone: bool
+    losses: frozenset[str]
 
     def suggest(self, space: Space, task: str) -> dict[str, Any]:
         """Draw parameters from ``space``."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from charter.core import plugins
-from charter.core.errors import DataError, UsageError
+from charter.core.errors import DataError
 from charter.core.progress import NoProgress, Progress
 from charter.data import metrics
 from charter.data.grid import SERIES
@@ -20,6 +19,7 @@ from charter.features.featureset import FeatureSet
 from charter.features.preprocess import Preprocessor
 from charter.spec.types import ModelSpec
 from charter.train import baseline, calibrate
+from charter.train.asked import load_learners, monotone_columns, refuse_contradictions
 from charter.train.finalists import Finals
 from charter.train.folds import Fold, make_fold
 from charter.train.imbalance import balance
@@ -94,10 +94,10 @@ def train(
     y = transformed(plan.transform, units)
     alone = methods_of(plan.learners)
     searchable = [name for name in plan.learners if name not in alone]
-    learners = load_learners(searchable, task=task, monotone=bool(plan.monotone))
+    learners = load_learners(searchable, task=task, monotone=bool(plan.monotone), loss=plan.loss)
     if plan.step_blocks:
         learners = [ByBlock(one, plan.step_blocks) for one in learners]
-    _refuse_contradictions(spec)
+    refuse_contradictions(spec)
     groups = _groups(dataset, spec)
 
     progress.start("preparing folds", len(folds))
@@ -112,7 +112,7 @@ def train(
     if learners:
         candidates += search(
             ready, learners, task=task, metric=metric, trials=plan.search.trials, seed=plan.seed,
-            value=spec.value, progress=progress,
+            value=spec.value, loss=plan.loss, progress=progress,
         )  # fmt: skip
         winner = best(candidates, metric)
         learner = next(one for one in learners if one.name == winner.learner)
@@ -261,78 +261,6 @@ def encode_label(label: pl.Series, task: str) -> tuple[np.ndarray, tuple[str, ..
     if not np.isin(y, (0.0, 1.0)).all():
         raise DataError(f"label {label.name!r} holds values other than 0 and 1; a binary task needs these")
     return y.astype(np.int64), ("0", "1")
-
-
-def load_learners(names: Sequence[str], *, task: str, monotone: bool) -> list[Learner]:
-    """Learners by name, each once, checked against the task and the promise asked of them.
-
-    Raises
-    ------
-    UsageError
-        For an unknown learner, one without the task, or one that cannot keep monotone constraints.
-    """
-    found: list[Learner] = []
-    for name in dict.fromkeys(names):
-        learner: Learner = plugins.load("learners", name)()
-        if task not in learner.tasks:
-            raise UsageError(
-                f"train.learners: {name} cannot do {task}; it does {', '.join(sorted(learner.tasks))}",
-                remedy="Remove it from train.learners.",
-            )
-        if monotone and not learner.monotone:
-            raise UsageError(
-                f"train.monotone: {name} cannot promise monotone constraints",
-                remedy="Remove it from train.learners, or remove the constraints.",
-            )
-        found.append(learner)
-    return found
-
-
-def monotone_columns(
-    preprocessor: Preprocessor, monotone: Mapping[str, str], feature_set: FeatureSet
-) -> tuple[int, ...]:
-    """Direction per matrix column: 1 increasing, -1 decreasing, 0 free.
-
-    A constrained feature that selection left out needs no constraint.
-
-    Raises
-    ------
-    UsageError
-        When a constrained feature does not exist, or is not a single column of the matrix.
-    """
-    for feature in monotone:
-        if feature not in feature_set.names:
-            raise UsageError(
-                f"train.monotone: {feature!r} is not a feature of the model",
-                remedy="Name a feature, or remove the constraint.",
-            )
-        columns = [name for name, source in preprocessor.source_of.items() if source == feature]
-        if len(columns) > 1:
-            raise UsageError(
-                f"train.monotone: {feature!r} becomes {len(columns)} columns, which cannot be ordered",
-                remedy=f"Encode it as numeric or ordinal (features.encode.{feature}), or remove the constraint.",
-            )
-    sign = {"increasing": 1, "decreasing": -1}
-    return tuple(sign.get(monotone.get(preprocessor.source_of[name], ""), 0) for name in preprocessor.names)
-
-
-def _refuse_contradictions(spec: ModelSpec) -> None:
-    plan = spec.train
-    if plan.task != "binary" and plan.calibrate != "none":
-        raise UsageError(
-            f"train.calibrate: {plan.calibrate} is for binary tasks, this one is {plan.task}",
-            remedy="Use 'calibrate: none'.",
-        )
-    if plan.task == "multiclass" and plan.monotone:
-        raise UsageError(
-            "train.monotone: with several classes no score can only rise",
-            remedy="Remove the constraints.",
-        )
-    if plan.task in ("regression", "forecast") and plan.imbalance != "none":
-        raise UsageError(
-            f"train.imbalance: {plan.imbalance} is about classes, a {plan.task} has none",
-            remedy="Use 'imbalance: none'.",
-        )
 
 
 def _groups(dataset: pl.DataFrame, spec: ModelSpec) -> np.ndarray | int:

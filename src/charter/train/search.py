@@ -93,6 +93,7 @@ def search(
     trials: int,
     seed: int,
     value: Value | None = None,
+    loss: str = "squared",
     progress: Progress | None = None,
 ) -> list[Candidate]:
     """Try parameters one after another and return every trial in order.
@@ -113,6 +114,8 @@ def search(
         Over all learners together.
     value
         What outcomes are worth, for value metrics.
+    loss
+        ``squared``, or ``absolute`` where that is what trees are to make small; every trial has it.
 
     Raises
     ------
@@ -140,6 +143,8 @@ def search(
             trial = study.ask()
             learner = named[trial.suggest_categorical("learner", list(named))]
             params = learner.suggest(TrialSpace(trial, learner.name), task)
+            if loss != "squared":
+                params["loss"] = loss
             candidate = _try(trial, number, learner, params, folds, task, metric, seed, value)
             state = optuna.trial.TrialState.PRUNED if candidate.pruned else None
             study.tell(trial, None if candidate.pruned else candidate.score, state=state)

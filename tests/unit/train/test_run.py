@@ -8,8 +8,9 @@ from charter.core.errors import DataError, UsageError
 from charter.features.featureset import feature_set
 from charter.spec.loader import loads
 from charter.testing.learners import score_onnx
+from charter.train.asked import load_learners, monotone_columns
 from charter.train.ports import RunRecord
-from charter.train.run import encode_label, load_learners, monotone_columns, train
+from charter.train.run import encode_label, train
 
 SPEC = """
 spec_version: 1
@@ -176,6 +177,24 @@ def test_what_cannot_be_promised_is_refused():
         load_learners(["logistic_regression"], task="regression", monotone=False)
     with pytest.raises(UsageError, match="no learner is called 'forest'"):
         load_learners(["forest"], task="binary", monotone=False)
+    with pytest.raises(
+        UsageError, match="logistic_regression cannot make the absolute error small; it does squared"
+    ):
+        load_learners(["logistic_regression"], task="binary", monotone=False, loss="absolute")
+
+
+def test_absolute_errors_ask_for_the_median():
+    """Of skewed labels the median, not the mean: most errors are small, and a tenth of the rows moves nothing."""
+    frame = dataset_of("regression", n=900)
+    rare = np.random.default_rng(1).random(900) < 0.1
+    frame = frame.with_columns(label=pl.col("label") + pl.Series(np.where(rare, 30.0, 0.0)))
+    error = {}
+    for loss in ("squared", "absolute"):
+        found = fit("regression", frame, learners="lightgbm", trials=1, more=f"loss: {loss}")
+        assert found.params.get("loss", "squared") == loss
+        error[loss] = (found.oof["score"] - found.oof["label"]).to_numpy()
+    assert np.abs(error["absolute"]).mean() < 0.8 * np.abs(error["squared"]).mean()
+    assert np.mean(error["absolute"] ** 2) > np.mean(error["squared"] ** 2)
 
 
 def test_faulty_labels_are_named():

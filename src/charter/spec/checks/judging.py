@@ -44,6 +44,10 @@ def check_training(look: Examiner, scope: Scope) -> None:
                            f"search by one of: {', '.join(_score_metrics())}")  # fmt: skip
     if train.task in ("regression", "forecast") and train.imbalance != "none":
         look.fault(("train", "imbalance"), f"is {train.imbalance}, but a {train.task} has no classes")
+    if train.task not in ("regression", "forecast") and train.loss != "squared":
+        look.fault(
+            ("train", "loss"), f"is {train.loss}, and the task is {train.task}, whose labels are classes"
+        )
     if train.task != "binary" and train.calibrate != "none":
         look.fault(("train", "calibrate"), f"is {train.calibrate}, but the task is {train.task}, not binary")
     for i, column in enumerate(train.reweigh):

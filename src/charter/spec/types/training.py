@@ -130,6 +130,9 @@ class TrainSpec(Part):
     transform: Literal["none", "log1p"] = "none"
     """Forecasts: what is learned. ``log1p`` learns log(1 + label); answers are in the label's unit again, the
     median or (Duan 1983) the mean, whichever the search's metric prefers out of fold."""
+    loss: Literal["squared", "absolute"] = "squared"
+    """Regressions and forecasts: what trees make small. ``squared`` errors give the mean of what is learned;
+    ``absolute`` ones its median, which few extreme rows do not move, and which is 0 where most labels are."""
     weight: Expression | None = None
     """Forecasts: how much a training row counts, from the row's columns and the label, such as ``price * units``."""
     steps_per_target: Annotated[int, Field(ge=1, le=400)] = 2

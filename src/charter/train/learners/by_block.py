@@ -36,7 +36,7 @@ class ByBlock:
     """
 
     def __init__(self, learner: Learner, ends: Sequence[int], step: int | None = None) -> None:
-        self.name, self.monotone = learner.name, learner.monotone
+        self.name, self.monotone, self.losses = learner.name, learner.monotone, learner.losses
         self.tasks = learner.tasks & {"regression"}
         self._learner, self._ends, self._step = learner, tuple(ends), step
 

@@ -28,6 +28,7 @@ class LogisticRegressionLearner:
     name = "logistic_regression"
     tasks = frozenset({"binary", "multiclass"})
     monotone = True
+    losses = frozenset({"squared"})
 
     def suggest(self, space: Space, task: str) -> dict[str, Any]:
         """Draw the inverse strength of the penalty."""
