@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from charter.core.errors import UsageError
-from charter.serve.http import told
+from charter.serve.http import Receive, Scope, Send, respond_refused, told
 from charter.serve.io.worker import DRAIN_SECONDS
 from charter.serve.problem import Refused, refuse
 
@@ -28,13 +29,16 @@ HEADER_SECONDS = 75
 """A connection whose next headers are not whole after so long is closed. That goes for idle ones, too, so it is longer
 than the minute for which balancers keep theirs: who closes first must be the one who would send."""
 HEADER_BYTES = 65_536
-"""Headers that are longer are answered with 431, once that many have come in pieces."""
+"""Headers, and fields behind a body, that are longer are answered with 431, once that many have come in pieces."""
+_UNREAD_BYTES = 8 * 2**20
+"""Of a body in chunks that is answered before it is whole, no more is taken in."""
 _ALIVE_SECONDS = 60
 """A worker whose interpreter gives no sign of life for so long is replaced."""
 _LINGER_SECONDS = 2
 _BACKLOG = 2048
 _CONTINUE = b"HTTP/1.1 100"
-_UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
+_OF_HEADS = ("on_message_begin", "on_url", "on_header", "on_headers_complete")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 def serve(application: str, host: str, port: int, workers: int, tls: Tls | None) -> None:
@@ -117,14 +121,15 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 class Http1(HttpToolsProtocol):
-    """A connection; what cannot be understood, is too long or never ends before a body is refused here."""
+    """A connection; what cannot be understood, is too long or never ends is refused here."""
 
     _refused = False
+    """Whether nothing that still comes is looked at."""
     _heads = 0
     _open = False
     """Whether headers were whole and their body is not yet."""
-    _head_bytes = 0
-    """Of headers that are not whole, what came in pieces before."""
+    _spent = 0
+    """Bytes of headers that are not whole, or of what comes with a body without being any of it."""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
@@ -139,49 +144,42 @@ class Http1(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count what belongs to headers that are not whole."""
+        """Parse, and count what is neither whole headers nor part of a body."""
         if self._refused:
             return
-        heads, within = self._heads, self._open
-        if not within and (b"pgrade" in data or b"PGRADE" in data):
-            data = _stay(data)
-        super().data_received(data)
-        if heads == self._heads and not within and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > HEADER_BYTES:
-                message = f"the headers are longer than {HEADER_BYTES} bytes"
-                self._refuse(refuse(431, "headers", message, remedy="Send fewer or shorter ones."))
+        heads, within, held = self._heads, self._open, len(self.cycle.body) if self._open else 0
+        self._parse(data)
+        if heads != self._heads or within != self._open or self.transport.is_closing():
+            return
+        if not within or len(self.cycle.body) == held:
+            self._count(len(data))
+        else:
+            self._spent = 0
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes either
         """Go on for who has only closed the sending side; what is cut off is answered with 400."""
-        if self._refused:
+        if self._open and not self.cycle.response_complete:
+            self._refuse("incomplete body", "the body ended before it was whole", remedy="Send it again.")
+        elif self._spent and not self._open:
+            message = "the request ended before its headers were whole"
+            self._refuse("http", message, remedy="Send it again.")
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.disconnected:
             return False
-        if self._in_body:
-            self._refuse(
-                refuse(400, "incomplete body", "the body ended before it was whole", remedy="Send it again.")
-            )
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        elif self._head_bytes:
-            self._refuse(
-                refuse(
-                    400, "http", "the request ended before its headers were whole", remedy="Send it again."
-                )
-            )
-        elif self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-            return self.scheme == "http"  # TLS knows no half-closed connections
-        return False
+        cycle.keep_alive = False
+        return self.scheme == "http"  # TLS knows no half-closed connections
 
     def on_headers_complete(self) -> None:
         """Let the application begin."""
         self._heads += 1
-        self._open, self._head_bytes = True, 0
+        self._open, self._spent = True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """From here on another request may come."""
-        self._open = False
+        if self.parser.should_upgrade():
+            return  # the parser takes the body for something else, see `_stay`
+        self._open, self._spent = False, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -190,20 +188,51 @@ class Http1(HttpToolsProtocol):
         self._head_began = self.loop.time()
         super().on_response_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; the request before it is answered first, and nothing after it."""
-        if self.cycle is not None and not self.cycle.response_complete and not self._in_body:
-            self.cycle.keep_alive = False
-            return
-        cause = sys.exception()
-        message = (
-            f"the request is not HTTP/1.1: {cause}" if isinstance(cause, httptools.HttpParserError) else msg
-        )
-        self._refuse(refuse(400, "http", message))
+    def _parse(self, data: bytes | memoryview) -> None:
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as wish:
+                data = memoryview(data)[wish.args[0] :]
+                self._stay()
+            except httptools.HttpParserError as error:
+                self._refuse("http", f"the request is not HTTP/1.1: {error}")
+                return
+            else:
+                return
 
-    @property
-    def _in_body(self) -> bool:
-        return self._open and not self.cycle.response_complete
+    def _stay(self) -> None:
+        """Read the body by another parser: this one takes it for the protocol that the client wishes to go on with.
+
+        The wish may be ignored (RFC 9110, 7.8).
+        """
+        heard = False
+
+        def later(callback: Callable[..., None]) -> Callable[..., None]:
+            return lambda *given: callback(*given) if heard else None
+
+        self.parser = httptools.HttpRequestParser(
+            SimpleNamespace(
+                on_body=self.on_body,
+                on_message_complete=self.on_message_complete,
+                **{name: later(getattr(self, name)) for name in _OF_HEADS},
+            )
+        )
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        framing = [b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING]
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        heard = True
+
+    def _count(self, size: int) -> None:
+        self._spent += size
+        if not self._open or not self.cycle.response_complete:
+            if self._spent > HEADER_BYTES:
+                message = f"the headers are longer than {HEADER_BYTES} bytes"
+                self._refuse("headers", message, remedy="Send fewer or shorter ones.", status=431)
+        elif self._spent > _UNREAD_BYTES and any(name == b"transfer-encoding" for name, _ in self.headers):
+            # Fields behind a body in chunks are kept by the parser, however many there are.
+            self._refuse("body size", "the body has been answered already", remedy="Send no more of it.")
 
     def _look(self) -> None:
         waiting = self.cycle is None or self.cycle.response_complete
@@ -213,19 +242,35 @@ class Http1(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _refuse(self, error: Refused) -> None:
-        body = told(error)
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
-            body
-        )
-        self.transport.write(STATUS_LINE[error.status] + head + body)
+    def _refuse(self, rule: str, message: str, *, remedy: str = "", status: int = 400) -> None:
+        """Take in no more, and say why, when requests before have been answered."""
+        if self._refused:
+            return
         self._refused = True
+        error, cycle = refuse(status, rule, message, remedy=remedy), self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not self._open:  # that request was whole; nothing comes after its answer
+                cycle.keep_alive = False
+                return
+            if self.pipeline:
+                self.pipeline[0] = (cycle, partial(_refusal, error))
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if not self._open or not cycle.response_complete:
+            body = told(error)
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         if self.transport.can_write_eof():
             # Closed on what is still on its way, the connection would be reset and the answer lost (RFC 9112, 9.6).
             self.transport.write_eof()
             self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         else:
             self.transport.close()
+
+
+async def _refusal(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    await respond_refused(send, error, [(b"connection", b"close")])
 
 
 class _Joined:
@@ -251,15 +296,3 @@ class _Joined:
         """Send what was kept, and close."""
         self.write(b"")
         self._transport.close()
-
-
-def _stay(data: bytes) -> bytes:
-    r"""Hide a wish for another protocol, which may be ignored (RFC 9110, 7.8); the parser would drop the body for it.
-
-    Examples
-    --------
-    >>> _stay(b"POST / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n\r\nUpgrade: body")
-    b'POST / HTTP/1.1\r\nIgnored: h2c\r\n\r\n\r\nUpgrade: body'
-    """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"Ignored", head) + end + rest
