@@ -11,6 +11,7 @@ import typer
 
 from charter.cli.output import JSON, elsewhere, emit, say, table
 from charter.cli.policy import policy
+from charter.core.text import some
 
 if TYPE_CHECKING:
     from charter.flow.brought import Kind
@@ -319,7 +320,7 @@ def _quality(found: MonitorReport) -> None:
         names += [n for n in q["realised"] if n not in names]
         shown = [f"{n} {_both(q['estimated'].get(n), q['realised'].get(n))}" for n in names[:2]]
         moved = list(dict.fromkeys(f["column"] for f in w["drift"] if f["level"]))
-        drift = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
+        drift = some(moved)
         rows.append((*_head(w), f"{q['maturity']:.0%}", *shown, *[""] * (2 - len(shown)), drift or "none"))
     table(rows, head=("window", "version", "answers", "mature", "", "", "drift"), right=(2, 3))
     _left_out(found, shown_windows)

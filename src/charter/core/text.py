@@ -1,8 +1,9 @@
-"""Words of persons: what is kept of them, and how they are shown so that no reader's screen obeys them."""
+"""Words of persons, kept and shown so that no reader's screen obeys them; and names in a sentence."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from charter.core.errors import UsageError
 
@@ -94,6 +95,18 @@ def in_markdown(text: str) -> str:
     for special in ("\\", "|", "`", "*", "_", "<", ">", "[", "]"):
         flat = flat.replace(special, f"\\{special}")
     return flat
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Name the first few.
+
+    Examples
+    --------
+    >>> some(["a", "b"]), some(["a", "b", "c"], 1)
+    ('a, b', 'a and 2 more')
+    """
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _obeyed(character: str) -> bool:

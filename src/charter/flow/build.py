@@ -152,6 +152,7 @@ def features(ctx: Context, done: Done) -> Output:
             "unlabelled": int(dataset[label].is_null().sum()),
             "between": int((dataset["__split"].eq("unused") & dataset[label].is_not_null()).sum()),
             "positive_share": positives / rows if positives is not None else None,
+            "empty": [name for name in feature_set.names if known[name].null_count() == known.height],
             "warnings": [c.name for c in leaks.checks if c.verdict.value == "warn"],
             **({"window": window} if window is not None else {}),
         },

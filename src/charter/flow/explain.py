@@ -8,6 +8,7 @@ from typing import Any
 
 from charter.core.digest import short
 from charter.core.quantity import parse_duration
+from charter.core.text import some
 from charter.flow.plan import JUDGED, REPLACES, STAGING, TRIED, Action, Plan, Result, Stage, Step
 from charter.govern.approval import asked, signatures
 from charter.spec.diff import FIRST_STAGE, Change
@@ -213,7 +214,9 @@ def describe(stage: Stage, result: Result) -> str:
             rare = f", {share:.1%} positive" if share is not None else ""
             left = {"without a label": s.get("unlabelled"), "between training and test": s.get("between")}
             aside = "".join(f", {count:,} {why} left out" for why, count in left.items() if count)
-            return f"{s['features']} features, {s['rows']:,} observations{rare}{aside}"
+            empty = s.get("empty") or ()
+            hollow = f", {len(empty)} without a value in any training row: {some(empty)}" if empty else ""
+            return f"{s['features']} features{hollow}, {s['rows']:,} observations{rare}{aside}"
         case Stage.TRAIN:
             return f"v{s['version']} {s['learner']}, {s['metric']} {s['value']:.3f} out of fold"
         case Stage.EVALUATE:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charter.core.quantity import span
+from charter.core.text import some
 from charter.govern.incident import Incident
 from charter.monitor.facts import AUDIENCES, SEVERITIES, Facts, estimate_of, lasting, money
 from charter.monitor.lifecycle import Standing
@@ -255,15 +256,14 @@ def _drift(facts: Facts) -> list[Advice]:
     moved = lasting(last["drift"]) if last is not None else []
     if not moved or last is None:
         return _just_moved(last)
-    names = ", ".join(f["column"] for f in moved[:3])
-    more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
+    names = some([f["column"] for f in moved])
     known = facts.known[-1:]
     holds = bool(known) and not known[0]["quality"]["surprise"]
     return [
         Advice(
             "info",
             ("data-science",),
-            f"The inputs moved: {names}{more}",
+            f"The inputs moved: {names}",
             "large enough, not by chance after control of false discoveries, and lasting; "
             f"{moved[0]['rows']['current']:,} rows",
             "none seen: quality holds where it is known" if holds else _cost(facts),

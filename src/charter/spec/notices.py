@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from charter.core.text import some
 from charter.spec.document import Path
 from charter.spec.expression import ExpressionError, parse
 from charter.spec.faults import Fault
@@ -51,7 +52,7 @@ def _unwritten(spec: ModelSpec) -> Iterator[Fault]:
                 yield Fault(path, _OPEN, text.removeprefix(UNWRITTEN).lstrip(": "), at_key=True)
             break
     for path, found in columns.items():
-        yield Fault(path, f"{_OPEN}, the description of {len(found)}", _some(found), at_key=True)
+        yield Fault(path, f"{_OPEN}, the description of {len(found)}", some(found, _NAMED), at_key=True)
 
 
 def _protected(spec: ModelSpec, names: Scope) -> Iterator[Fault]:
@@ -122,11 +123,6 @@ def _units(spec: ModelSpec) -> Iterator[Fault]:
             continue
         few = f"with {len(column.values)} values " if column.values else ""
         yield Fault(path, f"is {name}, a field {few}that the model reads and that names nobody", hint)
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
 
 
 def open_text(notice: Fault) -> bool:

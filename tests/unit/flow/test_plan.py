@@ -361,6 +361,13 @@ def test_a_measure_without_a_value_is_told_as_such(world):
     assert describe(Stage.EVALUATE, result) == "roc_auc is not defined on 9 test rows"
 
 
+def test_features_that_say_nothing_are_told():
+    summary = {"features": 5, "rows": 10, "empty": ["a_30d", "b", "c", "d"]}
+    assert describe(Stage.FEATURES, Result(Digest("0" * 64), {}, summary)) == (
+        "5 features, 4 without a value in any training row: a_30d, b, c and 1 more, 10 observations"
+    )
+
+
 def test_work_is_counted_in_words():
     told = {x.stage: x.remark for x in explain(World().plan(spec()), spec(), [], lambda _path: "").lines}
     assert told["features"] == "1 expression, 0 window aggregates"

@@ -28,6 +28,8 @@ CASES = [
     ("by: [item]}", "by: [shop, items]}", "features.windows.item_trend.by.1", "items is not one of the columns"),
     ("over: [1w], by: [shop]}", "over: [1w], by: [shop, item]}", "features.windows.people.source", "no column item"),
     ("over: [1w], by: [shop]}", "over: [1w]}", "features.windows.people.source", "visits has no column item"),
+    ("over: [26w], by: [item]}", "over: [26w, 6d], by: [item]}", "features.windows.item_trend.over.1",
+     "is 6d, 6 days: shorter than a week"),
     ("derive: {cheap", 'derive: {sold_lag_1: "price", cheap', "features.lags.sold", "makes sold_lag_1, which is a col"),
     ("price / priced_season_1", "price / packs", "features.rows.discount", "uses packs"),
     ("price / priced_season_1", "price / priced_season_3", "features.rows.discount", "uses priced_season_3"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from charter.core.text import some
 from charter.data.column import ColumnProfile
 from charter.data.eda.types import ColumnView, Finding, Pair, Severity, TestResult
 from charter.data.profile import Profile
@@ -108,7 +109,7 @@ def _missing_together(profile: Profile) -> list[Finding]:
             groups.setdefault(c.missing, []).append(name)
     words = "are missing in equally many rows ({:,}), probably the same"
     return [
-        Finding("note", "missing", tuple(names), f"{_some(names)} {words.format(n)}.")
+        Finding("note", "missing", tuple(names), f"{some(names, _NAMED)} {words.format(n)}.")
         for n, names in sorted(groups.items(), reverse=True)
         if len(names) > 1 and n > _NAMED
     ]
@@ -207,12 +208,7 @@ def grouped(found: Sequence[Finding]) -> list[Finding]:
             told += ones
             continue
         names = tuple(f.columns[0] for f in single)
-        words = f"{len(names)} columns {_TOGETHER[topic]}: {_some(names, _LISTED)}."
+        words = f"{len(names)} columns {_TOGETHER[topic]}: {some(names, _LISTED)}."
         told += [Finding(single[0].severity, topic, names, words), *(f for f in ones if len(f.columns) != 1)]
     order = {"problem": 0, "warning": 1, "note": 2}
     return sorted(told, key=lambda f: order[f.severity])
-
-
-def _some(names: Sequence[str], most: int = _NAMED) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from charter.core.quantity import parse_duration, span
 from charter.spec.checks.examiner import Examiner, source_kinds
 from charter.spec.document import Path
 from charter.spec.expression import ExpressionError, parse
@@ -9,6 +12,12 @@ from charter.spec.scope import calendar_features, known_columns, lag_names, wind
 from charter.spec.types import LagSpec
 
 _FEATURES: Path = ("features",)
+_LONGEST = {
+    "day": (1, "7d and 28d"),
+    "week": (7, "4w and 52w"),
+    "month": (31, "92d for 3 months, 184d for 6, 366d for 12"),
+}
+"""Days that a period may have, and what windows over such periods look like."""
 
 
 def check_lags(look: Examiner) -> None:
@@ -33,9 +42,20 @@ def check_lags(look: Examiner) -> None:
         if source is not None and lacking and look.names_known:
             look.fault((*path, "source"), f"{window.source} has no column {lacking[0]}, by which series are told apart",
                        "name in 'by' the columns of the series that it has")  # fmt: skip
+        if window.source == plan.source:
+            _check_reach((*path, "over"), window.over, plan.every or "week", look)
     for name, lag in features.lags.items():
         _check_lag((*_FEATURES, "lags", name), name, lag, look)
     _check_names(look)
+
+
+def _check_reach(path: Path, over: tuple[str, ...], every: str, look: Examiner) -> None:
+    """A window over the series must hold a period wherever it ends: one row stands at the beginning of each."""
+    days, enough = _LONGEST[every]
+    for i, text in enumerate(over):
+        if text != "all" and (reach := parse_duration(text)) < timedelta(days=days):
+            look.fault((*path, i), f"is {text}, {span(reach)}: shorter than a {every}, so that no row may lie in it",
+                       f"windows are lengths of time, such as {enough}")  # fmt: skip
 
 
 def _check_group(path: Path, by: tuple[str, ...], look: Examiner) -> None:
