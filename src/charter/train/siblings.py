@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ import polars as pl
 
 from charter.data.grid import SERIES, SeriesPlan
 from charter.features.forecasts import join_attributes
+from charter.train.median_polish import polish
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -120,6 +122,30 @@ class Siblings:
     place: Integers
     moved: Floats
     unknown: Integers
+
+
+class _Related(NamedTuple):
+    """Series that share as much as any with a new one, m of them.
+
+    Attributes
+    ----------
+    place
+        int64 [m]: among the series of `Kin`.
+    shared
+        float64 [m]: what the keys are worth that they share.
+    moved
+        As of `Siblings`.
+    most
+        So many of them are siblings.
+    unknown
+        As of `Siblings`.
+    """
+
+    place: Integers
+    shared: Floats
+    moved: Floats
+    most: int
+    unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,34 +298,21 @@ class Families:
         keys, marks
             As `coded` and `marks` give them for n rows.
         """
-        n, traits = len(marks), self.likeness.traits
-        described = [any(t.key == key for t in traits) for key in self.plan.keys]
-        effect = [e[own] for own, e in zip(kin.keys, kin.effects, strict=True)]
-        # How much a key says about what sells; sharing one that says nothing is still better than sharing none.
-        worth = [max(float(np.mean(one**2)) if len(one) else 0.0, 1e-12) for one in effect]
-        table = {f"key {k}": one for k, one in enumerate(keys)} | {
-            f"mark {t}": marks[:, t] for t in range(len(traits))
-        }
+        n = len(marks)
+        table: dict[str, npt.NDArray[Any]] = {f"key {k}": one for k, one in enumerate(keys)}
+        table |= {f"mark {t}": marks[:, t] for t in range(marks.shape[1])}
         alike = pl.DataFrame(table).select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy()
         _, first, back = np.unique(alike, return_index=True, return_inverse=True)
+        # What the keys tell is the same for all prices and promotions that a series is asked about with.
+        related = lru_cache(maxsize=None)(partial(self._related, kin, self._worth(kin)))
         place, moved, unknown = [], [], np.zeros(len(first), np.int64)
         for at, row in enumerate(first.tolist()):
-            shared, shift = np.zeros(len(kin.level)), np.zeros(len(kin.level))
-            for k, values in enumerate(keys):
-                code = int(values[row])
-                own = kin.effects[k][code] if code >= 0 else np.nan
-                if np.isfinite(own):
-                    shared += worth[k] * (kin.keys[k] == code)
-                    shift += own - effect[k]
-                else:
-                    unknown[at] += 1 << k
-                    shift -= 0.0 if described[k] else effect[k]
-            distance = self._distance(kin.marks, marks[row])
-            order = np.lexsort((distance, -shared))
-            close = int((shared == shared[order[0]]).sum()) if len(order) else 0
-            taken = order[: min(MOST, max(close, FEWEST))]
-            place.append(taken)
-            moved.append(shift[taken])
+            told = related(*(int(values[row]) for values in keys))
+            distance = self._distance(kin.marks[told.place], marks[row])
+            taken = np.lexsort((distance, -told.shared))[: told.most]
+            place.append(told.place[taken])
+            moved.append(told.moved[taken])
+            unknown[at] = told.unknown
         counts = np.array([len(one) for one in place], dtype=np.int64)
         return Siblings(
             np.repeat(np.arange(n), counts[back]),
@@ -307,6 +320,29 @@ class Families:
             np.concatenate([moved[i] for i in back.tolist()] or [np.empty(0)]),
             unknown[back],
         )
+
+    def _worth(self, kin: Kin) -> list[float]:
+        """How much each key says about what sells; sharing one that says nothing is still better than sharing none."""
+        effect = [e[own] for own, e in zip(kin.keys, kin.effects, strict=True)]
+        return [max(float(np.mean(one**2)) if len(one) else 0.0, 1e-12) for one in effect]
+
+    def _related(self, kin: Kin, worth: Sequence[float], *codes: int) -> _Related:
+        """Series among which a series with these keys has its siblings."""
+        shared, shift, unknown = np.zeros(len(kin.level)), np.zeros(len(kin.level)), 0
+        for k, (key, code) in enumerate(zip(self.plan.keys, codes, strict=True)):
+            effect = kin.effects[k][kin.keys[k]]
+            own = kin.effects[k][code] if code >= 0 else np.nan
+            if np.isfinite(own):
+                shared += worth[k] * (kin.keys[k] == code)
+                shift += own - effect
+            else:
+                unknown += 1 << k
+                if not any(trait.key == key for trait in self.likeness.traits):
+                    shift -= effect
+        few = len(shared) - FEWEST
+        near = np.flatnonzero(shared >= np.partition(shared, few)[few]) if few > 0 else np.arange(len(shared))
+        close = int((shared == shared.max(initial=0.0)).sum())
+        return _Related(near, shared[near], shift[near], min(MOST, max(close, FEWEST)), unknown)
 
     def _distance(self, others: Floats, own: Floats) -> Floats:
         apart = np.zeros(len(others))
@@ -357,58 +393,6 @@ def middle(said: Floats, row: Integers, n: int) -> Floats:
     total = np.bincount(row[kept], weights=said[kept], minlength=n)
     with np.errstate(invalid="ignore"):
         return np.asarray(total / np.bincount(row[kept], minlength=n))
-
-
-def polish(
-    level: Floats, keys: Sequence[Integers], widths: Sequence[int], rounds: int = 4
-) -> tuple[Floats, ...]:
-    """Effects of the values of each key on the level, by median polish, shrunk.
-
-    Parameters
-    ----------
-    level
-        float64 [n].
-    keys
-        For each key the codes of its values, int64 [n].
-    widths
-        How many codes each key has.
-
-    Returns
-    -------
-    For each key float64 [width], NaN for a code that does not occur.
-
-    Examples
-    --------
-    >>> store, item = np.repeat([0, 1, 2], 3), np.tile([0, 1, 2], 3)
-    >>> stores, items = polish(np.array([5.0, 6, 7, 6, 7, 8, 7, 8, 9]), [store, item], [3, 4])
-    >>> stores.round(3).tolist(), items.round(3).tolist()
-    ([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0, nan])
-    """
-    found = [np.full(width, np.nan) for width in widths]
-    if not len(level):
-        return tuple(found)
-    coded = [np.unique(own, return_inverse=True, return_counts=True) for own in keys]
-    effects = [np.zeros(len(present)) for present, _, _ in coded]
-    rest = level - np.median(level)
-    for _ in range(rounds):
-        for effect, (_, code, count) in zip(effects, coded, strict=True):
-            step = _medians(rest, code, count)
-            step -= np.median((effect + step)[code])
-            effect += step
-            rest = rest - step[code]
-    noise = (1.4826 * float(np.median(np.abs(rest - np.median(rest))))) ** 2
-    for values, effect, (present, _, count) in zip(found, effects, coded, strict=True):
-        error = noise / count
-        true = max(float(np.mean(effect**2 - error)), 0.0)
-        values[present] = effect * true / np.maximum(true + error, 1e-300)
-    return tuple(found)
-
-
-def _medians(values: Floats, code: Integers, count: Integers) -> Floats:
-    """Median of the values of each code."""
-    ranked = values[np.lexsort((values, code))]
-    start = np.cumsum(count) - count
-    return np.asarray((ranked[start + (count - 1) // 2] + ranked[start + count // 2]) / 2)
 
 
 def _number(name: str, key: str, column: pl.Series) -> list[Trait]:

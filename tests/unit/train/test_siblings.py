@@ -11,7 +11,8 @@ import pytest
 from charter.data.grid import SeriesPlan, on_grid
 from charter.features.forecasts import locate
 from charter.train.cold_start import borrow
-from charter.train.siblings import MOST, Families, Likeness, Trait, middle, polish
+from charter.train.median_polish import polish
+from charter.train.siblings import MOST, Families, Likeness, Trait, middle
 
 PLAN = SeriesPlan(
     "sales", ("shop", "item"), "week", "week", "monday", 4, 0, "leave", "units", ("price", "deal"), (("shops", "shop"),)
@@ -114,6 +115,31 @@ def test_a_product_that_never_sold_in_one_shop_moves_nothing() -> None:
         for at, f in enumerate((one, other))
     ]
     assert said[0] == pytest.approx(said[1], abs=0.1)
+
+
+def test_siblings_share_most_and_of_these_are_the_nearest() -> None:
+    """Held against a look at every series for every row."""
+    sources = panel(shops=12)
+    kin_of = families(sources, "size", "price")
+    series = [
+        ("new", "wine", 9.0),
+        ("s3", "port", 8.5),
+        ("x", "y", 3.0),
+        ("s5", "tea", 1.0),
+        ("new", "wine", 7.0),
+    ]
+    rows = asked(sources, *series)
+    kin = kin_of.before(rows.select(PLAN.grid.number(pl.col("as_of"))).item(0, 0))
+    marks, codes = kin_of.marks(rows), kin_of.coded(rows)
+    found = kin_of.of(kin, codes, marks)
+    worth = [np.mean(effect[key] ** 2) for effect, key in zip(kin.effects, kin.keys, strict=True)]
+    for row in range(rows.height):
+        alike = [key == code[row] for key, code in zip(kin.keys, codes, strict=True)]
+        shared = np.dot(worth, alike)
+        apart = (kin.marks - marks[row]) ** 2
+        order = np.lexsort((np.where(np.isnan(apart), 2.0, apart).sum(axis=1), -shared))
+        most = min(MOST, max((shared == shared.max()).sum(), 3))
+        assert found.place[found.row == row].tolist() == order[:most].tolist()
 
 
 def test_hiding_leaves_nothing_of_the_series_that_are_treated_as_new() -> None:
