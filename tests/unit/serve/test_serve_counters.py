@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -160,6 +161,23 @@ def test_days_are_counted_by_themselves_and_kept_over_restarts(credit, tmp_path)
     assert read_counters(tmp_path, "m", "v2") is None
     for path in tmp_path.rglob("*.json"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_version_whose_data_is_odd_stops_neither_answers_nor_the_counting_of_others(credit, tmp_path):
+    scorer, known = credit.scorer(), reference(credit)
+    scored = scorer.run(credit.dataset.select(scorer.signature.names).head(10))
+    assert scored.features is not None
+    fewer = replace(scored, features=scored.features[:, 1:])
+    counters, at = CounterThread(tmp_path, Meter()), "2026-03-01T10:00"
+    counters.put(("m", "odd"), known, [batch(scored, at), batch(fewer, at)])
+    counters.put(("m", "later"), known, [batch(scored, at)])
+    counters.put(("m", "later"), known, [batch(fewer, at)])
+    counters.put(("m", "good"), known, [batch(scored, at)])
+    counters.flush()
+    found = {version: read_counters(tmp_path, "m", version) for version in ("odd", "later", "good")}
+    assert found["good"] is not None
+    assert found["good"].rows == 10
+    assert found["odd"] is found["later"] is None
 
 
 def test_counters_read_back(credit, tmp_path):

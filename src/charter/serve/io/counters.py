@@ -31,6 +31,8 @@ COUNT_SECONDS = 10.0
 COUNT_ROWS = 16_384
 """So many rows are not kept waiting to be counted."""
 PERSIST_SECONDS = 3.0
+_ODD = (ValueError, pl.exceptions.PolarsError)
+"""Neither answers nor monitoring must end because one version's data is odd."""
 _log = logging.getLogger("charter.serve")
 
 Version = tuple[str, str]
@@ -104,9 +106,13 @@ class CounterThread:
 
     def put(self, version: Version, reference: Reference, batches: Sequence[Batch]) -> None:
         """Take batches on."""
-        self._pending += [
-            (version, reference, _Answered.of(day, list(own))) for day, own in groupby(batches, _day)
-        ]
+        try:
+            self._pending += [
+                (version, reference, _Answered.of(day, list(own))) for day, own in groupby(batches, _day)
+            ]
+        except _ODD:
+            _log.exception("batches of %s %s cannot be counted", *version)
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="charter-counters", daemon=True)
             self._thread.start()
@@ -143,10 +149,7 @@ class CounterThread:
         for (version, day), (reference, parts) in groups.items():
             try:
                 self._add(version, day, reference, parts)
-            except (
-                ValueError,
-                pl.exceptions.PolarsError,
-            ):  # monitoring must not end because one version's data is odd
+            except _ODD:
                 _log.exception("batches of %s %s cannot be counted", *version)
 
     def _add(self, version: Version, day: date, reference: Reference, parts: Sequence[_Answered]) -> None:
