@@ -67,13 +67,13 @@ def fit(
         whether a season sells above or below what was expected cannot be learned from a handful of them.
     min_residuals
         A step with fewer borrows from its neighbours, nearest first, as many as it takes. Nothing is done to make the
-        intervals widen with the step.
+        intervals widen with the step. Taken ``symmetric``, each row counts twice, here and for groups.
 
     Raises
     ------
     DataError
-        When all rows together are too few for the level: ``ceil((n + 1) (1 - a)) > n``, for 90 % below 19 rows; when
-        a scale is not positive.
+        When all rows together are too few for the level: ``ceil((n + 1) (1 - a)) > n``, for 90 % below 19 rows (10
+        if ``symmetric``); when a scale is not positive.
 
     Examples
     --------
@@ -106,9 +106,10 @@ def fit(
     if symmetric:
         residual, steps, code = np.concatenate([residual, -residual]), np.tile(steps, 2), np.tile(code, 2)
     if len(residual) < needed:
+        each = 2 if symmetric else 1
         raise DataError(
-            f"train.interval: {len(residual)} out-of-fold rows are too few for intervals at {level:.0%}; "
-            f"{needed} are needed",
+            f"train.interval: {len(residual) // each} out-of-fold rows are too few for intervals at {level:.0%}; "
+            f"{-(-needed // each)} are needed",
             remedy="Ask for a lower level, or train on more series or periods.",
         )
     every, enough = np.unique(steps).tolist(), max(min_residuals, needed)

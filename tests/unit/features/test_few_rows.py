@@ -124,7 +124,7 @@ def test_what_does_not_prove_itself_is_left_to_polars():
     right = few_rows(wanted, pl.DataFrame({"a": [3.0, 4.0]}))
     wrong = FewRows(tuple((n, d, (lambda _: 1.25) if n == "half" else v) for n, d, v in right.steps))
     compiled = {r.name: compile_expression(r.expression).cast(pl.Float64) for r in wanted.rows}
-    assert right.names == ("half", "sum", "twice") or right.names == ("half", "twice", "sum")
+    assert right.names == ("half", "sum", "twice")
     assert wrong.proven(pl.DataFrame({"a": [3.0, 4.0]}), compiled).names == ("sum",)
 
 

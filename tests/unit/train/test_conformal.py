@@ -151,6 +151,14 @@ def test_what_cannot_be_is_refused() -> None:
         fit(actual, score, step[1:], level=0.9, transform="none")
 
 
+def test_a_residual_taken_with_either_sign_counts_twice() -> None:
+    error = np.arange(1.0, 11)
+    found = fit(error, np.zeros(10), np.ones(10), level=0.9, transform="none", floor=None, symmetric=True)
+    assert (found.cells[0].n, found.cells[0].lower, found.cells[0].upper) == (20, -10.0, 10.0)
+    with pytest.raises(DataError, match=r"9 out-of-fold rows are too few for intervals at 90%; 10 are"):
+        fit(error[:9], np.zeros(9), np.ones(9), level=0.9, transform="none", symmetric=True)
+
+
 def test_symmetric_intervals_hold_when_the_next_season_errs_to_the_other_side() -> None:
     rng = np.random.default_rng(8)
     said = np.full(4000, 5.0)
