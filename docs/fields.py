@@ -44,6 +44,7 @@ WORDS = {
     "Category": "category",
     "Share": "number, 0 to 1",
     "Money": "money",
+    "FiniteFloat": "number",
     "bool": "true or false",
     "int": "whole number",
     "float": "number",

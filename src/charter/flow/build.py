@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from charter.features.featureset import FeatureSet
     from charter.train.types import Trained
 
+_LARGEST = 1e30
+"""Of a label that is a number: features that hold it are kept in 32 bits, whose largest number is 3.4e38."""
 WINDOW = "window.json"
 """In the tree of features: the days of the dates that follow the data, by path; only where there are such dates."""
 
@@ -116,11 +118,11 @@ def features(ctx: Context, done: Done) -> Output:
     ctx.progress.start("computing features")
     frames = snapshot_frames(ctx, done)
     spec, window = _window(ctx, frames)
-    dataset, feature_set = build_dataset(frames, spec)
+    dataset, feature_set = build_dataset(frames, spec, ctx.spread)
     ctx.progress.finish()
     label = spec.data.label.name
     known, held_out = training_rows(dataset, label, "train"), training_rows(dataset, label, "test")
-    _learnable(known, spec)
+    _learnable(known, held_out, spec)
     by_time = spec.train.split.kind == "time"
     leaks = find_leaks(
         known,
@@ -201,10 +203,17 @@ def _window(ctx: Context, frames: Mapping[str, pl.DataFrame]) -> tuple[ModelSpec
     return found, {"latest": str(latest), "dates": {dotted(path): now[path] for path in paths}}
 
 
-def _learnable(known: pl.DataFrame, spec: ModelSpec) -> None:
+def _learnable(known: pl.DataFrame, held_out: pl.DataFrame, spec: ModelSpec) -> None:
     """Refuse training rows in which there is nothing to tell apart, before time is spent on them."""
     label = spec.data.label.name
     if spec.train.task in ("regression", "forecast"):
+        furthest = max(float(rows[label].abs().max() or 0) for rows in (known, held_out))  # type: ignore[arg-type]
+        if not furthest <= _LARGEST:
+            raise DataError(
+                f"data.label: a {label} is {furthest:.3g} in size; more than {_LARGEST:.0e} is no quantity, and its "
+                "square no number",
+                remedy="Correct the row, or bound its column by `max` with `on_violation: quarantine`.",
+            )
         return
     counts = known[label].value_counts().sort("count", label, descending=[True, False])
     rarest, fewest = counts.row(-1)
@@ -268,6 +277,7 @@ def train(ctx: Context, done: Done) -> Output:
             rehearsal=rehearsal,
             progress=ctx.progress,
             tracker=kept,
+            spread=ctx.spread,
         )
     asked = signature(spec, rows, used=trained.preprocessor.features)
     if families is not None:
@@ -347,14 +357,15 @@ def _by_methods(
     spec: ModelSpec,
 ) -> pl.DataFrame | None:
     """Let the statistical methods among the learners forecast what the folds judge."""
-    from charter.flow.judge_forecast import processors
     from charter.train.series_methods import judged_forecasts, methods_of
 
     methods = methods_of(spec.train.learners)
     if not methods:
         return None
     ctx.progress.start(f"forecasting the folds by {', '.join(methods)}")
-    found = judged_forecasts(rows, cut, frames[plan.source], plan, spec, processes=processors())
+    found = judged_forecasts(
+        rows, cut, frames[plan.source], plan, spec, processes=ctx.spread.processes, spread=ctx.spread
+    )
     ctx.progress.finish()
     return found
 

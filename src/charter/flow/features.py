@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,7 +15,7 @@ from charter.core.errors import Refusal, UsageError
 from charter.core.progress import NoProgress, Progress
 from charter.core.quantity import parse_duration
 from charter.flow.workspace import Workspace
-from charter.spec.loader import Loaded
+from charter.spec.loader import Loaded, kept
 from charter.spec.parts import part_values
 from charter.spec.types import ModelSpec
 
@@ -85,7 +84,7 @@ def store_policy(workspace: Workspace, package: Path, to: str | None = None) -> 
 
 def packaged_spec(package: Path) -> ModelSpec:
     """Read the specification that a package was made from."""
-    return ModelSpec.model_validate(json.loads((package / "spec.json").read_bytes()))
+    return kept((package / "spec.json").read_bytes())
 
 
 def feature_set_digest(spec: ModelSpec, featureset: Mapping[str, Any]) -> Digest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from charter.flow.retrain_review import rejected
 from charter.flow.succession import judgement
 from charter.flow.workspace import Workspace
 from charter.registry.rows import STANDING
-from charter.spec.loader import Loaded
+from charter.spec.loader import Loaded, kept
 from charter.spec.parts import part_digest, spec_digest
 from charter.spec.types import ModelSpec
 
@@ -219,4 +218,4 @@ def applied_spec(workspace: Workspace, records: Records) -> ModelSpec | None:
     result = records.latest("spec")
     if result is None:
         return None
-    return ModelSpec.model_validate(json.loads(workspace.blobs().get(result.output)))
+    return kept(workspace.blobs().get(result.output))

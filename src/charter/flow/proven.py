@@ -6,7 +6,6 @@ take private keys. So a release is believed when the signatures recorded before 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from charter.core.errors import Refusal
 from charter.flow.rolling import rolling, tried
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
-from charter.spec.loader import Loaded
+from charter.spec.loader import Loaded, kept
 from charter.spec.parts import part_digest
 from charter.spec.types import ModelSpec, RolloutSpec
 
@@ -101,7 +100,7 @@ def signed_spec(
     blobs = workspace.blobs()
     for result in records.results("spec"):
         if blobs.has(result.output):
-            spec = ModelSpec.model_validate(json.loads(blobs.get(result.output)))
+            spec = kept(blobs.get(result.output))
             if spec.name == model and part_digest(spec, "approve") == evidence.get("policy", ""):
                 return spec
     return None

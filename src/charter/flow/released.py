@@ -15,9 +15,9 @@ from charter.flow.plan import Stage
 from charter.flow.proven import refuse_unapproved
 from charter.flow.release import lay_out, package_folder, trusted_keys
 from charter.flow.rolling import traffic_of, tried
-from charter.flow.views import features_result, trained_result, tree_json
+from charter.flow.views import features_result, trained_result
 from charter.flow.workspace import Workspace
-from charter.spec.loader import Loaded
+from charter.spec.loader import Loaded, kept
 
 if TYPE_CHECKING:
     from charter.registry.io.records import Records
@@ -156,8 +156,6 @@ class InForce:
 
 def in_force(workspace: Workspace, loaded: Loaded) -> InForce:
     """Read which specifications are in force; read once, they are the same for all that is judged together."""
-    from charter.spec.types import ModelSpec
-
     watching = {part: getattr(loaded.spec, part) for part in ("monitor", "kpis", "review", "retrain")}
     blobs, specs = workspace.blobs(), {}
     with workspace.records(loaded.spec.name, readonly=True) as records:
@@ -169,7 +167,7 @@ def in_force(workspace: Workspace, loaded: Loaded) -> InForce:
         if traffic is not None and traffic.candidate is not None and package is not None:
             let_out[traffic.candidate] = Digest(package)
     for version, package in let_out.items():
-        released = ModelSpec.model_validate(tree_json(blobs, package, "spec.json"))
+        released = kept(blobs.get(blobs.tree(package)["spec.json"]))
         specs[version] = released.model_copy(update=watching)
     if not deployments:
         return InForce(None, loaded, specs)

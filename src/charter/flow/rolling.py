@@ -6,7 +6,6 @@ the file later changes nothing of a rollout that is under way.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,8 +15,7 @@ from charter.core.errors import Refusal
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
 from charter.registry.traffic import Traffic
-from charter.spec.loader import Loaded
-from charter.spec.types import ModelSpec
+from charter.spec.loader import Loaded, kept
 
 if TYPE_CHECKING:
     from charter.iterate.rollout import Leg
@@ -95,7 +93,7 @@ def rolling(workspace: Workspace, loaded: Loaded, records: Records) -> Rolling |
             f"the specification under which the rollout of {traffic.candidate} began is lost",
             remedy=f"End it: `charter kill`. All requests then go to {traffic.champion}.",
         )
-    spec = ModelSpec.model_validate(json.loads(blobs.get(digest)))
+    spec = kept(blobs.get(digest))
     leg = deployment.evidence.get(LEG, "")
     return Rolling(deployment, traffic, replace(loaded, spec=spec), None if leg == ALONE else int(leg))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,11 @@ from charter.core.clock import iso, parse_iso
 from charter.core.digest import digest_json
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import did_you_mean
+from charter.flow.features import packaged_spec
 from charter.flow.recent import refuse_calendar
 from charter.flow.score_request import Place, ScoreRequest, differences
 from charter.flow.workspace import Workspace
-from charter.spec.types import ModelSpec, SourceSpec
+from charter.spec.types import SourceSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -199,7 +199,7 @@ def _options(
 
 def _declared(model: DeployedModel) -> tuple[tuple[str, ...], SourceSpec]:
     """Key of an observation, and the source that observations come from, by the package's own specification."""
-    spec = ModelSpec.model_validate(json.loads((model.package / "spec.json").read_bytes()))
+    spec = packaged_spec(model.package)
     observations = spec.data.observations
     name = observations.source
     if name is None:

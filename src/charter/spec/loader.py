@@ -85,6 +85,25 @@ def loads(text: str, file: str = "model.yaml") -> Loaded:
     return Loaded(spec, source)
 
 
+def kept(content: bytes | str) -> ModelSpec:
+    """Read a specification as records and packages keep it: JSON that was checked before it was written.
+
+    Raises
+    ------
+    UsageError
+        When it has a field that this version does not know, or lacks one that it asks for: another Charter wrote it.
+    """
+    try:
+        return ModelSpec.model_validate(json.loads(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"the records hold a specification that this Charter cannot read: {'.'.join(map(str, first['loc']))}: "
+            f"{first['msg']}",
+            remedy="Another version of Charter wrote it. Use that version here, or `charter apply` in a new folder.",
+        ) from error
+
+
 def _validate(data: dict[str, Any]) -> ModelSpec:
     # JSON's strict mode fits YAML: lists may become tuples and text dates, but "4" is no number and true is not 1.
     return ModelSpec.model_validate_json(json.dumps(data), strict=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.core import plugins
 from charter.core.errors import UsageError
+from charter.core.nearest import did_you_mean
 from charter.train.ports import Learner
 
 if TYPE_CHECKING:
     from charter.features.featureset import FeatureSet
     from charter.features.preprocess import Preprocessor
-    from charter.spec.types import ModelSpec
+    from charter.spec.types import ModelSpec, TrainSpec
 
 
 def load_learners(names: Sequence[str], *, task: str, monotone: bool, loss: str = "squared") -> list[Learner]:
@@ -42,6 +43,29 @@ def load_learners(names: Sequence[str], *, task: str, monotone: bool, loss: str 
                 remedy="Remove it from train.learners, or leave train.loss out.",
             )
         found.append(learner)
+    return found
+
+
+def fixed_parameters(learners: Sequence[Learner], plan: TrainSpec, task: str) -> dict[str, dict[str, Any]]:
+    """Parameters that every trial of a learner has: ``train.search.fixed`` and, unless squared, ``train.loss``.
+
+    Raises
+    ------
+    UsageError
+        When a learner has no such parameter, or one that is a whole number is stated as a fraction.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for learner in learners:
+        stated, usual = plan.search.fixed.get(learner.name, {}), learner.defaults(task)
+        for name, value in stated.items():
+            where = f"train.search.fixed.{learner.name}.{name}"
+            if name not in usual:
+                raise UsageError(
+                    f"{where}: {learner.name} has no such parameter", remedy=did_you_mean(name, usual)
+                )
+            if isinstance(usual[name], int) and not isinstance(value, int):
+                raise UsageError(f"{where} is {value}; it is a whole number", remedy="Round it.")
+        found[learner.name] = {**stated, **({"loss": plan.loss} if plan.loss != "squared" else {})}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import polars as pl
 
 from charter.core.errors import DataError
 from charter.core.progress import NoProgress, Progress
+from charter.core.spread import HERE, Spread
 from charter.data import metrics
 from charter.data.grid import SERIES
 from charter.features import preprocess
@@ -19,9 +21,9 @@ from charter.features.featureset import FeatureSet
 from charter.features.preprocess import Preprocessor
 from charter.spec.types import ModelSpec
 from charter.train import baseline, calibrate
-from charter.train.asked import load_learners, monotone_columns, refuse_contradictions
+from charter.train.asked import fixed_parameters, load_learners, monotone_columns, refuse_contradictions
 from charter.train.finalists import Finals
-from charter.train.folds import Fold, make_fold
+from charter.train.folds import Fold, make_fold, say
 from charter.train.imbalance import balance
 from charter.train.learners.by_block import ByBlock, placed
 from charter.train.parity import measure_parity
@@ -54,6 +56,7 @@ def train(
     rehearsal: Rehearsal | None = None,
     progress: Progress | None = None,
     tracker: Tracker | None = None,
+    spread: Spread = HERE,
 ) -> Trained:
     """Make the model that the specification asks for.
 
@@ -73,6 +76,8 @@ def train(
         `charter.train.series_methods.judged_forecasts`.
     rehearsal
         Rows that folds judge, to be forecast as if their series had no past.
+    spread
+        Fits the folds.
 
     Raises
     ------
@@ -95,15 +100,19 @@ def train(
     alone = methods_of(plan.learners)
     searchable = [name for name in plan.learners if name not in alone]
     learners = load_learners(searchable, task=task, monotone=bool(plan.monotone), loss=plan.loss)
+    fixed = fixed_parameters(learners, plan, task)
     if plan.step_blocks:
         learners = [ByBlock(one, plan.step_blocks) for one in learners]
     refuse_contradictions(spec)
     groups = _groups(dataset, spec)
 
     progress.start("preparing folds", len(folds))
-    ready = []
+    ready, kept = [], []
     for number, (fit_rows, valid_rows) in enumerate(folds):
-        ready.append(_prepare(dataset, y, groups, fit_rows, valid_rows, number, feature_set, spec, rehearsal))
+        fold = _prepare(dataset, y, groups, fit_rows, valid_rows, number, feature_set, spec, rehearsal)
+        ready.append(fold.outline())
+        kept.append(spread.keep(fold))
+        del fold  # its matrices may be kept elsewhere
         progress.advance()
     progress.finish()
     candidates: list[Candidate] = []
@@ -111,19 +120,19 @@ def train(
     searched: tuple[Learner, Candidate] | None = None
     if learners:
         candidates += search(
-            ready, learners, task=task, metric=metric, trials=plan.search.trials, seed=plan.seed,
-            value=spec.value, loss=plan.loss, progress=progress,
+            kept, learners, task=task, metric=metric, trials=plan.search.trials, seed=plan.seed,
+            value=spec.value, fixed=fixed, progress=progress, spread=spread,
         )  # fmt: skip
         winner = best(candidates, metric)
         learner = next(one for one in learners if one.name == winner.learner)
         progress.start("scoring rows out of fold", len(ready))
         searched, said, as_new = (learner, winner), [], []
-        fixed = learner.settle(winner.fold_params, 1.0)
-        for fold in ready:
-            fold_model = fold.fit(learner, fixed, seed=plan.seed, task=task)
-            said.append(fold_model.predict(fold.X_valid))
-            if fold.X_new is not None:
-                as_new.append(fold_model.predict(fold.X_new) if len(fold.X_new) else np.empty(0))
+        settled = learner.settle(winner.fold_params, 1.0)
+        same = map(repeat, (learner, settled, plan.seed, task))
+        for rows_said, questions_said in spread.map(say, kept, *same):
+            said.append(rows_said)
+            if questions_said is not None:
+                as_new.append(questions_said)
             progress.advance()
         progress.finish()
         finals.searched(learner.name, said, as_new)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charter.core.errors import DataError
 from charter.core.progress import NoProgress, Progress
+from charter.core.spread import HERE, Spread
 from charter.data import metrics
 from charter.train.folds import Fold
 from charter.train.ports import Learner, Params
@@ -93,8 +96,9 @@ def search(
     trials: int,
     seed: int,
     value: Value | None = None,
-    loss: str = "squared",
+    fixed: Mapping[str, Params] | None = None,
     progress: Progress | None = None,
+    spread: Spread = HERE,
 ) -> list[Candidate]:
     """Try parameters one after another and return every trial in order.
 
@@ -104,18 +108,21 @@ def search(
     folds; should ``trials`` be fewer than learners, the defaults are still tried.
 
     A trial whose mean over the folds so far is worse than the median of earlier trials at that fold is stopped.
-    Trials run one at a time (a fit itself uses all processors), so equal arguments give equal trials.
+    Trials run one at a time, since each learns from those before; what is spread is the folds of a trial. A trial is
+    stopped by what its folds say in their order, so equal arguments give equal trials, whoever fits them.
 
     Parameters
     ----------
+    folds
+        As ``spread`` keeps them.
     metric
         Word of `charter.spec.vocabulary`; metrics of decisions decide at 0.5.
     trials
         Over all learners together.
     value
         What outcomes are worth, for value metrics.
-    loss
-        ``squared``, or ``absolute`` where that is what trees are to make small; every trial has it.
+    fixed
+        Parameters that are not searched, by learner; every trial has them.
 
     Raises
     ------
@@ -124,7 +131,7 @@ def search(
     """
     import optuna
 
-    progress = progress if progress is not None else NoProgress()
+    progress, stated = progress if progress is not None else NoProgress(), fixed or {}
     sign = "maximize" if metrics.direction(metric) == "up" else "minimize"
     logged = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -142,10 +149,11 @@ def search(
         for number in range(max(trials, len(learners))):
             trial = study.ask()
             learner = named[trial.suggest_categorical("learner", list(named))]
-            params = learner.suggest(TrialSpace(trial, learner.name), task)
-            if loss != "squared":
-                params["loss"] = loss
-            candidate = _try(trial, number, learner, params, folds, task, metric, seed, value)
+            params = {
+                **learner.suggest(TrialSpace(trial, learner.name), task),
+                **stated.get(learner.name, {}),
+            }
+            candidate = _try(trial, number, learner, params, folds, task, metric, seed, value, spread)
             state = optuna.trial.TrialState.PRUNED if candidate.pruned else None
             study.tell(trial, None if candidate.pruned else candidate.score, state=state)
             found.append(candidate)
@@ -198,23 +206,40 @@ def _try(
     metric: str,
     seed: int,
     value: Value | None,
+    spread: Spread,
 ) -> Candidate:
     started = time.perf_counter()
     scores: list[float] = []
     in_force: list[Params] = []
     pruned = False
-    for step, fold in enumerate(folds):
-        fitted = fold.fit(learner, params, seed=seed, task=task, watch=metric)
-        scores.append(measure(metric, fold.actual, fold.judge(fitted), value, f"fold {step}"))
-        in_force.append(fitted.params)
-        trial.report(_mean(scores), step)
-        if step + 1 < len(folds) and trial.should_prune():
-            pruned = True
-            break
+    same = map(repeat, (learner, params, task, metric, seed, value))
+    with closing(spread.map(_judged, folds, range(len(folds)), *same)) as outcomes:
+        for step, (score, fitted) in enumerate(outcomes):
+            scores.append(score)
+            in_force.append(fitted)
+            trial.report(_mean(scores), step)
+            if step + 1 < len(folds) and trial.should_prune():
+                pruned = True
+                break
     seconds = time.perf_counter() - started
     return Candidate(
         number, learner.name, params, tuple(in_force), tuple(scores), _mean(scores), pruned, seconds
     )
+
+
+def _judged(
+    fold: Fold,
+    step: int,
+    learner: Learner,
+    params: Params,
+    task: str,
+    metric: str,
+    seed: int,
+    value: Value | None,
+) -> tuple[float, Params]:
+    """Fit on a fold, and say how good that is and by which parameters."""
+    fitted = fold.fit(learner, params, seed=seed, task=task, watch=metric)
+    return measure(metric, fold.actual, fold.judge(fitted), value, f"fold {step}"), fitted.params
 
 
 def _mean(values: Sequence[float]) -> float:

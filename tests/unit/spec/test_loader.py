@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charter.core.errors import SpecError, UsageError
-from charter.spec.loader import load, loads
+from charter.spec.loader import kept, load, loads
 from charter.spec.types import SIX_STAGES
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -42,6 +42,14 @@ def test_the_samples_are_sound(name: str) -> None:
     loaded = load(SAMPLES / name)
     assert loaded.spec.train.task == "binary"
     assert loaded.source.where(("train", "task")).startswith(str(SAMPLES / name))
+
+
+def test_what_another_version_kept_is_refused_by_its_field() -> None:
+    spec = load(SAMPLES / "rows.yaml").spec
+    text = spec.model_dump_json()
+    assert kept(text) == spec
+    with pytest.raises(UsageError, match=r"train\.colour: Extra inputs are not permitted"):
+        kept(text.replace('"train":{', '"train":{"colour":1,', 1))
 
 
 def test_the_blueprints_are_sound(root: Path) -> None:

@@ -39,18 +39,25 @@ train:
   task: {task}
   split: {{kind: random, test: 0.2, folds: 3}}
   learners: [{learners}]
-  search: {{trials: {trials}}}
+  search: {{trials: {trials}, fixed: {fixed}}}
   seed: 5
   {more}
 """
 
 
-def spec_of(task="binary", learners="logistic_regression, lightgbm", trials=4, more=""):
+def spec_of(task="binary", learners="logistic_regression, lightgbm", trials=4, more="", fixed="{}"):
     label = {"binary": "integer", "multiclass": "category", "regression": "float"}[task]
     positive = ", positive: 1" if task == "binary" else ""
     rule = ', rule: "a > 1"' if task == "binary" else ""
     text = SPEC.format(
-        rule=rule, task=task, learners=learners, trials=trials, more=more, label=label, positive=positive
+        rule=rule,
+        task=task,
+        learners=learners,
+        trials=trials,
+        more=more,
+        fixed=fixed,
+        label=label,
+        positive=positive,
     )
     return loads(text, "model.yaml").spec
 
@@ -181,6 +188,22 @@ def test_what_cannot_be_promised_is_refused():
         UsageError, match="logistic_regression cannot make the absolute error small; it does squared"
     ):
         load_learners(["logistic_regression"], task="binary", monotone=False, loss="absolute")
+
+
+def test_stated_parameters_are_not_searched():
+    found = fit(
+        learners="lightgbm", trials=2, more="", fixed="{lightgbm: {min_data_in_leaf: 60, lambda_l2: 2.5}}"
+    )
+    assert all(c.params["min_data_in_leaf"] == 60 and c.params["lambda_l2"] == 2.5 for c in found.candidates)
+    assert found.candidates[0].params["num_leaves"] != found.candidates[1].params["num_leaves"]
+    assert found.params["min_data_in_leaf"] == 60
+    for wrong, match in (
+        ("{lightgbm: {min_data: 60}}", "fixed.lightgbm.min_data: lightgbm has no such parameter"),
+        ("{lightgbm: {num_leaves: 7.5}}", "fixed.lightgbm.num_leaves is 7.5; it is a whole number"),
+        ("{lightgbm: {num_leaves: -7}}", "LightGBM refuses what it is asked for"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            fit(learners="lightgbm", trials=1, fixed=wrong)
 
 
 def test_absolute_errors_ask_for_the_median():

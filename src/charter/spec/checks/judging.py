@@ -44,6 +44,10 @@ def check_training(look: Examiner, scope: Scope) -> None:
                            f"search by one of: {', '.join(_score_metrics())}")  # fmt: skip
     if train.task in ("regression", "forecast") and train.imbalance != "none":
         look.fault(("train", "imbalance"), f"is {train.imbalance}, but a {train.task} has no classes")
+    for name in train.search.fixed:
+        if name not in train.learners:
+            look.fault(("train", "search", "fixed", name), f"{name} is not among train.learners",
+                       suggest(name, train.learners, "learners"), at_key=True)  # fmt: skip
     if train.task not in ("regression", "forecast") and train.loss != "squared":
         look.fault(
             ("train", "loss"), f"is {train.loss}, and the task is {train.task}, whose labels are classes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from charter.spec.types.words import Column, Expression, Moment, Part, Share, days_between
 from charter.spec.vocabulary import DEFAULT_METRIC
@@ -96,6 +96,8 @@ class Search(Part):
 
     trials: Annotated[int, Field(ge=1, le=2000)] = 40
     """Over all learners together."""
+    fixed: dict[str, dict[str, int | FiniteFloat]] = {}
+    """Parameters that are stated and not searched, by learner: ``lightgbm: {min_data_in_leaf: 500}``."""
     metric: str | None = None
     """Default: average_precision (binary), log_loss (multiclass), root_mean_squared_error (regression),
     wmape (forecast)."""

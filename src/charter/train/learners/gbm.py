@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from charter.core.errors import UsageError
 from charter.train.learners.export import probabilities, trees_to_onnx
 from charter.train.learners.portable import portable_text, split_text
 from charter.train.ports import Params, Space, Validation
@@ -91,6 +92,11 @@ class LightGBMLearner:
 
         ``params["loss"]`` is ``squared`` unless it says ``absolute``. ``memo`` keeps the binned rows: they do not
         depend on the parameters that are searched.
+
+        Raises
+        ------
+        UsageError
+            When LightGBM refuses a parameter.
         """
         import lightgbm as lgb
 
@@ -118,13 +124,19 @@ class LightGBMLearner:
         if valid is not None and validation is not None:
             fixed["metric"] = _WATCH.get(validation.metric, _WATCH_TASK[task])
             callbacks.append(lgb.early_stopping(PATIENCE, verbose=False))
-        booster = lgb.train(
-            {**fixed, **own},
-            train,
-            num_boost_round=rounds,
-            valid_sets=[valid] if valid is not None else None,
-            callbacks=callbacks,
-        )
+        try:
+            booster = lgb.train(
+                {**fixed, **own},
+                train,
+                num_boost_round=rounds,
+                valid_sets=[valid] if valid is not None else None,
+                callbacks=callbacks,
+            )
+        except lgb.basic.LightGBMError as error:
+            raise UsageError(
+                f"LightGBM refuses what it is asked for: {error}",
+                remedy="Correct train.search.fixed.lightgbm, or leave it out.",
+            ) from error
         best = booster.best_iteration if valid is not None else -1
         text = portable_text(booster.model_to_string(num_iteration=best))
         trees = best if best > 0 else booster.current_iteration()
