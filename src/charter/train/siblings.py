@@ -247,6 +247,7 @@ class Families:
             pl.col(plan.label).cast(pl.Float64).log1p().alias(_LEVEL),
         ).filter(pl.col(_LEVEL).is_not_null())
         self._told = told
+        self._last: tuple[int, Kin] | None = None
         self.values = [self._history[k].cast(pl.String).unique().sort().to_list() for k in plan.keys]
         """For each key the texts of its values; the code of a value is its place."""
         self._places = [{value: code for code, value in enumerate(known)} for known in self.values]
@@ -258,6 +259,12 @@ class Families:
 
     def before(self, origin: int) -> Kin:
         """Series that sold before an origin, the number of the first period that is not known."""
+        kept = self._last
+        if kept is None or kept[0] != origin:  # most requests are about the newest one
+            kept = self._last = (origin, self._before(origin))
+        return kept[1]
+
+    def _before(self, origin: int) -> Kin:
         recent = self._history.filter(pl.col(_PERIOD).is_between(origin - self.likeness.window, origin - 1))
         found = recent.group_by(SERIES).agg(
             *(pl.col(k).first() for k in self.plan.keys), pl.col(_LEVEL, *self._told).mean()

@@ -142,6 +142,16 @@ def test_siblings_share_most_and_of_these_are_the_nearest() -> None:
         assert found.place[found.row == row].tolist() == order[:most].tolist()
 
 
+def test_each_origin_has_its_own_series_however_often_it_is_asked_about() -> None:
+    sources = panel()
+    late = (pl.col("shop") == "s7") & (pl.col("week") < START + timedelta(weeks=15))
+    sources["sales"] = sources["sales"].filter(~late)
+    kin_of = families(sources)
+    newest = asked(sources, ("new", "wine", 9.0)).select(PLAN.grid.number(pl.col("as_of"))).item()
+    found = [kin_of.before(newest - back) for back in (0, 10, 10, 0)]
+    assert [len(kin.names) for kin in found] == [24, 21, 21, 24]
+
+
 def test_hiding_leaves_nothing_of_the_series_that_are_treated_as_new() -> None:
     sources = panel()
     kin = families(sources, "size")
