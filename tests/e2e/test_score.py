@@ -234,7 +234,7 @@ def test_a_ray_cluster_loses_a_worker_and_its_driver_and_no_row(
     tidy(loans)
 
 
-RAY_TASK = "ray::_task"
+RAY_TASK = "ray::answer"
 
 
 def ray_processes(root: int | None) -> dict[int, str]:

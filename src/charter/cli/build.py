@@ -83,10 +83,26 @@ REASON = typer.Option(
 )
 
 
-def apply(spec: Path = SPEC, wait: float = WAIT, reason: str = REASON, as_json: bool = JSON) -> None:
+ENGINE = typer.Option(
+    "local", "--engine", help="local: this process; ray: a Ray cluster. The result is the same."
+)
+WORKERS = typer.Option(
+    None, "--workers", min=1, max=1024, help="Processes of the cluster; default all its processors."
+)
+
+
+def apply(
+    spec: Path = SPEC,
+    wait: float = WAIT,
+    reason: str = REASON,
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    as_json: bool = JSON,
+) -> None:
     """Do what the plan says; stop at a failed requirement or a missing approval (exit 1), and resume from there."""
     from charter.cli.progress import progress
     from charter.flow.apply import apply as carry_out
+    from charter.flow.cluster import spread_over
     from charter.flow.workspace import Workspace
 
     workspace = Workspace.at(spec)
@@ -94,9 +110,16 @@ def apply(spec: Path = SPEC, wait: float = WAIT, reason: str = REASON, as_json: 
     if not as_json:
         tell_notices(loaded, whole=False)
     heard = (lambda _step, _seconds: None) if as_json else (lambda step, seconds: tell(step, seconds, loaded))
-    outcome = carry_out(
-        workspace, loaded, progress=progress(quiet=as_json), heard=heard, wait_seconds=wait, reason=reason
-    )
+    with spread_over(engine, workers) as spread:
+        outcome = carry_out(
+            workspace,
+            loaded,
+            progress=progress(quiet=as_json),
+            heard=heard,
+            wait_seconds=wait,
+            reason=reason,
+            spread=spread,
+        )
     stopped = outcome.stopped
     if as_json:
         emit(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import polars as pl
 
 from charter.core.errors import DataError
+from charter.core.spread import HERE, Spread
 from charter.data.grid import AS_OF, STEP, on_grid, series_plan
 from charter.data.split import ROW, SPLIT, assign_split
 from charter.features.featureset import FeatureSet, complete, feature_set, histories
 from charter.features.forecasts import forecast_rows
+from charter.features.history import History
 from charter.features.observations import newest_day, observe
 from charter.spec.moments import moving, resolve
 from charter.spec.types import ModelSpec
@@ -21,8 +24,15 @@ _MOST_PARTS = 8
 """Each part looks at the past of all groups of series, so that many parts would take long."""
 
 
-def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple[pl.DataFrame, FeatureSet]:
+def build_dataset(
+    sources: Mapping[str, pl.DataFrame], spec: ModelSpec, spread: Spread = HERE
+) -> tuple[pl.DataFrame, FeatureSet]:
     """Build the data set of a specification from its prepared sources; dates that follow the data count from theirs.
+
+    Parameters
+    ----------
+    spread
+        Computes the parts of series.
 
     Returns
     -------
@@ -41,7 +51,7 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
     data, train = spec.data, spec.train
     plan = series_plan(data)
     if plan is not None:
-        frame = _of_series(on_grid(sources, plan), features, spec)
+        frame = _of_series(on_grid(sources, plan), features, spec, spread)
         frame = frame.with_columns(row_ids(frame, [*plan.keys, AS_OF, STEP]))
         return frame.select(ROW, SPLIT, pl.exclude(ROW, SPLIT)), features
     frame = complete(observe(sources, data, train.task), features, sources)
@@ -58,21 +68,26 @@ def build_dataset(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> tuple
     return frame.select(ROW, split, pl.exclude(ROW)), features
 
 
-def _of_series(sources: Mapping[str, pl.DataFrame], features: FeatureSet, spec: ModelSpec) -> pl.DataFrame:
+def _of_series(
+    sources: Mapping[str, pl.DataFrame], features: FeatureSet, spec: ModelSpec, spread: Spread
+) -> pl.DataFrame:
     """Compute the features of forecasts part by part, whose intermediate values are many times as large as they are.
 
     Each row depends on nothing but itself and its series' past, so the parts change no bit.
     """
     frame, past = forecast_rows(sources, spec), histories(sources, features)
-    made = set(features.names) - {i.name for i in features.inputs}
     size = max(PART_ROWS, -(-frame.height // _MOST_PARTS))
-    parts = []
-    for start in range(0, frame.height, size):
-        part = complete(frame[start : start + size], features, past)
-        # The model reads 32 bits; what a request brings keeps its precision, since evaluation starts from that.
-        narrow = [c for c in part.columns if c in made and part.schema[c] == pl.Float64]
-        parts.append(part.cast(dict.fromkeys(narrow, pl.Float32)))
-    return pl.concat(parts)
+    parts = (frame[start : start + size] for start in range(0, frame.height, size))
+    kept = repeat(spread.keep(features)), repeat(spread.keep(past))
+    return pl.concat(spread.map(_part, parts, *kept))
+
+
+def _part(rows: pl.DataFrame, features: FeatureSet, past: Mapping[str, History]) -> pl.DataFrame:
+    part = complete(rows, features, past)
+    # The model reads 32 bits; what a request brings keeps its precision, since evaluation starts from that.
+    made = set(features.names) - {i.name for i in features.inputs}
+    narrow = [c for c in part.columns if c in made and part.schema[c] == pl.Float64]
+    return part.cast(dict.fromkeys(narrow, pl.Float32))
 
 
 def row_ids(frame: pl.DataFrame, key: Sequence[str]) -> pl.Series:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from charter.core.errors import DataError
 from charter.core.progress import NoProgress, Progress
+from charter.core.spread import HERE, Spread
 from charter.core.text import one_line
 from charter.flow import release, succession
 from charter.flow.context import Context, Done, Output
@@ -58,6 +59,7 @@ def apply(
     wait_seconds: float = 0,
     releases: bool = True,
     reason: str = "",
+    spread: Spread = HERE,
 ) -> Outcome:
     """Make reality match the specification, as far as its own requirements and the approvers allow.
 
@@ -67,6 +69,8 @@ def apply(
         False leaves what serves as it is.
     reason
         Why a version may follow that the redeployment rules leave to a person; it stands in the audit trail.
+    spread
+        Who computes what can be computed apart; the results are the same.
 
     Raises
     ------
@@ -88,7 +92,14 @@ def apply(
     ):
         said = one_line(reason, "a reason")
         ctx = Context(
-            workspace, loaded, records, workspace.blobs(), progress or NoProgress(), actor, reason=said
+            workspace,
+            loaded,
+            records,
+            workspace.blobs(),
+            progress or NoProgress(),
+            actor,
+            reason=said,
+            spread=spread,
         )
         with _moving(ctx):  # moves write blobs and entries, too
             _tidy(ctx)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from charter.core.digest import Digest
 from charter.core.errors import DataError, UsageError
 from charter.core.progress import Progress
+from charter.core.spread import HERE, Spread
 from charter.flow.plan import Plan, Stage
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
@@ -43,6 +44,8 @@ class Context:
     """Whether runs are written to MLflow; a reproduction is not a run."""
     reason: str = ""
     """Why a person lets a version follow that the redeployment rules leave to one."""
+    spread: Spread = HERE
+    """Who makes the calls of a stage that know nothing of each other; no result depends on it."""
 
     @property
     def spec(self) -> ModelSpec:

@@ -60,7 +60,7 @@ def evaluate(ctx: Context, done: Done) -> Output:
         if plan is not None and scorer.series is not None:
             ctx.progress.start("forecasting the test origins by simple methods")
             rows = judge_forecast.tested_frame(
-                rows, scored, plan, scorer.series.sources, label, scorer.bundle.method
+                rows, scored, plan, scorer.series.sources, label, scorer.bundle.method, ctx.spread
             )
             rivals |= judge_forecast.rivals(rows)
             bounds = Bounds(rows["lower"].to_numpy(), rows["upper"].to_numpy(), spec.train.interval)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from charter.core.errors import UsageError
+from charter.core.spread import HERE, Spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ def tested_frame(
     sources: Mapping[str, pl.DataFrame],
     label: str,
     itself: str | None,
+    spread: Spread,
 ) -> pl.DataFrame:
     """Put forecasts, actual values and baselines of the test origins side by side.
 
@@ -39,6 +40,8 @@ def tested_frame(
         Regular frames, see `charter.data.grid.on_grid`.
     itself
         The baseline that the model is, where it is one: nothing can be better than itself.
+    spread
+        Forecasts the origins by the baselines.
 
     Returns
     -------
@@ -52,12 +55,14 @@ def tested_frame(
         scored["lower"],
         scored["upper"],
     )
-    said = baselines(sources, plan, rows["as_of"].unique().sort().to_list())
+    said = baselines(sources, plan, rows["as_of"].unique().sort().to_list(), spread)
     said = said.drop(itself or (), strict=False)
     return frame.join(said, on=["series", "as_of", "step"], how="left", maintain_order="left")
 
 
-def baselines(sources: Mapping[str, pl.DataFrame], plan: SeriesPlan, origins: list[datetime]) -> pl.DataFrame:
+def baselines(
+    sources: Mapping[str, pl.DataFrame], plan: SeriesPlan, origins: list[datetime], spread: Spread = HERE
+) -> pl.DataFrame:
     """Forecast every series from every origin by `METHODS`."""
     import polars as pl
 
@@ -77,18 +82,14 @@ def baselines(sources: Mapping[str, pl.DataFrame], plan: SeriesPlan, origins: li
             horizon=plan.horizon,
             gap=plan.gap,
             methods=methods,
-            processes=processors(),
+            processes=spread.processes,
+            spread=spread,
         )
 
     try:
         return ask(METHODS)
     except UsageError:  # the extra that holds statsforecast is not installed
         return ask(METHODS[:-1])
-
-
-def processors() -> int:
-    """How many processors the fitted methods are spread over."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def names_of(frame: pl.DataFrame) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from charter.core.digest import digest_file, digest_json
 from charter.core.errors import Busy, DataError, Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.core.progress import NoProgress, Progress
+from charter.core.spread import processors
 from charter.flow.lock import hold
 from charter.flow.recent import with_recent_history
 from charter.flow.released import released_model
@@ -185,16 +187,24 @@ def _run(work: Path, job: Job, request: ScoreRequest, progress: Progress) -> tup
 def _outcomes(
     work: Path, job: Job, todo: Sequence[int], request: ScoreRequest
 ) -> Generator[Outcome, None, None]:
-    from charter.serve.io.batch_pool import cores, run_here, run_workers
+    from charter.serve.io.batch_pool import run_here, run_workers
 
     # A process of its own takes as long to start as some chunks take to score.
     few = len(todo) <= _FEW_CHUNKS and not request.explain
-    workers = min(request.workers or (1 if few else cores()), max(len(todo), 1))
+    workers = min(request.workers or (1 if few else processors()), max(len(todo), 1))
     if request.engine == "ray":
-        from charter.flow.score_ray import run_on_ray
-
-        return run_on_ray(work, todo, workers)
+        return _on_cluster(work, todo, workers)
     return run_here(work, job, todo) if workers == 1 else run_workers(work, todo, workers)
+
+
+def _on_cluster(work: Path, todo: Sequence[int], workers: int) -> Generator[Outcome, None, None]:
+    """The same chunks on a Ray cluster, whose machines must see the work folder and the packages."""
+    from charter.flow.cluster import Cluster
+    from charter.serve.io.batch_pool import outcome
+    from charter.serve.io.batch_worker import answer
+
+    with Cluster(workers) as cluster, closing(cluster.map(answer, repeat(work), todo)) as answers:
+        yield from map(outcome, answers)
 
 
 def _refuse_too_many(counts: Counts, rows: int | None, request: ScoreRequest) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.core.errors import UsageError
-from charter.core.nearest import did_you_mean
+from charter.flow.cluster import refuse_unknown
 
-ENGINES = ("local", "ray")
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _MODEL = re.compile(r"(?P<name>[a-z][a-z0-9-]*)(@(?P<which>champion|v[1-9][0-9]*))?")
 _ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
@@ -60,10 +59,7 @@ class ScoreRequest:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise UsageError(
-                f"--engine {self.engine!r} is not known", remedy=did_you_mean(self.engine, ENGINES)
-            )
+        refuse_unknown(self.engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from charter.core.spread import HERE, Spread
 from charter.data.grid import AS_OF, SERIES, STEP, SeriesPlan
 from charter.train.statistical import METHODS, SEASON, WINDOW, forecast_by, lay_out, require
 from charter.train.units import transformed
@@ -119,13 +121,17 @@ class SeriesForecasts:
             return None
         return cls(SeriesMethods.from_json(settings), sources[plan.source], plan)
 
-    def columns(self, rows: pl.DataFrame, *, processes: int = 1) -> list[pl.Series]:
+    def columns(self, rows: pl.DataFrame, *, processes: int = 1, spread: Spread = HERE) -> list[pl.Series]:
         """Forecast the rows; what is said of one depends on no other.
 
         Parameters
         ----------
         rows
             ``series``, ``as_of`` (the origin) and ``step``.
+        processes
+            Over which the fitted methods of an origin are spread.
+        spread
+            Forecasts the origins.
 
         Returns
         -------
@@ -147,13 +153,18 @@ class SeriesForecasts:
         step = rows[STEP].cast(pl.Int64).to_numpy()
         origins = rows[AS_OF].cast(pl.Datetime("us"))
         said = np.empty((rows.height, len(self.settings.methods)))
-        for origin in origins.unique().sort().to_list():
-            own = np.flatnonzero((origins == origin).to_numpy())
-            said[own] = self._from(origin, place[own], step[own], processes)
+        asked = origins.unique().sort().to_list()
+        own = [np.flatnonzero((origins == origin).to_numpy()) for origin in asked]
+        parts = [place[at] for at in own], [step[at] for at in own]
+        every = repeat(spread.keep(self))
+        for at, found in zip(
+            own, spread.map(_forecast, every, asked, *parts, repeat(processes)), strict=True
+        ):
+            said[at] = found
         learned = transformed(self.settings.transform, np.maximum(said, 0.0))
         return [pl.Series(name, learned[:, at]) for at, name in enumerate(self.settings.columns)]
 
-    def _from(
+    def from_origin(
         self, origin: datetime, place: npt.NDArray[np.int64], step: npt.NDArray[np.int64], processes: int
     ) -> Floats:
         """Say of each row, by its series' place (-1 is nowhere) and step, what each method forecasts."""
@@ -177,6 +188,16 @@ class SeriesForecasts:
         return said
 
 
+def _forecast(
+    of: SeriesForecasts,
+    origin: datetime,
+    place: npt.NDArray[np.int64],
+    step: npt.NDArray[np.int64],
+    processes: int,
+) -> Floats:
+    return of.from_origin(origin, place, step, processes)
+
+
 def judged_forecasts(
     rows: pl.DataFrame,
     folds: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
@@ -185,6 +206,7 @@ def judged_forecasts(
     spec: ModelSpec,
     *,
     processes: int = 1,
+    spread: Spread = HERE,
 ) -> pl.DataFrame | None:
     """Let the methods among ``train.learners`` forecast what folds judge, each row from its own origin.
 
@@ -194,6 +216,8 @@ def judged_forecasts(
         Rows of the data set: ``series``, ``as_of``, ``step``; n rows.
     folds
         Row numbers to fit on and to judge by.
+    processes, spread
+        As `SeriesForecasts.columns` takes them.
 
     Returns
     -------
@@ -204,7 +228,7 @@ def judged_forecasts(
         return None
     settings = SeriesMethods.of(methods, spec.train.transform, plan.every)
     judged = np.unique(np.concatenate([valid for _, valid in folds]))
-    found = SeriesForecasts(settings, history, plan).columns(rows[judged], processes=processes)
+    found = SeriesForecasts(settings, history, plan).columns(rows[judged], processes=processes, spread=spread)
     place = np.full(rows.height, len(judged), dtype=np.int64)
     place[judged] = np.arange(len(judged))
     return pl.DataFrame(found).select(

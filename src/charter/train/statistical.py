@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ import polars as pl
 
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import advice
+from charter.core.spread import HERE, Spread
 from charter.data.grid import AS_OF, SERIES, STEP, Grid
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def statistical_forecasts(
     window: int | None = None,
     floor: float | None = 0.0,
     processes: int = 1,
+    spread: Spread = HERE,
 ) -> pl.DataFrame:
     """Forecast every series from every origin.
 
@@ -96,7 +99,9 @@ def statistical_forecasts(
     floor
         Lowest value of a forecast; None where values can be negative.
     processes
-        Over which the fitted methods are spread.
+        Over which the fitted methods of an origin are spread.
+    spread
+        Forecasts the origins.
 
     Returns
     -------
@@ -124,16 +129,33 @@ def statistical_forecasts(
     panel = lay_out(history, grid)
     season = season if season is not None else SEASON[grid.every]
     window = window if window is not None else WINDOW[grid.every]
-    tables = []
-    for origin in sorted(set(origins)):
-        past, last = panel.before(origin, grid)
-        ahead = grid.count(origin) - panel.first + gap + np.arange(horizon)
-        found: dict[str, Floats] = {}
-        for name in methods:
-            said = forecast_by(name, past, last, ahead, season=season, window=window, processes=processes)
-            found[name] = _complete(said, floor)
-        tables.append(_long(panel.names, origin, horizon, found))
+    known, steps = spread.keep(panel), gap + np.arange(horizon)
+    same = map(repeat, (tuple(methods), grid, steps, season, window, processes))
+    asked = sorted(set(origins))
+    tables = [
+        _long(panel.names, origin, horizon, {name: _complete(one, floor) for name, one in said.items()})
+        for origin, said in zip(asked, spread.map(_from, asked, repeat(known), *same), strict=True)
+    ]
     return pl.concat(tables).sort(SERIES, AS_OF, STEP)
+
+
+def _from(
+    origin: datetime,
+    panel: Panel,
+    methods: Sequence[str],
+    grid: Grid,
+    steps: npt.NDArray[np.int64],
+    season: int,
+    window: int,
+    processes: int,
+) -> dict[str, Floats]:
+    """What each method says from one origin, float64 [series, steps]."""
+    past, last = panel.before(origin, grid)
+    ahead = grid.count(origin) - panel.first + steps
+    return {
+        name: forecast_by(name, past, last, ahead, season=season, window=window, processes=processes)
+        for name in methods
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

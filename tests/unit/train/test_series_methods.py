@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from charter.core.errors import UsageError
+from charter.core.spread import HERE
 from charter.data.grid import on_grid, series_plan
 from charter.data.split import origin_folds
 from charter.features.dataset import build_dataset
@@ -184,7 +185,7 @@ class TestMethodAsModel:
         rows = dataset.filter(pl.col("__split") == "test").head(6)
         said = pl.DataFrame({"score": [1.0] * 6, "lower": [0.0] * 6, "upper": [2.0] * 6})
         history = on_grid({"sales": sold}, plan)
-        frame = judge_forecast.tested_frame(rows, said, plan, history, "sold", "ets")
+        frame = judge_forecast.tested_frame(rows, said, plan, history, "sold", "ets", HERE)
         assert judge_forecast.names_of(frame) == ("naive", "moving_average", "seasonal_naive")
 
     def test_a_row_alone_is_answered_as_among_others(

@@ -8,19 +8,29 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from charter.core.errors import CharterError, DataError
+from charter.core.spread import processors
 from charter.serve.batch import Counts
 from charter.serve.io.batch_job import Job, Runner
 
 Outcome = tuple[int, Counts]
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def outcome(answer: Mapping[str, Any]) -> Outcome:
+    """Read what `charter.serve.io.batch_worker.answer` said of a chunk.
+
+    Raises
+    ------
+    DataError
+        When the chunk could not be read.
+    """
+    if "error" in answer:
+        raise DataError(answer["error"], remedy=answer["remedy"])
+    return answer["chunk"], Counts(**answer["counts"])
 
 
 def run_here(work: Path, job: Job, chunks: Sequence[int]) -> Generator[Outcome, None, None]:
@@ -40,7 +50,7 @@ def run_workers(work: Path, chunks: Sequence[int], workers: int) -> Generator[Ou
     CharterError
         When a worker dies; what is done stays done.
     """
-    threads = max(cores() // workers, 1)
+    threads = max(processors() // workers, 1)
     env = {**os.environ, "POLARS_MAX_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "charter.serve.io.batch_worker", str(work)]
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -97,11 +107,9 @@ def _drive(
             if not line:
                 answers.put(_died(process, log))
                 return
-            answer = json.loads(line)
-            if "error" in answer:
-                answers.put(DataError(answer["error"], remedy=answer["remedy"]))
-                return
-            answers.put((index, Counts(**answer["counts"])))
+            answers.put(outcome(json.loads(line)))
+    except DataError as error:
+        answers.put(error)
     except queue.Empty:
         answers.put(None)
     except OSError:
