@@ -1,6 +1,6 @@
 """Metrics with intervals, slices, fairness, threshold, baselines."""
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Revision of how the stage `evaluate` chooses thresholds and measures.
 
 Raise it with any change after which the same inputs give another output. It is part of the stage's key, so every model

@@ -79,6 +79,7 @@ def evaluate_forecast(
     confidence: float = 0.95,
     resamples: int = 500,
     seed: int = 0,
+    also: Sequence[str] = (),
 ) -> ForecastReport:
     """Measure forecasts on test origins.
 
@@ -100,6 +101,8 @@ def evaluate_forecast(
         What baselines are compared on.
     resamples, seed, confidence
         Of the intervals.
+    also
+        Metrics beside `MEASURED`, over all rows.
 
     Returns
     -------
@@ -145,6 +148,7 @@ def evaluate_forecast(
         confidence=confidence,
         unknown=frame.height - known.height,
         period=known["target"].rank("dense").to_numpy() if "target" in known.columns else None,
+        also=also,
     )
 
 
@@ -161,6 +165,7 @@ def forecast_report(
     confidence: float = 0.95,
     unknown: int = 0,
     period: npt.NDArray[np.generic] | None = None,
+    also: Sequence[str] = (),
 ) -> ForecastReport:
     """Measure samples of forecasts; `evaluate_forecast` says how.
 
@@ -174,13 +179,16 @@ def forecast_report(
         Of whole series.
     period
         Shape (n,): number of each row's target period.
+    also
+        Metrics beside `MEASURED`, over all rows.
     """
     bounds = sample.bounds
     names = tuple(m for m in MEASURED if m not in BOUNDED or bounds is not None)
     short = tuple(m for m in names if m in RATIOS)
     steps, origins = rows["step"].to_numpy(), rows["as_of"]
     horizon = int(steps.max())
-    groups = [_Group("overall", "all", np.arange(rows.height), names)]
+    more = tuple(m for m in also if m not in BOUNDED or bounds is not None)
+    groups = [_Group("overall", "all", np.arange(rows.height), (*names, *more))]
     groups += [
         _Group("block", f"{first}-{last}" if first < last else str(first), found, names)
         for first, last in (blocks if blocks is not None else horizon_blocks(horizon))

@@ -124,7 +124,8 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
     from charter.data.grid import AS_OF, SERIES, STEP, name_series
     from charter.evaluate.forecast import evaluate_forecast
     from charter.features.forecasts import locate
-    from charter.train.cold_start import draw, kind_words, units
+    from charter.spec.newness import kind_words
+    from charter.train.cold_start import draw, units
 
     series = scorer.series
     if series is None or series.newcomers is None:
@@ -173,6 +174,7 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
             confidence=spec.evaluate.confidence,
             resamples=spec.evaluate.resamples,
             seed=spec.train.seed,
+            also=("absolute_bias", "coverage_error"),  # they can be required
         )
-        parts.append(replace(report.overall, by="new_series", value=kind_words(plan, code)))
+        parts.append(replace(report.overall, by="new_series", value=kind_words(plan.keys, code)))
     return tuple(parts)

@@ -195,7 +195,8 @@ def _work(step: Step, spec: ModelSpec) -> str:
             fair = f", fairness by {', '.join(spec.evaluate.fairness.by)}" if spec.evaluate.fairness else ""
             return f"{_many(len(spec.evaluate.slices), 'slice')}{fair}{took}"
         case Stage.GATE:
-            return f"{_many(len(spec.evaluate.require), 'requirement')}, {_many(len(spec.kpis), 'KPI')}"
+            required = len(spec.evaluate.require) + sum(map(len, spec.evaluate.require_new_series.values()))
+            return f"{_many(required, 'requirement')}, {_many(len(spec.kpis), 'KPI')}"
         case Stage.APPROVE:
             return f"{len(spec.approve.stages)} stages, valid for {parse_duration(spec.approve.valid_for).days} days"
         case _:

@@ -54,6 +54,7 @@ def judge(
     """
     checks = [
         *requirements(evaluation, spec, where),
+        *_new_series(evaluation, spec, where),
         *_threshold(evaluation, spec, where),
         *fairness(evaluation, spec, where),
         *_protected(spec, where),
@@ -72,6 +73,16 @@ def requirements(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Ch
     """Hold each metric against what ``evaluate.require`` asks of it; arguments as `judge`."""
     for name, text in spec.evaluate.require.items():
         yield _against(name, _metric(evaluation, name), text, where(("evaluate", "require", name)))
+
+
+def _new_series(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:
+    """Hold series that were forecast as if they had no past against what is required of such, by what is new."""
+    report = _mapping(evaluation.get("forecast"))
+    measured = {part.get("value"): _mapping(part.get("metrics")) for part in report.get("new_series") or ()}
+    for kind, required in spec.evaluate.require_new_series.items():
+        for name, text in required.items():
+            place = where(("evaluate", "require_new_series", kind, name))
+            yield _against(f"{name}, {kind}", _mapping(measured.get(kind)).get(name), text, place)
 
 
 def _threshold(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:

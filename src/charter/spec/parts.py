@@ -65,6 +65,7 @@ _TABLE: tuple[tuple[str, PartName], ...] = (
     ("serve.reasons_for", "evaluate"),
     # gate: what is required
     ("evaluate.require", "gate"),
+    ("evaluate.require_new_series", "gate"),
     ("evaluate.beat_baseline", "gate"),
     ("evaluate.fairness.demographic_parity_difference", "gate"),
     ("evaluate.fairness.equal_opportunity_difference", "gate"),

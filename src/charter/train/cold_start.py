@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.data.grid import AS_OF, SERIES, STEP, SeriesPlan
+from charter.spec.newness import kinds
 from charter.train.calibrate import Calibration
 from charter.train.conformal import EVERYBODY, LEVELS, Cell, ConformalIntervals
 from charter.train.siblings import Families, Kin, Likeness, middle
@@ -192,36 +192,6 @@ def _groups(
             yield np.array(members, np.int64), kin.without(away)
 
 
-def kinds(plan: SeriesPlan) -> tuple[int, ...]:
-    """Codes of the kinds of newness that are rehearsed: nothing but the pair, one key, several, as bits of the keys.
-
-    Examples
-    --------
-    >>> kinds(SeriesPlan("sales", ("shop", "item"), "week", "week", "monday", 12, 0, "leave", "units"))
-    (0, 1, 2, 3)
-    >>> kinds(SeriesPlan("sales", ("shop",), "week", "week", "monday", 12, 0, "leave", "units"))
-    (1,)
-    """
-    count = len(plan.keys)
-    sizes = range(1, count + 1) if count <= 3 else (1,)
-    codes = [sum(1 << k for k in chosen) for size in sizes for chosen in combinations(range(count), size)]
-    return (*([0] if count > 1 else []), *sorted(codes))
-
-
-def kind_words(plan: SeriesPlan, code: int) -> str:
-    """Name a kind of newness.
-
-    Examples
-    --------
-    >>> plan = SeriesPlan("sales", ("shop", "item"), "week", "week", "monday", 12, 0, "leave", "units")
-    >>> [kind_words(plan, code) for code in (0, 1, 3)]
-    ['new shop and item together', 'new shop', 'new shop, new item']
-    """
-    if not code:
-        return f"new {' and '.join(plan.keys)} together"
-    return ", ".join(f"new {key}" for bit, key in enumerate(plan.keys) if code >> bit & 1)
-
-
 def draw(
     rows: pl.DataFrame,
     plan: SeriesPlan,
@@ -249,7 +219,7 @@ def draw(
     hidden: list[Integers] = []
     for origin in np.unique(origins).tolist():
         own = order[origins[order] == origin]
-        for code in kinds(plan):
+        for code in kinds(plan.keys):
             rng = np.random.default_rng([seed, abs(origin), code])
             some = rng.permutation(np.unique(names[own]))[:series]
             lots = pl.DataFrame({"row": own, "series": names[own], "lot": rng.random(len(own))})

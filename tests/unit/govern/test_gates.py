@@ -213,6 +213,22 @@ def test_a_forecast_must_take_its_share_of_the_error_away_in_every_block() -> No
     }
 
 
+def test_series_without_a_past_are_held_against_what_is_required_of_such() -> None:
+    required = {"new shop": {"wmape": "<= 0.6"}, "new item": {"wmape": "<= 0.6", "bias": "<= 0.1"}}
+    spec = credit_risk(evaluate={"require_new_series": required})
+    parts = [{"value": "new shop", "metrics": {"wmape": estimate(0.5)}},
+             {"value": "new item", "metrics": {"wmape": estimate(0.7)}}]  # fmt: skip
+    report = {"forecast": {"new_series": parts}}
+    decision = judge(evaluation() | report, MEASUREMENT, PARITY, spec, where=".".join)
+    found = {c.name: (c.verdict, c.where) for c in decision.checks if ", new" in c.name}
+    place = "evaluate.require_new_series"
+    assert found == {
+        "wmape, new shop": (Verdict.PASS, f"{place}.new shop.wmape"),
+        "wmape, new item": (Verdict.FAIL, f"{place}.new item.wmape"),
+        "bias, new item": (Verdict.UNKNOWN, f"{place}.new item.bias"),
+    }
+
+
 def test_a_share_without_a_report_is_unknown() -> None:
     spec = credit_risk(evaluate={"beat_baseline": {"metric": "roc_auc", "by_share": 0.15}})
     decision = judge(evaluation(), MEASUREMENT, PARITY, spec, where=".".join)

@@ -69,6 +69,37 @@ def test_one_change_one_fault(old: str, new: str, path: str, message: str) -> No
     assert message in problem.message
 
 
+NEW = """\
+evaluate:
+  require_new_series: {new shop: {wmape: "<= 0.6"}, "new shop, new item": {coverage_error: "<= 0.1"}}
+"""
+
+
+def test_series_without_a_past_can_have_requirements_of_their_own() -> None:
+    assert not find(loads(SPEC + NEW).spec)
+    assert part_of(("evaluate", "require_new_series", "new shop", "wmape")) == "gate"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "message", "remedy"),
+    [
+        ("new shop:", "new shops:", "new shops", "nothing that a series can be new by",
+         "what is new: new shop and item together; new shop; new item; new shop, new item"),
+        ("wmape", "wmap", "new shop.wmap", "not a metric of a forecast task", "did you mean wmape"),
+        ("<= 0.6", "<= -1", "new shop.wmape", "can never be met", "values lie between 0 and inf"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_required_of_them_is_named(
+    old: str, new: str, path: str, message: str, remedy: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        loads(SPEC + NEW.replace(old, new))
+    (problem,) = caught.value.problems
+    assert ".".join(map(str, problem.path)) == f"evaluate.require_new_series.{path}"
+    assert message in problem.message
+    assert remedy in (problem.hint or "")
+
+
 def test_they_are_for_forecasts() -> None:
     with pytest.raises(SpecError) as caught:
         loads(ROWS.read_text("utf-8") + STOCK)

@@ -13,6 +13,7 @@ from charter.spec.checks.features import check_feature_name, nowhere, unusable
 from charter.spec.document import Path
 from charter.spec.faults import suggest
 from charter.spec.functions import Kind
+from charter.spec.newness import kind_words, kinds
 from charter.spec.scope import Scope
 from charter.spec.types import Fairness, Threshold
 from charter.spec.vocabulary import METRICS, SERIES_METHODS, metrics_for
@@ -88,6 +89,7 @@ def check_judging(look: Examiner, scope: Scope) -> None:
         path: Path = ("evaluate", "require", name)
         if _metric(path, name, look, at_key=True):
             _possible(path, name, text, look)
+    _check_new_series(evaluate.require_new_series, look)
     if evaluate.beat_baseline.metric is not None:
         path = ("evaluate", "beat_baseline", "metric")
         if _metric(path, evaluate.beat_baseline.metric, look):
@@ -102,6 +104,27 @@ def check_judging(look: Examiner, scope: Scope) -> None:
         else:
             _check_threshold(evaluate.threshold, look)
     _check_framing(look, scope)
+
+
+def _check_new_series(required: Mapping[str, Mapping[str, str]], look: Examiner) -> None:
+    """Note what cannot be required of series without a past."""
+    place: Path = ("evaluate", "require_new_series")
+    keys = look.spec.data.observations.series
+    task = look.spec.train.task
+    if required and task != "forecast":
+        look.fault(place, f"is for forecasts, and the task is {task}", "leave it out", at_key=True)
+        return
+    known = [kind_words(keys, code) for code in kinds(keys)] if keys else []
+    for kind, metrics in required.items():
+        if keys and kind not in known:
+            hint = f"what is new: {'; '.join(known)}"
+            look.fault((*place, kind), "is nothing that a series can be new by", hint, at_key=True)
+        for name, text in metrics.items():
+            path = (*place, kind, name)
+            if name not in METRICS and name in metrics_for(task):  # a plug-in's
+                look.fault(path, "is not measured of series without a past", "require it of all", at_key=True)
+            elif _metric(path, name, look, at_key=True):
+                _possible(path, name, text, look)
 
 
 def _metric(path: Path, name: str, look: Examiner, *, at_key: bool = False) -> bool:

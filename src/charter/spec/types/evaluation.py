@@ -53,6 +53,9 @@ class EvaluateSpec(Part):
     """What is measured on held-out rows, and what is required."""
 
     require: dict[str, RequirementText] = {}
+    require_new_series: dict[str, dict[str, RequirementText]] = {}
+    """Forecasts: what is required of series without a past, by what is new, as `charter show` calls it: ``new store``,
+    ``new store, new brand`` (both at once), ``new store and brand together`` (both are known, but not together)."""
     beat_baseline: Beat = Beat()
     slices: tuple[Expression, ...] = ()
     """Columns (one slice per value) or conditions (``AGE < 30``)."""
