@@ -568,6 +568,13 @@ def test_what_does_not_fit_is_told_for_entities(old: str, new: str, path: str, m
     assert any(where == path and message in what for where, what in found), found
 
 
+def test_a_horizon_of_one_needs_no_word_about_steps_per_target() -> None:
+    one = SERIES.replace("horizon: 8", "horizon: 1").replace("  horizon_blocks: [4, 8]\n", "")
+    assert loads(one.replace("  steps_per_target: 2\n", "")).spec.train.steps_per_target == 2
+    found = faults(one, "steps_per_target: 2", "steps_per_target: 3")
+    assert any(where == "train.steps_per_target" and "horizon of 1" in what for where, what in found), found
+
+
 @pytest.mark.parametrize(
     ("task", "path"),
     [

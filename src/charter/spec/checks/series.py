@@ -117,10 +117,13 @@ def _check_words(look: Examiner, scope: Scope, *, forecast: bool) -> None:
                        "leave it out", at_key=True)  # fmt: skip
         return
     horizon = look.spec.data.observations.horizon or 0
-    if train.steps_per_target > horizon > 0:
+    usual = type(train).model_fields["steps_per_target"].default
+    if train.steps_per_target > horizon > 0 and train.steps_per_target != usual:
+        # The default is lowered to the horizon where rows are drawn, so nobody has to know of it.
         look.fault(
-            (*_TRAIN, "steps_per_target"), f"is {train.steps_per_target}, more than the horizon of {horizon}"
-        )
+            (*_TRAIN, "steps_per_target"), f"is {train.steps_per_target}, more than the horizon of {horizon}",
+            f"at most {horizon}, or leave it out",
+        )  # fmt: skip
     label = look.spec.data.label.name
     if train.weight is not None:
         forbidden = dict.fromkeys(scope.keys, "which only identifies a row")

@@ -138,7 +138,8 @@ class TrainSpec(Part):
     weight: Expression | None = None
     """Forecasts: how much a training row counts, from the row's columns and the label, such as ``price * units``."""
     steps_per_target: Annotated[int, Field(ge=1, le=400)] = 2
-    """Forecasts: from how many origins, drawn by ``seed``, each period of each series is trained on."""
+    """Forecasts: from how many origins, drawn by ``seed``, each period of each series is trained on; 1 where the
+    horizon is 1."""
     interval: Annotated[Share, Field(gt=0, lt=1)] = 0.9
     """Forecasts: share of the actual values that lie between ``lower`` and ``upper`` of the answers."""
     interval_scale: Expression | None = None
