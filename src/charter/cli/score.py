@@ -97,5 +97,9 @@ def _tell(record: Any, file: str, resumed: int) -> None:
             ("", f"{n:,}", rule) for rule, n in sorted(rows["rejections"].items(), key=lambda p: -p[1])[:8]
         ]
     table(body, right=(1,))
+    if rows["warned"] and not record["options"]["--warnings"]:
+        say("  --warnings adds a column that says what is unusual about a row")
+    for note in record["notes"]:
+        say(f"  ! {note}")
     say(f"  {record['target']['place']}")
     say(f"  {file}")

@@ -246,15 +246,19 @@ def regular(frame: pl.DataFrame, plan: SeriesPlan) -> pl.DataFrame:
     return filled.select(*frame.columns, FILLED)
 
 
-def check_rows(frame: pl.DataFrame, plan: SeriesPlan) -> None:
-    """Refuse rows that no forecast can be made from; see `regular` for the rules."""
+def check_rows(frame: pl.DataFrame, plan: SeriesPlan, what: str | None = None) -> None:
+    """Refuse rows that no forecast can be made from; see `regular` for the rules.
+
+    ``what`` is what the rows are called, if they are not the source of the series.
+    """
     grid, time = plan.grid, plan.time
+    what = what or f"source {plan.source}"
     absent = frame.filter(
         pl.any_horizontal(pl.col(time).is_null(), *(pl.col(k).is_null() for k in plan.keys))
     )
     if absent.height:
         raise DataError(
-            f"source {plan.source}: {absent.height:,} rows do not say of which series or period they are",
+            f"{what}: {absent.height:,} rows do not say of which series or period they are",
             remedy=f"Set them aside: `where: {time} IS NOT NULL AND {plan.keys[0]} IS NOT NULL` in data.sources.",
         )
     off = frame.filter(grid.is_off(pl.col(time)))
@@ -263,7 +267,7 @@ def check_rows(frame: pl.DataFrame, plan: SeriesPlan) -> None:
         days = off.select(pl.col(time).dt.strftime("%A").unique().sort()).to_series().to_list()
         seen = f" They are of a {' or '.join(days)}." if plan.every == "week" else ""
         raise DataError(
-            f"source {plan.source}: {off.height:,} rows are not of the beginning of a {plan.every}{first}: "
+            f"{what}: {off.height:,} rows are not of the beginning of a {plan.every}{first}: "
             f"{_told(off.sort(SERIES, time).head(_SHOWN), time)}.{seen}",
             remedy="A row's time is the first day of its period: correct data.observations.every or starts_on, or move "
             "the times with `derive`.",
@@ -272,7 +276,7 @@ def check_rows(frame: pl.DataFrame, plan: SeriesPlan) -> None:
     if repeated.height:
         examples = repeated.select(SERIES, time).unique().sort(SERIES, time).head(_SHOWN)
         raise DataError(
-            f"source {plan.source}: {repeated.height:,} rows share their series and {plan.every} with another: "
+            f"{what}: {repeated.height:,} rows share their series and {plan.every} with another: "
             f"{_told(examples, time)}",
             remedy="Keep one row per series and period; `duplicates: drop` drops rows that are alike in every column.",
         )
@@ -281,7 +285,7 @@ def check_rows(frame: pl.DataFrame, plan: SeriesPlan) -> None:
     negative = frame.filter(pl.col(plan.label) < 0).sort(SERIES, time)
     if negative.height:
         raise DataError(
-            f"source {plan.source}: {plan.label} is negative in {negative.height:,} rows: "
+            f"{what}: {plan.label} is negative in {negative.height:,} rows: "
             f"{_told(negative.head(_SHOWN), time, plan.label)}",
             remedy=f"Returns belong to the period of the sale, or in a column of their own. `min: 0` for {plan.label} "
             "with `on_violation: quarantine` sets such rows aside.",
@@ -302,7 +306,7 @@ def check_future(future: pl.DataFrame, plan: SeriesPlan) -> None:
         Also for what `check_rows` refuses.
     """
     frame = future.with_columns(name_series(plan.keys))
-    check_rows(frame, replace(plan, label=""))
+    check_rows(frame, replace(plan, label=""), "rows to be forecast")
     grid, time = plan.grid, plan.time
     number = grid.number(pl.col(time))
     ends = frame.group_by(SERIES).agg(
@@ -320,9 +324,14 @@ def check_future(future: pl.DataFrame, plan: SeriesPlan) -> None:
         )
     holed = ends.filter(pl.col("rows") != pl.col("last") - pl.col("first") + 1)
     if holed.height:
+        shown = holed.head(_SHOWN)
+        whole = shown.select(SERIES, pl.int_ranges("first", pl.col("last") + 1).alias("n")).explode("n")
+        there = frame.select(SERIES, number.alias("n"))
+        absent = whole.join(there, on=[SERIES, "n"], how="anti", maintain_order="left")
+        absent = absent.unique(SERIES, keep="first", maintain_order=True)
         raise DataError(
             f"{holed.height:,} series leave out a {plan.every} between their first and last: "
-            f"{', '.join(holed[SERIES].head(_SHOWN))}",
+            f"{_told(absent.with_columns(grid.start(pl.col('n')).alias(time)), time)}",
             remedy="Bring a row for every period to be forecast.",
         )
 

@@ -73,9 +73,9 @@ def with_recent_history(
     return replace(model, history=history)
 
 
-def refuse_calendar(
+def judge_calendar(
     model: DeployedModel, source: Source, chunks: Iterable[Chunk], columns: Sequence[str], options: Options
-) -> None:
+) -> tuple[str, ...]:
     """Refuse rows to be forecast that leave series or periods out, or lie outside the horizon.
 
     A row that breaks the contract would be set aside, and its series lack a period: sums over the other series would
@@ -89,6 +89,10 @@ def refuse_calendar(
         What is read of them.
     options
         What becomes of them; ``as_of`` is the origin of rows without one.
+
+    Returns
+    -------
+    What to know of the rows as a whole; see `charter.serve.series.SeriesPast.notes`.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def refuse_calendar(
     signature = read_bundle(model.package).signature
     plan = signature.series
     if plan is None:
-        return
+        return ()
     contract = Contract(signature.inputs, options.formats)
     asked = [*plan.keys, plan.time, AS_OF]
     parts, shown = [], []
@@ -131,9 +135,12 @@ def refuse_calendar(
         raise DataError("there are no rows to forecast", remedy="Bring a row for each series and period.")
     past = SeriesPast(plan, read_history(model.package, model.history.get))
     rows = past.fill(rows, options.as_of)
+    past.locate(rows)
+    notes: list[str] = []
     for _, own in sorted(rows.partition_by(AS_OF, as_dict=True).items()):
         check_future(own, plan)
-    past.locate(rows)
+        notes += past.notes(own)
+    return tuple(dict.fromkeys(notes))
 
 
 def _in_words(row: Mapping[str, Any], plan: SeriesPlan) -> str:

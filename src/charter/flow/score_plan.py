@@ -11,7 +11,7 @@ from charter.core.digest import digest_json
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import did_you_mean
 from charter.flow.features import packaged_spec
-from charter.flow.recent import refuse_calendar
+from charter.flow.recent import judge_calendar
 from charter.flow.score_request import Place, ScoreRequest, differences
 from charter.flow.workspace import Workspace
 from charter.spec.types import SourceSpec
@@ -87,9 +87,8 @@ def begin(
     now = iso(workspace.clock.now())
     columns, options = _options(model, files.schema(), request, now)
     chunks, rows = files.plan(EXPLAINED_ROWS if request.explain else CHUNK_ROWS)
-    if forecasts(model):
-        refuse_calendar(model, files, chunks, columns, options)
-    job = Job(identity, model, files, chunks, rows, columns, options, now)
+    notes = judge_calendar(model, files, chunks, columns, options) if forecasts(model) else ()
+    job = Job(identity, model, files, chunks, rows, columns, options, now, notes)
     write_job(work, job)
     return job
 

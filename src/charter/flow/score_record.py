@@ -45,6 +45,7 @@ def describe(
         "engine": request.engine,
         "chunks": len(counts),
         "rows": total(counts).to_json(),
+        "notes": list(job.notes),
         "started_at": job.started_at,
     }
 

@@ -99,7 +99,9 @@ def what_if(
     for column in by:
         if column not in before.columns:
             raise UsageError(f"--by {column}: there is no such column", remedy=advice(column, before.columns))
-    after, warnings, found = before, _without_past(before), []
+    assert outlook.scorer.series is not None
+    notes = [] if replayed else outlook.scorer.series.notes(inputs)
+    after, warnings, found = before, [*notes, *_without_past(before)], []
     shown = _where(before, where)
     if changes:
         changed = change_rows(before.select(*inputs.columns, "series", "step"), changes)

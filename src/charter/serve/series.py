@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.core.errors import DataError
-from charter.data.grid import SERIES, STEP, SeriesPlan, on_grid
+from charter.data.grid import SERIES, STEP, SeriesPlan, name_series, on_grid
 from charter.features.forecasts import locate
 from charter.serve.newcomers import Newcomers
 from charter.serve.scored import Numbers
@@ -172,6 +172,23 @@ class SeriesPast:
             there = self.sources[source][key].cast(inputs.schema[key]).implode()
             for row in np.flatnonzero(~inputs[key].is_in(there).to_numpy()).tolist():
                 yield row, f"{key} {inputs[key][row]} has no row in {source}; its attributes are missing"
+
+    def notes(self, inputs: pl.DataFrame) -> Iterator[str]:
+        """What to know of rows of one origin as a whole, without values of any row.
+
+        Series whose newest period is known, and which are not asked about, may have been forgotten: every sum would
+        lack them.
+        """
+        plan = self.plan
+        asked = inputs.select(name_series(plan.keys)).to_series().unique()
+        going_on = self._series.filter(pl.col("last") == self.newest - 1)
+        absent = going_on.filter(~pl.col(SERIES).is_in(asked.implode())).height
+        if absent:
+            until = plan.grid.begin(self.newest - 1).date()
+            yield (
+                f"{absent:,} of the {going_on.height:,} series that are known up to {until} are not asked about; "
+                "sums are without them"
+            )
 
     @property
     def _rests_on(self) -> str:

@@ -27,7 +27,7 @@ from charter.serve.io.batch_source import Chunk, Source
 from charter.serve.io.loading import read_history
 from charter.serve.scorer import Scorer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 JOB, CHUNKS = "job.json", "chunks"
 _BATCH_ROWS = 4096
 
@@ -45,6 +45,8 @@ class Job:
         Columns of the source that are read.
     started_at
         When it was begun first, ISO.
+    notes
+        What whoever reads the answers should know of the rows as a whole, in words without values of any row.
     """
 
     identity: Mapping[str, Any]
@@ -55,6 +57,7 @@ class Job:
     columns: tuple[str, ...]
     options: Options
     started_at: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -68,6 +71,7 @@ class Job:
             "columns": list(self.columns),
             "options": self.options.to_json(),
             "started_at": self.started_at,
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -83,6 +87,7 @@ class Job:
             tuple(data["columns"]),
             Options.from_json(data["options"]),
             data["started_at"],
+            tuple(data["notes"]),
         )
 
 
