@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import e2e_models
 import numpy as np
@@ -15,6 +19,8 @@ import polars as pl
 import pytest
 from e2e_models import charter, done
 
+from charter.features import dataset
+from charter.flow import cluster
 from charter.flow.released import released_model
 from charter.flow.workspace import Workspace
 from charter.serve.io.loading import load_model
@@ -55,6 +61,40 @@ def test_a_forecast_beats_its_baselines_at_every_part_of_the_horizon(built: Path
     for part in (report["overall"], *report["blocks"]):  # type: ignore[index]
         assert all(added["improvement"]["value"] > 0.05 for added in part["added"])
         assert {a["baseline"] for a in part["added"]} >= {"moving average", "seasonal naive"}
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_ray_cluster_that_loses_a_process_makes_the_same_package(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def called(function: Callable[..., Any], *arguments: Any) -> Any:
+        mark = marks / function.__name__
+        begun, _ = mark.exists(), mark.touch()
+        if not begun and mark.name == "_judged":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+
+    monkeypatch.setattr(cluster, "_call", called)
+    monkeypatch.setattr(dataset, "PART_ROWS", 1000)
+    folder = e2e_models.make_sales(tmp_path / "sales")
+    done("apply", folder, "--engine", "ray", "--workers", "2")
+    assert {one.name for one in marks.iterdir()} == {"_part", "_judged", "say", "_from"}
+    assert made(folder, "features") == made(built, "features")
+    assert made(folder, "train") == made(built, "train")
+    assert made(folder, "package") == made(built, "package")
+
+
+def made(folder: Path, stage: str) -> dict[str, str]:
+    """Digest of each file that a stage made."""
+    workspace = Workspace.at(folder)
+    with workspace.records(workspace.load().spec.name, readonly=True) as records:
+        result = records.latest(stage)
+    assert result is not None
+    return dict(workspace.blobs().tree(result.output))
 
 
 def test_the_weekly_run_forecasts_every_series_with_intervals(model: Path, tmp_path: Path) -> None:

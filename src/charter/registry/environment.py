@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -22,13 +23,17 @@ RUNTIME = ("lightgbm", "numpy", "onnxruntime", "polars")
 def environment() -> dict[str, Any]:
     """Describe this interpreter and what is installed, naming neither host, path nor user.
 
+    What a library carries within itself (Ray does) and puts on the path once it is imported, is not installed.
+
     Returns
     -------
     dict
         ``python``, ``implementation``, ``system``, ``machine`` and ``distributions`` (name to version, sorted).
     """
     found = {}
-    for distribution in distributions():
+    libraries = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}
+    places = [place for place in sys.path if libraries.isdisjoint(Path(place).parents)]
+    for distribution in distributions(path=places):
         name = distribution.metadata["Name"]
         if name:
             found[name.lower().replace("_", "-")] = distribution.version

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,3 +288,14 @@ def test_code_is_named_by_its_source(tmp_path: Path) -> None:
     assert source_digest(tmp_path, reversed(files)) == before
     (tmp_path / "b.py").write_text("b = 2")
     assert source_digest(tmp_path, files) != before
+
+
+def test_what_a_library_carries_within_itself_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name in ((tmp_path, "outer"), (tmp_path / "outer" / "vendored", "inner")):
+        (place / f"{name}-1.0.dist-info").mkdir(parents=True)
+        (place / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _kind: str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "outer" / "vendored"), str(tmp_path), ""])
+    assert environment()["distributions"] == {"outer": "1.0"}
