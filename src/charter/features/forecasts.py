@@ -18,6 +18,15 @@ HELD_OUT = "__held_out"
 """True in rows of series that no training row is of."""
 _PERIOD, _FIRST, _ORIGIN = "__period", "__first", "__origin"
 _DRAWN_ROWS = 50_000
+_FEWEST, _APART, _ALIKE = 8, 4, 0.9
+"""When rows are taken for those of longer periods: this many, so far apart, and this share of the distances alike."""
+_LONGER = {
+    ("day", 7): "week",
+    ("day", 30): "month",
+    ("day", 31): "month",
+    ("week", 4): "month",
+    ("week", 5): "month",
+}
 
 
 def forecast_rows(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> pl.DataFrame:
@@ -42,7 +51,8 @@ def forecast_rows(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> pl.Da
     Raises
     ------
     DataError
-        When too few periods are known for the origins that are asked for.
+        When too few periods are known for the origins that are asked for, or rows are of longer periods than
+        ``data.observations.every`` says.
     """
     plan = series_plan(spec.data)
     if plan is None or spec.train.split.origins is None:
@@ -70,6 +80,8 @@ def forecast_rows(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> pl.Da
     )
     if not rows.height:
         raise DataError(f"source {plan.source}: no row has a known {plan.label}")
+    there = rows if FILLED not in history.columns else history.filter(~pl.col(FILLED))
+    _check_every(there.select(grid.number(pl.col(plan.time)).unique().sort()).to_series(), plan)
     origins = last_origins(plan, spec.train.split, int(rows[_PERIOD].min()), int(rows[_PERIOD].max()))  # type: ignore[arg-type]
     held = _held_out(rows, spec)
     rows = rows.with_columns(held.alias(HELD_OUT))
@@ -89,6 +101,31 @@ def forecast_rows(sources: Mapping[str, pl.DataFrame], spec: ModelSpec) -> pl.Da
     frame = frame.with_columns(grid.start(pl.col(_ORIGIN)).alias(AS_OF))
     frame = frame.select(*plan.keys, SERIES, AS_OF, STEP, plan.time, *known, label, SPLIT, HELD_OUT)
     return join_attributes(frame, plan, sources)
+
+
+def _check_every(there: pl.Series, plan: SeriesPlan) -> None:
+    """Refuse rows that are of weeks or months where ``every`` says days or weeks: most steps would have no target.
+
+    Parameters
+    ----------
+    there
+        Numbers of the periods with a row of any series, ascending.
+    """
+    apart = there.diff().drop_nulls().cast(pl.Float64)
+    usual = apart.median()
+    if there.len() < _FEWEST or not isinstance(usual, float) or usual < _APART:
+        return
+    if ((apart - usual).abs() <= usual / 4).mean() < _ALIKE:  # type: ignore[operator]
+        return
+    whole = int(there[-1]) - int(there[0]) + 1
+    absent = whole - there.len()
+    longer = _LONGER.get((plan.every, round(usual)))
+    hint = f"Write `every: {longer}`, or bring" if longer is not None else "Bring"
+    raise DataError(
+        f"data.observations.every is {plan.every}, and {absent:,} of the {whole:,} {plan.every}s of source "
+        f"{plan.source} ({absent / whole:.0%}) have no row of any series: its rows are {usual:g} {plan.every}s apart",
+        remedy=f"{hint} a row for each {plan.every}, with a {plan.label} of 0 where there was none.",
+    )
 
 
 def last_origins(plan: SeriesPlan, split: Split, first: int, last: int) -> list[int]:

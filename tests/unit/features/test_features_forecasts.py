@@ -262,3 +262,30 @@ def test_made_features_are_narrow_and_inputs_are_not() -> None:
     assert found.schema["price"] == pl.Float64
     assert {"price", "size", "shop", "step", "cheap", "units_season_5"} <= set(features.names)
     assert not {"units", "returned", "log_units", "sold", "week", "series"} & set(features.names)
+
+
+def test_rows_of_weeks_are_refused_where_days_are_counted() -> None:
+    for missing in ("leave", "zero"):
+        with pytest.raises(
+            DataError, match=r"observations.every is day.*174 of the 204 days.*85%.*7 days"
+        ) as told:
+            made(sources(), spec(every="day", missing=missing))
+        assert "every: week" in str(told.value.remedy)
+
+
+def test_rows_of_months_are_refused_where_days_or_weeks_are_counted() -> None:
+    months = [datetime(2022 + n // 12, n % 12 + 1, 1) for n in range(30)]  # noqa: DTZ001 - days of the series
+    for every, shift in (("day", 0), ("week", 1)):
+        days = [m - timedelta(days=m.weekday() * shift) for m in months]
+        found = sources() | {"sales": sources()["sales"].filter(pl.col("shop") == "s0")}
+        found["sales"] = found["sales"].with_columns(pl.Series("week", [d.date() for d in days]))
+        with pytest.raises(DataError, match=f"observations.every is {every}") as told:
+            made(found, spec(every=every))
+        assert "every: month" in str(told.value.remedy)
+
+
+def test_days_without_a_sale_are_not_taken_for_longer_periods() -> None:
+    rng = np.random.default_rng(3)
+    found = sources(weeks=300, shops=1)
+    found["sales"] = found["sales"].filter(pl.Series(rng.uniform(size=300) < 0.2))
+    assert made(found, spec(missing="zero")).height > 0
