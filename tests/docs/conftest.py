@@ -112,6 +112,8 @@ def forecast(root: Path, charter: Run, tmp_path_factory: pytest.TempPathFactory)
                     tables["ahead"].append(f"{row},{price},{deal}")
                     tables["came"].append(f"{row},{packs}")
     heads = {"sales": "packs,price,deal", "ahead": "price,deal", "came": "packs"}
+    tables["opening"] = [f"s6{row[2:]}" for row in tables["ahead"] if row.startswith("s0")]
+    heads["opening"] = heads["ahead"]
     for name, lines in tables.items():
         (folder / f"{name}.csv").write_text("\n".join([f"shop,juice,week,{heads[name]}", *lines]) + "\n")
     shops = [f"s{shop},{'north' if shop % 2 else 'south'}" for shop in range(6)]

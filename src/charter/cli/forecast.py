@@ -121,6 +121,11 @@ def order(
     )
     if found.height > _SHOWN:
         say(f"  and {found.height - _SHOWN:,} more series{'' if out else '; --out writes all'}")
+    others = found.filter(found["rests_on"] != "its own past")["rests_on"]
+    for basis, n in others.value_counts(sort=True).iter_rows():
+        say(
+            f"  ! {'the order' if n == 1 else 'orders'} of {n:,} series rest{'s' if n == 1 else ''} on {basis}"
+        )
     if out is not None:
         say(f"  {out}")
 

@@ -28,14 +28,14 @@ other; and a calm product does not pay for what a volatile one needs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from charter.core.errors import DataError, PackageError, UsageError
+from charter.core.errors import DataError, PackageError
 from charter.evaluate.hierarchy import SERIES
 from charter.evaluate.types import Floats
 
@@ -276,18 +276,45 @@ def order_up_to(series: Sequence[str], ahead: Floats, costs: StockCosts, shape: 
     -------
     Shape (n,), units.
     """
-    demand = shape.outcomes(series, np.nansum(ahead[:, : costs.periods], axis=1))
-    if shape.lasting is None:
+
+    def outcomes(first: int, periods: int) -> Floats:
+        if shape.lasting is not None and periods == shape.lasting.periods:
+            return shape.lasting.outcomes(series, beyond(ahead[:, first:], periods))
+        near = ahead[:, first:]
+        whole = np.nansum(near[:, :periods], axis=1) if not first else beyond(near, periods)
+        return shape.outcomes(series, whole)
+
+    return level_of(outcomes, ahead.shape[1], costs, None if shape.lasting is None else shape.lasting.periods)
+
+
+def level_of(
+    outcomes: Callable[[int, int], Floats], steps: int, costs: StockCosts, lasting: int | None
+) -> Floats:
+    """Find the order-up-to level, whatever demand is drawn from.
+
+    Parameters
+    ----------
+    outcomes
+        Equally likely demands, shape (n, k), of so many successive periods (the second argument) that begin after the
+        first so many ahead (the first argument).
+    steps
+        Periods that are forecast.
+    lasting
+        Periods that a unit keeps, where it may spoil after the next order has come; else None.
+
+    Returns
+    -------
+    Shape (n,), units.
+    """
+    demand = outcomes(0, costs.periods)
+    if lasting is None:
         return last_to_pay(demand, costs)
-    lasting = shape.lasting.outcomes(series, beyond(ahead, shape.lasting.periods))
-    rate = costs.review / shape.lasting.periods
-    once, again = (last_to_pay(demand, costs, lasting, k) for k in (1.0, rate))
-    later = ahead[:, costs.review :]
-    if not later.shape[1]:
+    rate, kept = costs.review / lasting, outcomes(0, lasting)
+    once, again = (last_to_pay(demand, costs, kept, k) for k in (1.0, rate))
+    if steps <= costs.review:
         return again
-    demand = shape.outcomes(series, beyond(later, costs.periods))
-    lasting = shape.lasting.outcomes(series, beyond(later, shape.lasting.periods))
-    return np.asarray(np.clip(last_to_pay(demand, costs, lasting, rate), once, again))
+    later = last_to_pay(outcomes(costs.review, costs.periods), costs, outcomes(costs.review, lasting), rate)
+    return np.asarray(np.clip(later, once, again))
 
 
 def last_to_pay(
@@ -348,72 +375,3 @@ def beyond(forecast: Floats, periods: int) -> Floats:
     known = np.isfinite(near)
     total: Floats = np.where(known, near, 0.0).sum(axis=1) * periods / np.maximum(known.sum(axis=1), 1)
     return total
-
-
-def reorder(
-    forecasts: pl.DataFrame, costs: StockCosts, shape: DemandShape, stock: pl.DataFrame | None = None
-) -> pl.DataFrame:
-    """Say how much of each series to order now, and how likely it runs out all the same.
-
-    Parameters
-    ----------
-    forecasts
-        Of one origin: ``series``, ``step`` from 1 on, ``forecast``, in units.
-    stock
-        ``series``, ``on_hand`` and ``on_order`` (units there and under way); a series without a row has none, and
-        without a frame nobody has.
-
-    Returns
-    -------
-    polars.DataFrame
-        One row per series, sorted: ``expected`` (demand of the L + R periods), ``order_up_to``, ``on_hand``,
-        ``on_order``, ``order`` (never negative), ``stockout_risk`` (probability that demand exceeds what is there,
-        under way and ordered), ``expected_short`` (units), ``expected_over`` (units left).
-
-    Raises
-    ------
-    UsageError
-        When the horizon is shorter than L + R, or the forecasts are of several origins.
-    """
-    periods = costs.periods
-    if shape.periods != periods:
-        raise UsageError(f"the demand's shape is of {shape.periods} periods; the costs speak of {periods}")
-    if "as_of" in forecasts.columns and forecasts["as_of"].n_unique() > 1:
-        raise UsageError("an order is placed at one origin", remedy="Choose the forecasts of one as_of.")
-    table = (
-        forecasts.filter(pl.col("step") <= periods)
-        .group_by(SERIES)
-        .agg(pl.col("forecast").sum().alias("expected"), pl.len().alias("__steps"))
-        .sort(SERIES)
-    )
-    if table.is_empty() or table["__steps"].min() != periods:  # gaps or a short horizon
-        raise UsageError(
-            f"an order must last for {periods} periods (lead time {costs.lead_time}, review {costs.review}), and the "
-            "forecast does not reach as far for every series",
-            remedy="Lengthen data.observations.horizon, or shorten inventory.lead_time or review.",
-        )
-    held = pl.DataFrame(schema={SERIES: pl.String, "on_hand": pl.Float64, "on_order": pl.Float64})
-    if stock is not None:
-        held = stock.select(SERIES, pl.col("on_hand", "on_order").cast(pl.Float64))
-    table = table.join(held, on=SERIES, how="left", maintain_order="left").with_columns(
-        pl.col("on_hand", "on_order").fill_null(0.0)
-    )
-    series, expected = table[SERIES].to_list(), table["expected"].to_numpy().astype(np.float64)
-    by_step = forecasts.pivot("step", index=SERIES, values="forecast", sort_columns=True)
-    ahead = table.select(SERIES).join(by_step, on=SERIES, how="left", maintain_order="left").drop(SERIES)
-    up_to = order_up_to(series, ahead.to_numpy().astype(np.float64), costs, shape)
-    demand = shape.outcomes(series, expected)
-    position = (table["on_hand"] + table["on_order"]).to_numpy()
-    order = np.maximum(up_to - position, 0.0)
-    reach = (position + order)[:, None]
-    return table.select(
-        SERIES,
-        "expected",
-        pl.Series("order_up_to", up_to),
-        "on_hand",
-        "on_order",
-        pl.Series("order", order),
-        pl.Series("stockout_risk", (demand > reach).mean(axis=1)),
-        pl.Series("expected_short", np.maximum(demand - reach, 0.0).mean(axis=1)),
-        pl.Series("expected_over", np.maximum(reach - demand, 0.0).mean(axis=1)),
-    )

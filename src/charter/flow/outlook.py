@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from charter.data.grid import SeriesPlan
+    from charter.evaluate.inventory import StockCosts
     from charter.serve.scorer import Scorer
     from charter.spec.types import ModelSpec
+
+DRAWS = 200
+"""Equally likely demands that orders of series without a past are made from."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def rows_ahead(outlook: Outlook, source: Path | None) -> tuple[pl.DataFrame, boo
             i.name for i in outlook.scorer.signature.inputs
         )
     inputs = series.fill(inputs)
+    series.locate(inputs)
     if not replayed:
         check_future(inputs, plan)
     if inputs[AS_OF].n_unique() > 1:
@@ -194,7 +199,10 @@ def levels_of(outlook: Outlook, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.DataFrame:
-    """How much of each series to order now; null for a series without a past, whose errors are not those of the others.
+    """How much of each series to order now; columns as of `charter.evaluate.orders.reorder`.
+
+    Series without a past are ordered by errors that were rehearsed for what is new about them; ``rests_on`` says so,
+    and why an order is null.
 
     Raises
     ------
@@ -204,11 +212,12 @@ def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.Data
     import polars as pl
 
     from charter.data.grid import name_series
-    from charter.evaluate.inventory import DemandShape, reorder
+    from charter.evaluate.inventory import DemandShape
+    from charter.evaluate.orders import ORDERED, reorder
 
     costs = stock_costs(outlook.spec)
     shape = outlook.decisions.get("demand")
-    if costs is None or shape is None:
+    if costs is None or (shape is None and not outlook.decisions.get("notes")):
         raise UsageError(
             f"{outlook.name} {outlook.version} does not say what stock costs",
             remedy="Declare `inventory` (margin, holding_per_period, lead_time, review), apply and release.",
@@ -222,12 +231,64 @@ def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.Data
         if "on_order" not in table.columns:
             table = table.with_columns(pl.lit(0.0).alias("on_order"))
         held = table.with_columns(name_series(outlook.plan.keys))
+    nothing = pl.DataFrame(schema={**ORDERED, "rests_on": pl.String()})
+    found = [nothing, _orders_of_new(outlook, frame.filter("new"), costs, held)]
     known = frame.filter(~pl.col("new"))
-    if known.is_empty():
-        raise UsageError(
-            "no series to be ordered has a past",
-            remedy="Order by judgement until its first periods are known.",
+    if shape is not None and known.height:
+        found.append(
+            reorder(known, costs, DemandShape.from_json(dict(shape)), held).with_columns(
+                rests_on=pl.lit("its own past")
+            )
         )
-    found = reorder(known, costs, DemandShape.from_json(dict(shape)), held)
+    elif known.height:
+        why = f"nothing: {'; '.join(outlook.decisions['notes'])}"
+        found.append(known.select("series", pl.lit(why).alias("rests_on")).unique())
     keys = frame.select("series", *outlook.plan.keys).unique()
-    return keys.join(found, on="series", how="left").sort("series").drop("series")
+    table = pl.concat(found, how="diagonal")
+    ordered = keys.join(table, on="series", how="left").sort("series").drop("series")
+    return ordered.select(pl.exclude("rests_on"), "rests_on")
+
+
+def _orders_of_new(
+    outlook: Outlook, new: pl.DataFrame, costs: StockCosts, held: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Orders of series without a past: from what was rehearsed, or null with the reason."""
+    import numpy as np
+    import polars as pl
+
+    from charter.evaluate.orders import reorder_new
+    from charter.spec.newness import kind_words
+
+    past = outlook.scorer.series
+    assert past is not None
+    if new.is_empty():
+        return pl.DataFrame()
+    if past.newcomers is None:
+        why = pl.lit("nothing: the version was trained before series without a past were rehearsed")
+        return new.select("series", why.alias("rests_on")).unique()
+    inputs = new.select(i.name for i in outlook.scorer.signature.inputs)
+    draws = (np.arange(DRAWS) + 0.5) / DRAWS
+    demands, kinds = past.newcomers.outcomes(inputs, new, outlook.scorer.learned, draws.tolist())
+    words = {}
+    for kind in np.unique(kinds).tolist():
+        like = f"series like it ({kind_words(outlook.plan.keys, kind)}"
+        words[kind] = like + (
+            ")" if past.newcomers.rehearsed(kind) else ", as wrong as the worst kind that was rehearsed)"
+        )
+    lacking = "nothing: no series like them sold lately"
+    if past.newcomers.cold.intervals is None:
+        lacking = "nothing: too few series could be rehearsed as if they had no past"
+    basis = new.select("series", pl.Series("rests_on", [words[k] for k in kinds.tolist()])).unique("series")
+    sound = pl.Series(np.isfinite(demands).all(axis=1))
+    without = new.filter(~sound).select("series").unique()
+    basis = basis.with_columns(
+        pl.when(pl.col("series").is_in(without["series"].implode()))
+        .then(pl.lit(lacking))
+        .otherwise("rests_on")
+        .alias("rests_on")
+    )
+    able = ~new["series"].is_in(without["series"].implode())
+    if not able.any():
+        return basis
+    found = reorder_new(new.filter(able), demands[able.to_numpy()], costs, held)
+    return basis.join(found, on="series", how="left")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -80,12 +80,53 @@ class Newcomers:
         hidden
             As `charter.train.cold_start.borrow` takes it: also rows with a past are then treated as new.
         """
-        borrowed: Borrowed = borrow(self.families, located, hidden)
         cold, step = self.cold, located[STEP].to_numpy()
-        said = borrowed.answer(cold.on_scale(ask(borrowed.questions(inputs))))
+        borrowed, said = self._said(inputs, located, ask, hidden)
         known = np.isfinite(said)
         score = np.where(known, calibrate(cold.calibration, np.where(known, said, 0.0)), np.nan)
         lower = upper = np.full(len(said), np.nan)
         if cold.intervals is not None:
             lower, upper = cold.intervals.apply(said, step, borrowed.unknown.astype(str).tolist())
         return Answer(score, lower, upper, borrowed)
+
+    def outcomes(
+        self,
+        inputs: pl.DataFrame,
+        located: pl.DataFrame,
+        ask: Callable[[pl.DataFrame], Floats],
+        shares: Sequence[float],
+    ) -> tuple[Floats, Integers]:
+        """Quantiles of what rows may come to, as far as it was rehearsed for such newness.
+
+        Parameters
+        ----------
+        inputs, located, ask
+            As of `answer`; n rows.
+        shares
+            k probabilities.
+
+        Returns
+        -------
+        Float64 [n, k] in the label's unit, NaN where nothing could be rehearsed; and the kind of newness of each row,
+        int64 [n].
+        """
+        borrowed, said = self._said(inputs, located, ask, None)
+        kind, intervals = borrowed.unknown, self.cold.intervals
+        if intervals is None:
+            return np.full((len(said), len(shares)), np.nan), kind
+        return intervals.quantiles(said, located[STEP].to_numpy(), shares, kind.astype(str).tolist()), kind
+
+    def rehearsed(self, kind: int) -> bool:
+        """Whether a kind of newness has errors of its own; else it has the widest of the others', if there are any."""
+        return self.cold.intervals is not None and str(kind) in self.cold.intervals.groups
+
+    def _said(
+        self,
+        inputs: pl.DataFrame,
+        located: pl.DataFrame,
+        ask: Callable[[pl.DataFrame], Floats],
+        hidden: Integers | None,
+    ) -> tuple[Borrowed, Floats]:
+        """The siblings, and what they make of the rows, on the scale of log(1 + label)."""
+        borrowed: Borrowed = borrow(self.families, located, hidden)
+        return borrowed, borrowed.answer(self.cold.on_scale(ask(borrowed.questions(inputs))))

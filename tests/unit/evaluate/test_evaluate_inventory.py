@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from charter.core.errors import DataError, PackageError, UsageError
-from charter.evaluate.inventory import DemandShape, StockCosts, demand_shape, last_to_pay, reorder
+from charter.evaluate.inventory import DemandShape, StockCosts, demand_shape, last_to_pay
+from charter.evaluate.orders import reorder, reorder_new
 from charter.evaluate.stock import compare_policies, moving_average_levels, order_levels, simulate
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001
@@ -101,6 +102,24 @@ def test_a_horizon_that_is_too_short_is_refused() -> None:
         reorder(past(n=2, weeks=1), COSTS, demand_shape(past(), 2))
     with pytest.raises(UsageError, match="one origin"):
         reorder(past(n=2, weeks=3), replace(COSTS, lead_time=0), demand_shape(past(), 1))
+
+
+def test_orders_of_a_new_series_last_as_often_as_what_pays_best_says() -> None:
+    """A level that is wrong in all weeks alike, and weeks that vary: the quantiles of weeks are added up."""
+    rng, n, costs = np.random.default_rng(3), 4000, StockCosts(margin=9, holding_per_period=0.5, review=3)
+    level, weeks = rng.normal(0, 0.5, (n, 1)), rng.normal(0, 0.2, (n, costs.periods))
+    came = (50 * np.exp(level + weeks)).sum(axis=1)
+    at = np.quantile(50 * np.exp(rng.normal(0, np.hypot(0.5, 0.2), 100_000)), (np.arange(200) + 0.5) / 200)
+    ahead = pl.DataFrame({"series": ["new"] * 4, "step": [1, 2, 3, 4], "forecast": [50.0] * 4})
+    found = reorder_new(ahead, np.tile(at, (4, 1)), costs)
+    assert found["order"][0] == pytest.approx(4 * np.quantile(at, costs.service_level), rel=0.02)
+    lasted = float((came <= found["order"][0]).mean())
+    assert costs.service_level - 0.005 < lasted < costs.service_level + 0.03
+    assert found["stockout_risk"][0] == pytest.approx(1 - costs.service_level, abs=0.006)
+    spoiling = replace(costs, markdown=40.0, shelf_life=6)
+    more = pl.concat([ahead, ahead.with_columns(pl.col("step") + 4)])
+    fresh = reorder_new(more, np.tile(at, (8, 1)), spoiling)
+    assert fresh["order"][0] < found["order"][0]
 
 
 def test_what_the_next_review_would_not_order_bears_its_whole_markdown() -> None:
