@@ -157,18 +157,10 @@ def write_rows(rows: pl.LazyFrame, path: Path) -> None:
     OSError
         When the disk is full or the folder cannot be written.
     """
-    import errno
-    import os
+    from charter.data.io.disk import writing
 
-    import polars as pl
-
-    try:
+    with writing(path):
         rows.sink_parquet(path, row_group_size=GROUP_ROWS, engine="streaming")
-    except pl.exceptions.PolarsError as error:  # which it calls a full disk
-        for number in (errno.ENOSPC, errno.EDQUOT):
-            if os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number), str(path)) from error
-        raise
 
 
 def read_frame(blobs: Blobs, tree: Digest, name: str) -> pl.DataFrame:

@@ -363,6 +363,32 @@ def test_some_rows_can_stand_for_all() -> None:
     assert "rest on 300 evenly spaced rows" in page(found, "t")
 
 
+def test_what_some_rows_tell_is_not_said_of_all() -> None:
+    n = 20_000
+    frame = pl.DataFrame(
+        {"flag": np.zeros(n, int), "id": range(n), "far": np.arange(n) % 10, "word": ["a"] * n}
+    )
+    frame[501, "flag"] = 1
+    frame = frame.with_columns(far=pl.when(pl.col("id") % 400 == 0).then(10_000).otherwise("far"))
+
+    def said(rows: pl.DataFrame) -> set[str]:
+        return {f.words for f in explore(rows, whole=Whole(profile(frame), 0)).findings if f.topic != "skew"}
+
+    where = "lie beyond three interquartile ranges of the quartiles."
+    assert said(frame) >= {
+        "id is different in every row: it may be a key, and is no feature.",
+        f"50 values of far (0.2%) {where}",
+        "word has the same value in all rows that have one.",
+    }
+    assert said(frame.gather_every(4)) >= {
+        "id is different in each of 5,000 rows that were looked at: it may be a key, and is no feature.",
+        f"50 of 5,000 values of far (1.0%) {where}",
+        "word has the same value in all rows that have one.",
+    }
+    assert f"12 of 5,000 values of far (0.2%) {where}" in said(frame.tail(5000))
+    assert not any(words.startswith("flag has the same") for words in said(frame.gather_every(4)))
+
+
 def test_many_alike_findings_are_said_once() -> None:
     rng = np.random.default_rng(0)
     found = explore(pl.DataFrame({f"x{i}": rng.lognormal(0, 3, 400) for i in range(9)}))

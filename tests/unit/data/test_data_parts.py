@@ -15,6 +15,7 @@ import pytest
 from charter.core.errors import DataError
 from charter.core.settings import Settings
 from charter.data.io import sources as io_sources
+from charter.data.io.disk import writing
 from charter.data.io.prepared import prepare_sources
 from charter.data.io.sources import read, read_parts
 from charter.data.prepare import prepare
@@ -176,7 +177,24 @@ def test_what_comes_in_one_piece_is_asked_for_once(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_called_one() -> None:
+@pytest.mark.parametrize("write", [pl.DataFrame.write_ipc, pl.DataFrame.write_parquet])
+def test_a_full_disk_is_called_one(write: Any) -> None:
+    full = Path("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught, writing(full):
+        write(table(), full)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
-        write_rows(table().lazy(), Path("/dev/full"))
+        write_rows(table().lazy(), full)
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_what_else_goes_wrong_while_writing_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Input/output") as caught, writing(tmp_path / "x"):
+        raise pl.exceptions.ComputeError(
+            "parquet: File out of specification: Invalid thrift: transport error"
+        )
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(tmp_path / "x"))
+    with pytest.raises(pl.exceptions.ColumnNotFoundError), writing(tmp_path / "x"):
+        table().lazy().select("nowhere").sink_parquet(tmp_path / "x")
+    with pytest.raises(FileNotFoundError), writing(tmp_path / "x"):
+        table().write_ipc(tmp_path / "none" / "x")

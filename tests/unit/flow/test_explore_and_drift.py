@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_a_large_csv_is_explored_by_columns_and_tells_the_same(
     by_columns = explore_file(file, target="y")
     assert by_columns.profile == whole.profile
     assert by_columns.looked_at < whole.looked_at == by_columns.rows
+
+
+def test_a_broken_csv_is_named_by_its_line_however_large(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "broken.csv"
+    file.write_text("a,b\n" + "1,2\n" * 40 + "1,2,3\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match="line 42 has 3 fields, and the header has 2"):
+            explore_file(file)
+        monkeypatch.setattr(tables, "LARGE_BYTES", 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_no_fault_of_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "before.parquet").symlink_to("/dev/full")
+    monkeypatch.setattr(tables, "LARGE_BYTES", 0)
+    monkeypatch.setattr(tables.tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(folder)))
+    with pytest.raises(OSError, match="No space left"):
+        explore_file(folder / "before.csv")
 
 
 def test_drift_of_tables_and_of_profiles_agrees(folder: Path) -> None:

@@ -27,8 +27,17 @@ _KEY_ROWS = 500
 
 
 def of_column(series: pl.Series, view: ColumnView, summary: ColumnProfile, rows: int) -> list[Finding]:
-    """Judge one column."""
+    """Judge one column.
+
+    Parameters
+    ----------
+    series, view
+        The rows that were looked at, and what they tell.
+    summary
+        Of all ``rows`` rows.
+    """
     name, found = view.name, []
+    looked_at = series.len() - series.null_count()
 
     def say(severity: Severity, topic: str, words: str) -> None:
         found.append(Finding(severity, topic, (name,), words))
@@ -45,11 +54,14 @@ def of_column(series: pl.Series, view: ColumnView, summary: ColumnProfile, rows:
         say("warning", "missing", f"{name} is missing in {summary.missing:,} rows ({share:.1%}).")
     elif summary.missing:
         say("note", "missing", f"{name} is missing in {summary.missing:,} rows ({share:.2%}).")
-    if view.distinct == 1:
+    if view.distinct == 1 and summary.low == summary.high:  # which words do not have
         say("warning", "constant", f"{name} has the same value in all rows that have one.")
         return found
-    if view.distinct == summary.present == rows and view.kind != "moment" and not series.dtype.is_float():
-        say("note", "key", f"{name} is different in every row: it may be a key, and is no feature.")
+    counted = summary.present if summary.distinct is not None else looked_at
+    countable = view.kind != "moment" and not series.dtype.is_float()
+    if view.distinct == counted and summary.present == rows and countable:
+        where = "every row" if counted == rows else f"each of {counted:,} rows that were looked at"
+        say("note", "key", f"{name} is different in {where}: it may be a key, and is no feature.")
     elif view.top and view.top[0][1] >= _NEARLY_CONSTANT * summary.present:
         shown = f"{view.top[0][0]} in {view.top[0][1] / summary.present:.2%} of the rows"
         say("warning", "constant", f"{name} is nearly constant: {shown}.")
@@ -58,10 +70,11 @@ def of_column(series: pl.Series, view: ColumnView, summary: ColumnProfile, rows:
     if view.skewness is not None and abs(view.skewness) > _SKEWED and (view.distinct or 0) > 2:
         side = "right" if view.skewness > 0 else "left"
         say("note", "skew", f"{name} has a long tail to the {side} (skewness {view.skewness:.1f}).")
-    if view.outliers > _FAR_OUT_SHARE * summary.present and (view.distinct or 0) > 2:
-        part = view.outliers / max(series.len() - series.null_count(), 1)
+    if view.outliers > _FAR_OUT_SHARE * looked_at and (view.distinct or 0) > 2:
+        part = view.outliers / max(looked_at, 1)
+        count = f"{view.outliers:,}" if rows == series.len() else f"{view.outliers:,} of {looked_at:,}"
         where = "lie beyond three interquartile ranges of the quartiles"
-        say("note", "outliers", f"{view.outliers:,} values of {name} ({part:.1%}) {where}.")
+        say("note", "outliers", f"{count} values of {name} ({part:.1%}) {where}.")
     if series.dtype == pl.String and view.kind != "moment":
         found += [Finding(severity, "type", (name,), words) for severity, words in _of_text(series, name)]
     return found

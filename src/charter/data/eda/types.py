@@ -43,15 +43,15 @@ class ColumnView:
     type
         The column's type in the table.
     distinct
-        Number of distinct values in the rows looked at.
+        Number of distinct values: of numbers and moments in the rows looked at, else in all.
     quantiles
         Of numbers and moments, by share.
     skewness, excess_kurtosis
         Third and fourth standardised moments, of a normal distribution 0 each.
     outliers
-        Values beyond three interquartile ranges of the quartiles (Tukey's far out).
+        Values beyond three interquartile ranges of the quartiles (Tukey's far out), in the rows looked at.
     zeros
-        Values that are 0.
+        Values that are 0, in the rows looked at.
     bars
         For a chart: heights of equal-width bins between the 0.5 % and 99.5 % quantiles.
     span
@@ -178,8 +178,8 @@ class Exploration:
     Attributes
     ----------
     rows, looked_at
-        Rows of the table; rows that quantiles, correlations and tests rest on: of a very large table, evenly spaced
-        ones.
+        Rows of the table; rows that quantiles, correlations, tests and counts of numbers rest on: of a very large
+        table, evenly spaced ones.
     duplicate_rows
         Rows that repeat an earlier one in every column.
     left_out

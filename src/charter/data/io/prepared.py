@@ -12,6 +12,7 @@ import polars as pl
 
 from charter.core.progress import NoProgress, Progress
 from charter.core.settings import Settings
+from charter.data.io.disk import writing
 from charter.data.io.sources import read_parts
 from charter.data.preparation import Preparation
 from charter.data.prepare import in_order
@@ -83,5 +84,6 @@ def _kept(parts: Iterable[pl.DataFrame], folder: Path) -> pl.LazyFrame:
     files = []
     for number, part in enumerate(parts):
         files.append(folder / f"{number:06d}.arrow")
-        part.write_ipc(files[-1], compression="lz4")
+        with writing(files[-1]):
+            part.write_ipc(files[-1], compression="lz4")
     return pl.scan_ipc(files)

@@ -16,6 +16,8 @@ import polars as pl
 
 from charter.core.errors import DataError, UsageError
 from charter.data.column import ColumnProfile
+from charter.data.io.csvfault import csv_fault
+from charter.data.io.disk import FULL, writing
 from charter.data.io.sources import UNPACK, table_form
 from charter.data.profile import Profile, describable, profile
 
@@ -67,9 +69,15 @@ def _readable(path: Path, form: str) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         lines = str(error).splitlines()
+        where = None
+        if path.suffix == ".csv":
+            with path.open("rb") as again:
+                where = csv_fault(again)
         raise DataError(
-            f"{path} cannot be read as {form}: {lines[0][:300] if lines else type(error).__name__}",
+            f"{path} cannot be read as {form}: {where or (lines[0][:300] if lines else type(error).__name__)}",
             remedy="Check how the file was written.",
         ) from error
 
@@ -101,14 +109,27 @@ def _scanned(source: Path | io.BytesIO, action: Callable[[pl.LazyFrame], T]) -> 
 
 @contextmanager
 def by_columns(path: Path) -> Iterator[Path]:
-    """Lend a large CSV file as Parquet, of which a few columns can be read at a time; other files as they are."""
+    """Lend a large CSV file as Parquet, of which a few columns can be read at a time; other files as they are.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged.
+    OSError
+        When the disk for temporary files is full.
+    """
     if path.suffix != ".csv" or not path.is_file() or path.stat().st_size < LARGE_BYTES:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="charter-") as folder:
         copy = Path(folder) / f"{path.stem}.parquet"
+
+        def write(rows: pl.LazyFrame) -> None:
+            with writing(copy):
+                rows.sink_parquet(copy, engine="streaming")
+
         with _readable(path, "csv"):
-            _scanned(path, lambda rows: rows.sink_parquet(copy, engine="streaming"))
+            _scanned(path, write)
         yield copy
 
 
