@@ -124,11 +124,17 @@ def broken_rows(frame: pl.DataFrame, rules: Iterable[Rule]) -> list[pl.Series]:
     return masks.get_columns()
 
 
-def not_in_the_future(column: str, now: datetime) -> Rule:
-    """No row may be known before it happened: ``column`` must not be later than ``now`` (naive UTC)."""
+def not_in_the_future(column: str, now: datetime, result: str | None = None) -> Rule:
+    """No row may be known before it happened: ``column`` must not be later than ``now`` (naive UTC).
+
+    A row without a ``result``, where such a column is named, says what is planned, and may be of the future.
+    """
     broken = pl.col(column).cast(pl.Datetime("us")) > pl.lit(now, dtype=pl.Datetime("us"))
+    unless = ""
+    if result is not None:
+        broken, unless = broken & pl.col(result).is_not_null(), f", where {result} is known"
     # The moment itself stays out of the words, so that the same data read twice gives the same report.
-    return Rule(column, "future", "not in the future when the data was read", broken, ("time",))
+    return Rule(column, "future", f"not in the future when the data was read{unless}", broken, ("time",))
 
 
 def _rules(name: str, spec: ColumnSpec, across_rows: bool) -> Iterable[Rule]:

@@ -158,6 +158,12 @@ def series_plan(data: DataSpec) -> SeriesPlan | None:
     )
 
 
+def results(data: DataSpec) -> dict[str, str]:
+    """By source, the column that only periods that are over have a value of: what is forecast."""
+    plan = series_plan(data)
+    return {plan.source: plan.label} if plan is not None and plan.label else {}
+
+
 def name_series(keys: Sequence[str]) -> pl.Expr:
     """Column ``series``: key values joined by ``/``; a slash within a value is written ``%2F``."""
     parts = [
@@ -200,7 +206,7 @@ def regular(frame: pl.DataFrame, plan: SeriesPlan) -> pl.DataFrame:
     -------
     The rows with ``__filled``, sorted by series and time. ``zero``: a period without a row has the label 0, up to the
     last period of the source, and the other columns have the value last known. ``last``: all columns have the value
-    last known, up to the last row of the series.
+    last known, up to the last row of the series. Rows after the last known label are plans; they stay as they are.
 
     Raises
     ------
@@ -214,6 +220,10 @@ def regular(frame: pl.DataFrame, plan: SeriesPlan) -> pl.DataFrame:
     if plan.missing == "leave":
         return frame.with_columns(pl.lit(False).alias(FILLED))
     numbered = frame.with_columns(grid.number(pl.col(time)).alias(_PERIOD))
+    planned = numbered.clear()
+    if plan.label in frame.columns and numbered[plan.label].count():
+        ahead = pl.col(_PERIOD) > pl.col(_PERIOD).filter(pl.col(plan.label).is_not_null()).max()
+        numbered, planned = numbered.filter(~ahead), numbered.filter(ahead)
     ends = numbered.group_by(SERIES, maintain_order=True).agg(
         pl.col(_PERIOD).min().alias("first"), pl.col(_PERIOD).max().alias("last")
     )
@@ -243,7 +253,11 @@ def regular(frame: pl.DataFrame, plan: SeriesPlan) -> pl.DataFrame:
         pl.when(FILLED).then(pl.col(kept).forward_fill().over(SERIES)).otherwise(pl.col(kept)),
         grid.start(pl.col(_PERIOD)).cast(frame.schema[time]).alias(time),
     )
-    return filled.select(*frame.columns, FILLED)
+    filled = filled.select(*frame.columns, FILLED)
+    if planned.is_empty():
+        return filled
+    planned = planned.with_columns(pl.lit(False).alias(FILLED)).select(filled.columns)
+    return pl.concat([filled, planned]).sort(SERIES, time)
 
 
 def check_rows(frame: pl.DataFrame, plan: SeriesPlan, what: str | None = None) -> None:

@@ -46,6 +46,8 @@ class Preparation:
         When the data was read; nothing may have happened later. Naive means UTC.
     references
         Prepared rows of the other sources by name, for foreign keys.
+    result
+        Column that only what has happened has a value of; rows without one are plans, which may be of the future.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class Preparation:
         *,
         now: datetime,
         references: Mapping[str, pl.LazyFrame] | None = None,
+        result: str | None = None,
     ) -> None:
-        self._name, self._source = name, source
+        self._name, self._source, self._result = name, source, result
         self._now = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo is not None else now
         self._references = references or {}
         self._columns = list(dict.fromkeys((*source.columns, *source.derive)))
@@ -212,7 +215,7 @@ class Preparation:
         name, source = self._name, self._source
         rules = column_rules(source.columns)
         if source.time is not None and frame.schema[source.time].is_temporal():
-            rules.append(not_in_the_future(source.time, self._now))
+            rules.append(not_in_the_future(source.time, self._now, self._result))
         for label, text in source.rules.items():
             # A rule must be true: where a value is missing and the answer is unknown, it is not.
             truth = _truth(frame, text, f"source {name}: rules.{label}").fill_null(False)
@@ -262,7 +265,8 @@ class Preparation:
         time = self._source.time
         if self._source.fresh_within is None or time is None or not frame.schema[time].is_temporal():
             return
-        newest = frame[time].cast(pl.Datetime("us")).max()
+        happened = frame if self._result is None else frame.filter(pl.col(self._result).is_not_null())
+        newest = happened[time].cast(pl.Datetime("us")).max()
         if isinstance(newest, datetime) and (self._newest is None or newest > self._newest):
             self._newest = newest
 

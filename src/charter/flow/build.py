@@ -42,6 +42,7 @@ WINDOW = "window.json"
 
 def snapshot(ctx: Context, done: Done) -> Output:
     """Read every source, clean it, judge it by its contract, and keep the rows under their digest."""
+    from charter.data.grid import results
     from charter.data.io.prepared import prepare_sources
     from charter.data.io.tables import profile_file
 
@@ -53,6 +54,7 @@ def snapshot(ctx: Context, done: Done) -> Output:
             workspace.settings,
             now=workspace.clock.now(),
             folder=folder / "judged",
+            results=results(spec.data),
             progress=ctx.progress,
             within=lambda name: of_source(ctx.loaded, name),
         )
@@ -94,7 +96,9 @@ def snapshot(ctx: Context, done: Done) -> Output:
 
 def _mend(decision: Decision, spec: ModelSpec) -> str:
     """What to do about rows that break the contract."""
-    needed = (spec.data.label.column, spec.data.observations.entity, *spec.data.observations.key)
+    observed = spec.data.observations
+    # Rows of a series may be planned, whose label nobody knows yet.
+    needed = (None if observed.series else spec.data.label.column, observed.entity, *observed.key)
     names = [c.name for c in decision.reasons if c.required == "not missing"]
     missing = next((n for n in names if n.partition(".")[2] not in needed), None)
     loosen = f" (`nullable: true` lets {missing} be missing)" if missing is not None else ""

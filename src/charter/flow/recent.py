@@ -38,7 +38,7 @@ def with_recent_history(
     DataError
         When a source cannot be read, or its series are not regular.
     """
-    from charter.data.grid import on_grid, series_plan
+    from charter.data.grid import on_grid, results, series_plan
     from charter.data.io.prepared import prepare_sources
 
     spec = packaged_spec(model.package)
@@ -55,6 +55,7 @@ def with_recent_history(
             workspace.settings,
             now=workspace.clock.now(),
             folder=folder / "judged",
+            results=results(spec.data),
             progress=progress,
         )
         decision = Decision.of(

@@ -86,6 +86,16 @@ def test_filling_leaves_missing_values_of_real_rows_missing() -> None:
     assert regular(frame, plan("zero"))["price"].to_list() == [1, None, 1, 3]
 
 
+@pytest.mark.parametrize("missing", ["zero", "last", "fail"])
+def test_plans_after_the_last_known_label_are_not_filled(missing: str) -> None:
+    known = rows({"x": [0, 1, 2], "y": [0, 1, 2]}, units=7.0)
+    planned = rows({"x": [4, 5], "y": [3, 5], "z": [4]}, units=None)
+    found = regular(pl.concat([known, planned.cast(known.schema)]), plan(missing))
+    assert found.height == known.height + planned.height
+    assert not found[FILLED].any()
+    assert found.filter(pl.col("units").is_null()).height == planned.height
+
+
 def test_two_rows_of_one_period_are_refused() -> None:
     with pytest.raises(
         DataError, match=r"2 rows share their series and week with another: series a/x of 2024-01-08"

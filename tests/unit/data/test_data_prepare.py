@@ -10,6 +10,7 @@ import pytest
 from charter.core.decision import Verdict
 from charter.core.errors import DataError
 from charter.data.contract import violations
+from charter.data.preparation import Preparation
 from charter.data.prepare import in_order, prepare
 from charter.data.types import REASON, ROW_NUMBER, ContractReport, Prepared
 from charter.spec.types import ColumnSpec, SourceSpec
@@ -261,6 +262,21 @@ def test_the_future_and_the_stale() -> None:
     )
     assert [(v.policy, v.examples) for v in late.report.violations] == [
         ("fail", ("the newest is of 2025-11-01 00:00",))
+    ]
+
+
+def test_what_is_planned_may_be_of_the_future() -> None:
+    columns = {"at": {"type": "date"}, "units": {"type": "integer", "nullable": True}}
+    frame = pl.DataFrame({"at": ["2025-12-30", "2026-01-05", "2026-01-06"], "units": [3, None, 4]})
+    work = Preparation("t", source(columns, time="at", fresh_within="1d"), now=NOW, result="units")
+    found = work.finish(work.add(frame.head(2)).lazy()).collect().report.violations
+    assert [(v.rule, v.examples) for v in found] == [
+        ("newest row not older than 1d when the data was read", ("the newest is of 2025-12-30 00:00",))
+    ]
+    work = Preparation("t", source(columns, time="at"), now=NOW, result="units")
+    found = work.finish(work.add(frame).lazy()).collect().report.violations
+    assert [(v.rule, v.count, v.examples) for v in found] == [
+        ("not in the future when the data was read, where units is known", 1, ("row 3: '2026-01-06'",))
     ]
 
 

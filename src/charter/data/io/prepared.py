@@ -29,6 +29,7 @@ def prepare_sources(
     *,
     now: datetime,
     folder: Path,
+    results: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     within: Within = lambda name: nullcontext(),
 ) -> dict[str, Judged]:
@@ -42,6 +43,8 @@ def prepare_sources(
         When the data is read.
     folder
         Where judged rows are kept; the frames that are returned read them there.
+    results
+        By source, the column that rows of the future have no value of; see `charter.data.grid.results`.
     within
         Context in which a source is read, by its name: says of an error where in the specification the source stands.
 
@@ -61,7 +64,8 @@ def prepare_sources(
     for name in in_order(sources):
         progress.start(f"reading and checking {name}")
         references = {other: judged.frame for other, judged in done.items()}
-        work = Preparation(name, sources[name], now=now, references=references)
+        result = (results or {}).get(name)
+        work = Preparation(name, sources[name], now=now, references=references, result=result)
 
         def parts(name: str = name) -> Iterator[pl.DataFrame]:
             with within(name):
