@@ -129,7 +129,7 @@ def plan_levels(
         Column with another forecast of the series (a moving average) whose sums are the base forecasts of the sums:
         what MinTrace weighs against the sums of the model's forecasts. None leaves only ``bottom_up``.
     methods
-        Candidates. Their covariances are estimated on the earlier half of the moments and judged on the later one. One
+        The one to take, or candidates. Their covariances are estimated on the earlier half of the moments and judged on the later one. One
         is chosen that is worse than ``bottom_up`` by more than 1 % at no level, and among these the one with the least
         mean WMAPE relative to ``bottom_up``, unless that gains less than 1 %.
     share
@@ -160,7 +160,7 @@ def plan_levels(
     losses: dict[str, dict[str, float]] = {}
     method: Method = "bottom_up"
     covariance = None
-    if base is not None and len(methods) > 1 and forecast.shape[1] >= 4:
+    if base is not None and set(methods) != {"bottom_up"} and forecast.shape[1] >= 4:
         given = _stack(hierarchy, cells(hierarchy, known, base, key))
         given[len(hierarchy.nodes) :] = forecast
         method, losses = _choose(hierarchy, truth, given, summed, groups, methods)
@@ -253,11 +253,13 @@ def _long(
         spread = plan.spreads[name]
         low[rows], high[rows] = values[rows] * spread.low, values[rows] * spread.high
     if "lower" in frame.columns and "upper" in frame.columns:
-        # A series has intervals of its own; what reconciling did to its forecast is done to them, too.
+        # A series has intervals of its own; what reconciling did to its forecast is done to them, too: they are
+        # stretched with it, and shifted where there was nothing to stretch.
         before = cells(hierarchy, frame, "forecast", at)
         with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.where(before > 0, values[m:] / before, 1.0)
-        low[m:], high[m:] = (cells(hierarchy, frame, c, at) * moved for c in ("lower", "upper"))
+            times = np.where(before > 0, values[m:] / before, 1.0)
+        plus = np.where(before > 0, 0.0, values[m:] - before)
+        low[m:], high[m:] = (cells(hierarchy, frame, c, at) * times + plus for c in ("lower", "upper"))
         without[m:] = present & ~np.isfinite(low[m:])
         without[:m] = hierarchy.sums(without[m:])
         if "new" in frame.columns:
@@ -356,6 +358,7 @@ def _choose(
     groups: Mapping[str, Integers],
     methods: Sequence[Method],
 ) -> tuple[Method, dict[str, dict[str, float]]]:
+    """The best of several methods, or the only one, with what each loses on the later half of the moments."""
     half = truth.shape[1] // 2
     later, base = truth[:, half:], given[:, half:]
     losses = {"base": _wmape(later, base, groups), "bottom_up": _wmape(later, summed[:, half:], groups)}
@@ -366,6 +369,8 @@ def _choose(
             losses[method] = _wmape(later, reconcile(hierarchy, base, covariance), groups)
         if all(losses[method][g] <= (1 + _WORSE) * losses["bottom_up"][g] for g in groups):
             fit.append(method)
+    if len(methods) == 1:
+        return methods[0], losses
     gain = {
         method: np.mean([losses[method][g] / max(losses["bottom_up"][g], 1e-12) for g in groups])
         for method in fit

@@ -79,6 +79,35 @@ def decide(
     return found
 
 
+def delivered(
+    tested: pl.DataFrame, made: Mapping[str, Any], plan: SeriesPlan, sources: Mapping[str, pl.DataFrame]
+) -> pl.DataFrame:
+    """Give tested rows the forecasts and intervals that users get of them, which reconciling may have moved.
+
+    Parameters
+    ----------
+    tested
+        As `charter.flow.judge_forecast.tested_frame` gives it.
+    made
+        What `decide` made.
+    """
+    import polars as pl
+
+    from charter.evaluate.levels import LevelPlan, all_levels
+
+    levels = made.get("levels")
+    if levels is None or levels["covariance"] is None:
+        return tested
+    frame = with_target(with_attributes(tested, plan, sources), plan)
+    table = all_levels(frame, LevelPlan.from_json(levels)).filter(pl.col("level") == "series")
+    key = ["series", "as_of", "step"]
+    moved = tested.select(key).join(
+        table.select(pl.col("node").alias("series"), *key[1:], "forecast", "lower", "upper"),
+        on=key, how="left", maintain_order="left",
+    )  # fmt: skip
+    return tested.with_columns(moved[name] for name in ("forecast", "lower", "upper"))
+
+
 def stock_costs(spec: ModelSpec) -> StockCosts | None:
     """What stock costs, as the specification says; None where it does not."""
     from charter.evaluate.inventory import StockCosts
@@ -135,7 +164,8 @@ def _levels(
     hierarchy = spec.evaluate.hierarchy
     assert hierarchy is not None
     methods: tuple[Method, ...] = METHODS if hierarchy.reconcile == "best" else (hierarchy.reconcile,)
-    chosen = plan_levels(past, dict(hierarchy.levels), base=BASE, methods=methods, share=spec.train.interval)
+    base = BASE if BASE in tested.columns else None  # the model is no rival of itself
+    chosen = plan_levels(past, dict(hierarchy.levels), base=base, methods=methods, share=spec.train.interval)
     table = all_levels(tested, chosen)
     plain = all_levels(tested, plan_levels(past, dict(hierarchy.levels), share=spec.train.interval))
     sums = dict(measure_levels(plain).select("level", "wmape").iter_rows())

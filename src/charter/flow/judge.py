@@ -55,7 +55,7 @@ def evaluate(ctx: Context, done: Done) -> Output:
         scored = scorer.score(rows, decide=False)
         ctx.progress.finish()
         classes = scorer.bundle.classes
-        plan = scorer.signature.series
+        plan, made = scorer.signature.series, None
         rivals, bounds = _baselines(ctx, rows, training_rows(dataset, label, "train")), None
         if plan is not None and scorer.series is not None:
             ctx.progress.start("forecasting the test origins by simple methods")
@@ -63,13 +63,18 @@ def evaluate(ctx: Context, done: Done) -> Output:
                 rows, scored, plan, scorer.series.sources, label, scorer.bundle.method, ctx.spread
             )
             rivals |= judge_forecast.rivals(rows)
+            ctx.progress.finish()
+            ctx.progress.start("learning sums, differences and orders from the folds")
+            known = training_rows(dataset, label, "train", "fold")
+            made = decide.decide(oof, known, rows, plan, scorer.series.sources, spec)
+            rows = decide.delivered(rows, made, plan, scorer.series.sources)
             bounds = Bounds(rows["lower"].to_numpy(), rows["upper"].to_numpy(), spec.train.interval)
             ctx.progress.finish()
         ctx.progress.start("measuring quality with intervals")
         evaluation = measure_quality(
             rows,
             actual(rows[label], spec.train.task, classes),
-            scores(scored, spec.train.task),
+            scores(scored, spec.train.task) if made is None else rows["forecast"].to_numpy(),
             spec=spec,
             threshold=threshold,
             baselines=rivals,
@@ -89,12 +94,8 @@ def evaluate(ctx: Context, done: Done) -> Output:
         out.mkdir()
         (out / "evaluation.json").write_bytes(canonical_json(document))
         (out / "measurement.json").write_bytes(canonical_json(plain(measurement)))
-        if plan is not None and scorer.series is not None:
-            ctx.progress.start("learning sums, differences and orders from the folds")
-            known = training_rows(dataset, label, "train", "fold")
-            made = decide.decide(oof, known, rows, plan, scorer.series.sources, spec)
+        if made is not None:
             (out / decide.FILE).write_bytes(canonical_json(plain(made)))
-            ctx.progress.finish()
         output = ctx.blobs.put_tree(out)
     primary = document["primary"]
     return Output(

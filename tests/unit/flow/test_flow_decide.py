@@ -15,7 +15,7 @@ from charter.data.grid import SeriesPlan, on_grid, series_plan
 from charter.evaluate.effect import EffectSpread
 from charter.evaluate.inventory import DemandShape
 from charter.evaluate.levels import LevelPlan
-from charter.flow.decide import decide, past_forecasts, stock_costs
+from charter.flow.decide import decide, delivered, past_forecasts, stock_costs
 from charter.spec.loader import loads
 from charter.spec.types import ModelSpec
 
@@ -131,6 +131,28 @@ def test_levels_are_measured_on_the_test_origins(made: dict[str, Any]) -> None:
     assert by_level["total"]["wmape"] < by_level["item"]["wmape"] < by_level["series"]["wmape"] < 0.15
     assert 0.8 <= by_level["shop"]["coverage"] <= 0.97
     assert made["measured"]["incoherence"] < 1e-12
+
+
+def test_what_is_judged_is_what_is_delivered(sold: pl.DataFrame) -> None:
+    """Reconciling moves the series, too: errors are those of the moved forecasts, which lie in their intervals."""
+    spec = loads(FULL.replace("hierarchy: {", "hierarchy: {reconcile: wls_struct, ")).spec
+    plan = series_plan(spec.data)
+    assert plan is not None
+    known = forecasts(sold, range(30, 50)).with_row_index("__row")
+    oof = known.select("__row", label=pl.col("packs").cast(pl.Float64), calibrated_score="said")
+    said = pl.when(pl.col("shop") == "s3").then(0.0).otherwise(pl.col("said"))
+    tested = forecasts(sold, range(56, 64)).with_columns(
+        actual=pl.col("packs").cast(pl.Float64), forecast=said, lower=said * 0.75, upper=said * 1.3 + 0.1,
+        moving_average="usual",
+    )  # fmt: skip
+    made = decide(oof, known.drop("said"), tested, plan, frames(sold, plan), spec)
+    found = delivered(tested, made, plan, frames(sold, plan))
+    wmape = float((found["forecast"] - found["actual"]).abs().sum() / found["actual"].sum())
+    (series,) = (row for row in made["measured"]["levels"] if row["level"] == "series")
+    assert wmape == pytest.approx(series["wmape"])
+    assert wmape != pytest.approx(series["wmape_bottom_up"])
+    assert found["forecast"].is_between(found["lower"], found["upper"]).all()
+    assert delivered(tested, {"levels": None}, plan, {}) is tested
 
 
 def test_orders_are_worth_more_than_by_the_moving_average(made: dict[str, Any]) -> None:
