@@ -95,6 +95,7 @@ def with_levels(
     import polars as pl
 
     from charter.data.grid import name_series
+    from charter.data.io.disk import writing
     from charter.serve.bundle import read_bundle
     from charter.serve.io.batch_target import Piece
 
@@ -133,9 +134,10 @@ def with_levels(
         moved = named.join(own, on=["series", "as_of", "step"], how="left", maintain_order="left")
         frame = frame.with_columns(moved[c] for c in ("forecast", "lower", "upper"))
         made.append(Piece(folder / f"{number:06d}.arrow"))
-        frame.select(pl.lit("series").alias("level"), named["series"].alias("node"), *schema).write_ipc(
-            made[-1].path
-        )
+        with writing(made[-1].path):
+            frame.select(pl.lit("series").alias("level"), named["series"].alias("node"), *schema).write_ipc(
+                made[-1].path
+            )
     sums = table.filter(pl.col("level") != "series")
     at = own_names.get(plan.time, plan.time)
     values = {own_names.get(c, c): pl.col(c) for c in (*plan.keys, *numbers) if c in sums.columns}
@@ -150,7 +152,8 @@ def with_levels(
     values[at] = pl.col("target").dt.date() if schema.get(at) in (pl.String, pl.Date) else pl.col("target")
     columns = [values.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in schema.items()]
     made.append(Piece(folder / f"{len(made):06d}.arrow"))
-    sums.select("level", "node", *columns).write_ipc(made[-1].path)
+    with writing(made[-1].path):
+        sums.select("level", "node", *columns).write_ipc(made[-1].path)
     return made
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.core.io.files import sync_folder
+from charter.data.io.disk import writing
 from charter.serve.batch import REASONS, ROW, Counts
 from charter.serve.io.batch_job import CHUNKS, rejected_file, scored_file
 from charter.serve.ranking import RANGE_ROWS, cuts, needs_sorting, places, sample
@@ -71,7 +72,8 @@ def ranked(work: Path, counts: Sequence[Counts], *, range_rows: int = RANGE_ROWS
         columns = [c for c in frame.columns if c != _SCORE]
         at_score = frame.columns.index(_SCORE)
         named = frame.with_columns(numbers.alias(RANK))
-        named.select(*columns[:at_score], RANK, _SCORE, *columns[at_score:]).write_ipc(pieces[-1].path)
+        with writing(pieces[-1].path):
+            named.select(*columns[:at_score], RANK, _SCORE, *columns[at_score:]).write_ipc(pieces[-1].path)
         rank += frame.height
     return pieces
 
@@ -113,19 +115,22 @@ def _collected(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 def write_parquet(pieces: Sequence[Piece], path: Path) -> None:
     """Write one Parquet file, streaming."""
-    pl.concat([p.scan() for p in pieces]).sink_parquet(path)
+    with writing(path):
+        pl.concat([p.scan() for p in pieces]).sink_parquet(path)
 
 
 def write_csv(pieces: Sequence[Piece], path: Path) -> None:
     """Write one CSV file, streaming; lists become texts parted by semicolons."""
-    pl.concat([flat(p.scan()) for p in pieces]).sink_csv(path)
+    with writing(path):
+        pl.concat([flat(p.scan()) for p in pieces]).sink_csv(path)
 
 
 def write_folder(pieces: Sequence[Piece], path: Path) -> None:
     """Write a folder of Parquet files, a part a piece."""
     path.mkdir()
     for number, piece in enumerate(pieces):
-        piece.scan().sink_parquet(path / f"part-{number:05d}.parquet")
+        with writing(part := path / f"part-{number:05d}.parquet"):
+            piece.scan().sink_parquet(part)
 
 
 WRITERS: dict[str, Callable[[Sequence[Piece], Path], None]] = {
