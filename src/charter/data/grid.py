@@ -306,13 +306,25 @@ def check_rows(frame: pl.DataFrame, plan: SeriesPlan, what: str | None = None) -
         )
 
 
-def check_future(future: pl.DataFrame, plan: SeriesPlan) -> None:
+def closed_days(history: pl.DataFrame, plan: SeriesPlan) -> frozenset[int]:
+    """Weekdays (1 is Monday) of which no series ever has a row, such as Sundays of shops that close on them.
+
+    Days only, and only where ``missing: leave`` says that a day without a row is no day without sales.
+    """
+    if plan.every != "day" or plan.missing != "leave":
+        return frozenset()
+    return frozenset(range(1, 8)) - frozenset(history[plan.time].dt.weekday().unique().to_list())
+
+
+def check_future(future: pl.DataFrame, plan: SeriesPlan, closed: frozenset[int] = frozenset()) -> None:
     """Refuse rows of the future in which a series ends before the others, or has a hole.
 
     Parameters
     ----------
     future
         Rows to forecast: key columns and time.
+    closed
+        See `closed_days`; of these no row is asked.
 
     Raises
     ------
@@ -337,15 +349,16 @@ def check_future(future: pl.DataFrame, plan: SeriesPlan) -> None:
             remedy="Bring what is known ahead of every period to be forecast, for every series.",
         )
     holed = ends.filter(pl.col("rows") != pl.col("last") - pl.col("first") + 1)
-    if holed.height:
-        shown = holed.head(_SHOWN)
-        whole = shown.select(SERIES, pl.int_ranges("first", pl.col("last") + 1).alias("n")).explode("n")
-        there = frame.select(SERIES, number.alias("n"))
-        absent = whole.join(there, on=[SERIES, "n"], how="anti", maintain_order="left")
-        absent = absent.unique(SERIES, keep="first", maintain_order=True)
+    whole = holed.select(SERIES, pl.int_ranges("first", pl.col("last") + 1).alias("n")).explode("n")
+    whole = whole.with_columns(grid.start(pl.col("n")).alias(time))
+    there = frame.select(SERIES, number.alias("n"))
+    absent = whole.filter(~pl.col(time).dt.weekday().is_in(list(closed)))
+    absent = absent.join(there, on=[SERIES, "n"], how="anti", maintain_order="left")
+    absent = absent.unique(SERIES, keep="first", maintain_order=True)
+    if absent.height:
         raise DataError(
-            f"{holed.height:,} series leave out a {plan.every} between their first and last: "
-            f"{_told(absent.with_columns(grid.start(pl.col('n')).alias(time)), time)}",
+            f"{absent.height:,} series leave out a {plan.every} between their first and last: "
+            f"{_told(absent.head(_SHOWN), time)}",
             remedy="Bring a row for every period to be forecast.",
         )
 

@@ -129,9 +129,9 @@ def plan_levels(
         Column with another forecast of the series (a moving average) whose sums are the base forecasts of the sums:
         what MinTrace weighs against the sums of the model's forecasts. None leaves only ``bottom_up``.
     methods
-        The one to take, or candidates. Their covariances are estimated on the earlier half of the moments and judged on the later one. One
-        is chosen that is worse than ``bottom_up`` by more than 1 % at no level, and among these the one with the least
-        mean WMAPE relative to ``bottom_up``, unless that gains less than 1 %.
+        The one to take, or candidates. Their covariances are estimated on the earlier half of the moments and judged
+        on the later one. One is chosen that is worse than ``bottom_up`` by more than 1 % at no level, and among these
+        the one with the least mean WMAPE relative to ``bottom_up``, unless that gains less than 1 %.
     share
         What the intervals promise, 0..1.
 

@@ -395,6 +395,7 @@ def _intervals(rows: pl.DataFrame, trained: Trained, spec: ModelSpec) -> dict[st
         spread=None if text is None else oof["__spread"].to_numpy(),
         scale=text or "",
         symmetric=True,
+        horizon=spec.data.observations.horizon,
     ).to_json()
 
 

@@ -141,7 +141,7 @@ def rows_ahead(outlook: Outlook, source: Path | None) -> tuple[pl.DataFrame, boo
     inputs = series.fill(inputs)
     series.locate(inputs)
     if not replayed:
-        check_future(inputs, plan)
+        check_future(inputs, plan, series.closed)
     if inputs[AS_OF].n_unique() > 1:
         raise UsageError("a forecast is from one origin", remedy="Give rows of one as_of.")
     return inputs, replayed

@@ -139,7 +139,7 @@ def judge_calendar(
     past.locate(rows)
     notes: list[str] = []
     for _, own in sorted(rows.partition_by(AS_OF, as_dict=True).items()):
-        check_future(own, plan)
+        check_future(own, plan, past.closed)
         notes += past.notes(own)
     return tuple(dict.fromkeys(notes))
 

@@ -39,6 +39,7 @@ def fit(
     scale: str = "",
     floor: float | None = 0.0,
     symmetric: bool = False,
+    horizon: int | None = None,
     min_residuals: int = MIN_RESIDUALS,
 ) -> ConformalIntervals:
     """Fit on out-of-fold rows.
@@ -65,9 +66,11 @@ def fit(
         Take each residual with either sign: intervals by the absolute residual (Lei et al., 2018, section 2), and a
         distribution whose median is the forecast. For forecasts from few origins, whose errors share their sign:
         whether a season sells above or below what was expected cannot be learned from a handful of them.
+    horizon
+        Last step that is to have an interval; None is the last that has a row.
     min_residuals
-        A step with fewer borrows from its neighbours, nearest first, as many as it takes. Nothing is done to make the
-        intervals widen with the step. Taken ``symmetric``, each row counts twice, here and for groups.
+        A step with fewer, or none, borrows from its neighbours, nearest first, as many as it takes. Nothing is done to
+        make the intervals widen with the step. Taken ``symmetric``, each row counts twice, here and for groups.
 
     Raises
     ------
@@ -112,7 +115,8 @@ def fit(
             f"{-(-needed // each)} are needed",
             remedy="Ask for a lower level, or train on more series or periods.",
         )
-    every, enough = np.unique(steps).tolist(), max(min_residuals, needed)
+    every = np.unique(steps).tolist() if horizon is None else list(range(1, horizon + 1))
+    enough = max(min_residuals, needed)
     cells = [_cell(EVERYBODY, s, residual, steps, level, enough, every) for s in every]
     for name in sorted(names):
         own = code == names.index(name)

@@ -8,7 +8,16 @@ import polars as pl
 import pytest
 
 from charter.core.errors import DataError
-from charter.data.grid import FILLED, Grid, SeriesPlan, check_future, name_series, on_grid, regular
+from charter.data.grid import (
+    FILLED,
+    Grid,
+    SeriesPlan,
+    check_future,
+    closed_days,
+    name_series,
+    on_grid,
+    regular,
+)
 
 
 def plan(missing: str = "leave", every: str = "week", starts_on: str = "monday") -> SeriesPlan:
@@ -142,6 +151,20 @@ def test_a_promotion_calendar_that_ends_early_is_refused() -> None:
 def test_a_promotion_calendar_with_a_hole_is_refused() -> None:
     with pytest.raises(DataError, match=r"between their first and last: series a/x of 2024-01-15"):
         check_future(rows({"x": [1, 3], "y": [1, 2, 3]}), plan())
+
+
+def test_days_on_which_shops_close_are_no_holes() -> None:
+    """Sundays, of which no series ever has a row; a Saturday that is left out is a hole."""
+    daily = plan(every="day")
+    week = rows({"x": [0, 1, 2], "y": [0, 1, 2]})  # Mondays
+    days = pl.concat([week.with_columns(pl.col("week") + pl.duration(days=n)) for n in range(6)]).sort("week")
+    assert closed_days(days, daily) == {7}
+    assert closed_days(days, plan("zero", "day")) == frozenset()
+    check_future(days, daily, closed_days(days, daily))
+    with pytest.raises(DataError, match="leave out a day"):
+        check_future(days, daily)
+    with pytest.raises(DataError, match=r"between their first and last: series a/x of 2024-01-06"):
+        check_future(days.filter(pl.col("week").dt.weekday() != 6), daily, frozenset({7}))
 
 
 def test_a_plan_survives_json() -> None:

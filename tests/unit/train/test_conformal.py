@@ -97,6 +97,17 @@ def test_a_step_with_few_residuals_borrows_from_its_neighbours() -> None:
     ]  # fmt: skip
 
 
+def test_a_step_without_residuals_borrows_them_all() -> None:
+    """Origins a week apart never judge some steps of daily rows; each step of the horizon has an interval."""
+    actual, score, step = _skewed(5)
+    kept = step != 1
+    found = fit(actual[kept], score[kept], step[kept], level=0.9, transform="log1p", horizon=5)
+    assert found.steps == (1, 2, 3, 4, 5)
+    of = {cell.step: cell for cell in found.cells}
+    assert of[1].quantiles == of[2].quantiles
+    assert of[5].quantiles == of[4].quantiles
+
+
 def test_quantiles_follow_the_residuals() -> None:
     rng = np.random.default_rng(5)
     error = rng.gamma(2, 1, 4001)
