@@ -17,8 +17,12 @@ from charter.features.forecasts import locate
 from charter.serve.newcomers import Newcomers
 from charter.serve.scored import Numbers
 from charter.serve.types import AS_OF
+from charter.train.siblings import WINDOW
 
 Floats = npt.NDArray[np.float64]
+
+FEWEST_KNOWN = 4
+"""Periods of the last `WINDOW` below which a series is known so little that its interval may be too narrow."""
 
 
 class Amiss(NamedTuple):
@@ -73,6 +77,7 @@ class SeriesPast:
         """Number of the first period that is not known."""
         ends = (pl.col("__period").min().alias("first"), pl.col("__period").max().alias("last"))
         self._series = known.group_by(SERIES).agg(ends).sort(SERIES)
+        self._known = known.select(SERIES, "__period")
 
     def fill(self, frame: pl.DataFrame, as_of: str | None = None) -> pl.DataFrame:
         """Let rows without ``as_of`` be about that origin (ISO), or about the newest."""
@@ -156,7 +161,7 @@ class SeriesPast:
                 yield Amiss(row, plan.time, str(period), rule, message, newest)
 
     def warn(self, inputs: pl.DataFrame) -> Iterator[tuple[int, str]]:
-        """Warnings with the row's place: an unknown series, a past that ends before the origin, no attributes."""
+        """Warnings with the row's place: an unknown series, a past that ends early or is short, no attributes."""
         plan = self.plan
         located = locate(inputs, plan, self.sources).join(
             self._series, on=SERIES, how="left", maintain_order="left"
@@ -168,6 +173,8 @@ class SeriesPast:
         for row in np.flatnonzero(behind > 0).tolist():
             count = int(behind[row])
             yield row, f"the last {count} {plan.every}{'s' if count > 1 else ''} before {AS_OF} are not known"
+        for row in np.flatnonzero(located[SERIES].is_in(self._faint(located).implode()).to_numpy()).tolist():
+            yield row, f"series {located[SERIES][row]} has {self._little}; its interval may be too narrow"
         for source, key in plan.attributes:
             there = self.sources[source][key].cast(inputs.schema[key]).implode()
             for row in np.flatnonzero(~inputs[key].is_in(there).to_numpy()).tolist():
@@ -177,7 +184,7 @@ class SeriesPast:
         """What to know of rows of one origin as a whole, without values of any row.
 
         Series whose newest period is known, and which are not asked about, may have been forgotten: every sum would
-        lack them.
+        lack them. Series of which hardly anything is known lately have the intervals of those that are known.
         """
         plan = self.plan
         asked = inputs.select(name_series(plan.keys)).to_series().unique()
@@ -189,6 +196,28 @@ class SeriesPast:
                 f"{absent:,} of the {going_on.height:,} series that are known up to {until} are not asked about; "
                 "sums are without them"
             )
+        located = inputs.with_columns(name_series(plan.keys))
+        faint = self._faint(located).len()
+        if faint:
+            which = "1 series has" if faint == 1 else f"{faint:,} series have"
+            yield (
+                f"{which} {self._little} before {located[AS_OF][0].date()}: intervals rest on series that are known "
+                "better, and may be too narrow there; --warnings of `charter score` names them"
+            )
+
+    def _faint(self, located: pl.DataFrame) -> pl.Series:
+        """Series among the rows that have a past, but hardly any before one of the rows' origins."""
+        moments = located.select(SERIES, AS_OF).unique()
+        moments = moments.filter(~pl.Series(self.new(moments), dtype=pl.Boolean))
+        origin = self.plan.grid.number(pl.col(AS_OF))
+        near = pl.col("__period").is_between(origin - WINDOW[self.plan.every], origin - 1)
+        counts = moments.join(self._known, on=SERIES, how="left").group_by(SERIES, AS_OF).agg(near.sum())
+        return counts.filter(pl.col("__period") < FEWEST_KNOWN)[SERIES].unique()
+
+    @property
+    def _little(self) -> str:
+        every = self.plan.every
+        return f"fewer than {FEWEST_KNOWN} known {every}s among the last {WINDOW[every]}"
 
     @property
     def _rests_on(self) -> str:

@@ -27,3 +27,17 @@ def test_series_that_were_forgotten_are_told() -> None:
     assert (
         note == "1 of the 2 series that are known up to 2024-02-26 are not asked about; sums are without them"
     )
+
+
+def test_series_that_are_hardly_known_lately_are_told() -> None:
+    known = [weeks("a", 0, 30), weeks("paused", 0, 12), weeks("young", 28, 30), weeks("late", 26, 30)]
+    past = SeriesPast(PLAN, {"sales": pl.concat(known)})
+    shops = ("a", "paused", "young", "late", "unseen")
+    ahead = pl.concat([weeks(shop, 30, 32).drop("units") for shop in shops])
+    rows = past.fill(ahead.with_columns(pl.lit(None, pl.Datetime("us")).alias("as_of")))
+    (note,) = past.notes(rows)
+    assert note.startswith("2 series have fewer than 4 known weeks among the last 13 before 2024-07-29: ")
+    told = [text for _, text in past.warn(rows) if "too narrow" in text]
+    assert [text.split()[1] for text in told] == ["paused"] * 2 + ["young"] * 2
+    (note,) = past.notes(rows.filter(pl.col("shop").is_in(["a", "young", "late", "unseen"])))
+    assert note.startswith("1 series has fewer than 4")
