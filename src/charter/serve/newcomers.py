@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.data.grid import STEP, SeriesPlan
+from charter.serve.analogy import Lent
 from charter.train.calibrate import apply as calibrate
 from charter.train.cold_start import Borrowed, ColdStart, borrow
 from charter.train.siblings import Families
@@ -28,12 +29,35 @@ class Answer(NamedTuple):
         float64 [n], in the label's unit; NaN where there is no sibling, and ends of no interval.
     borrowed
         The siblings, and the kind of newness of each row.
+    learned
+        float64 [m]: what the model says of each sibling, on the scale that it learned.
+    said
+        float64 [n]: what they make of it, on the scale of log(1 + label).
     """
 
     score: Floats
     lower: Floats
     upper: Floats
     borrowed: Borrowed
+    learned: Floats
+    said: Floats
+
+    def lent(self, new: npt.NDArray[np.bool_], inputs: pl.DataFrame, cold: ColdStart) -> Lent | None:
+        """What reasons are made of, for the rows among N that were answered; None where none was.
+
+        Parameters
+        ----------
+        new
+            bool [N]: which of them the n rows are.
+        inputs
+            The n rows.
+        """
+        answered = np.isfinite(self.said)
+        rows = new.copy()
+        rows[new] = answered
+        answer = self.said if cold.transform == "log1p" else np.expm1(self.said)
+        moved = cold.on_scale(self.learned) + self.borrowed.moved
+        return Lent(rows, new, inputs, self.borrowed, moved, self.learned, answer) if answered.any() else None
 
 
 class Newcomers:
@@ -81,13 +105,13 @@ class Newcomers:
             As `charter.train.cold_start.borrow` takes it: also rows with a past are then treated as new.
         """
         cold, step = self.cold, located[STEP].to_numpy()
-        borrowed, said = self._said(inputs, located, ask, hidden)
+        borrowed, learned, said = self._said(inputs, located, ask, hidden)
         known = np.isfinite(said)
         score = np.where(known, calibrate(cold.calibration, np.where(known, said, 0.0)), np.nan)
         lower = upper = np.full(len(said), np.nan)
         if cold.intervals is not None:
             lower, upper = cold.intervals.apply(said, step, borrowed.unknown.astype(str).tolist())
-        return Answer(score, lower, upper, borrowed)
+        return Answer(score, lower, upper, borrowed, learned, said)
 
     def outcomes(
         self,
@@ -110,7 +134,7 @@ class Newcomers:
         Float64 [n, k] in the label's unit, NaN where nothing could be rehearsed; and the kind of newness of each row,
         int64 [n].
         """
-        borrowed, said = self._said(inputs, located, ask, None)
+        borrowed, _, said = self._said(inputs, located, ask, None)
         kind, intervals = borrowed.unknown, self.cold.intervals
         if intervals is None:
             return np.full((len(said), len(shares)), np.nan), kind
@@ -126,7 +150,8 @@ class Newcomers:
         located: pl.DataFrame,
         ask: Callable[[pl.DataFrame], Floats],
         hidden: Integers | None,
-    ) -> tuple[Borrowed, Floats]:
-        """The siblings, and what they make of the rows, on the scale of log(1 + label)."""
+    ) -> tuple[Borrowed, Floats, Floats]:
+        """The siblings, what the model says of them, and what they make of the rows on the scale of log(1 + label)."""
         borrowed: Borrowed = borrow(self.families, located, hidden)
-        return borrowed, borrowed.answer(self.cold.on_scale(ask(borrowed.questions(inputs))))
+        learned = ask(borrowed.questions(inputs))
+        return borrowed, learned, borrowed.answer(self.cold.on_scale(learned))

@@ -48,7 +48,7 @@ class TopReasons:
         self._order = np.argsort(places, kind="stable")
         self._starts = np.searchsorted(places[self._order], np.arange(len(self.names)))
         self._words = [factors.get(name, name) for name in self.names]
-        self._count, self._moved = count, moved
+        self.count, self._moved = count, moved
 
     def of(
         self, contributions: npt.NDArray[np.float64], features: pl.DataFrame, rows: npt.NDArray[np.intp]
@@ -76,7 +76,7 @@ class TopReasons:
             return
         totals = np.add.reduceat(contributions[:, self._order], self._starts, axis=1)
         # A stable sort, so that equal contributions come in the order of the features.
-        best = np.argsort(-np.abs(totals), axis=1, kind="stable")[:, : self._count]
+        best = np.argsort(-np.abs(totals), axis=1, kind="stable")[:, : self.count]
         moved = np.take_along_axis(totals, best, axis=1)
         if features.height > _FEW_ROWS:
             features, rows = features[rows], np.arange(len(rows))

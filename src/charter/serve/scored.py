@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from charter.serve.analogy import Lent
 from charter.serve.types import Reason, Scalar
 
 REASON = pl.Struct({"feature": pl.String, "value": pl.String, "contribution": pl.Float64, "text": pl.String})
@@ -32,8 +33,8 @@ class Numbers:
         The inputs and the features, before encoding.
     bounds
         Of forecasts: lower and upper ends of the intervals, each float64 [n].
-    borrowed
-        Of forecasts: bool [n], whose past is that of siblings; their answers do not rest on ``X``.
+    lent
+        Of forecasts: rows that siblings answered; what is said of these does not rest on ``X``.
     """
 
     score: npt.NDArray[np.float64]
@@ -42,7 +43,7 @@ class Numbers:
     X: npt.NDArray[np.float32]
     features: pl.DataFrame
     bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
-    borrowed: npt.NDArray[np.bool_] | None = None
+    lent: Lent | None = None
 
 
 @dataclass(slots=True)

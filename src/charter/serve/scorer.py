@@ -317,15 +317,15 @@ class Scorer:
         return found if self._methods is None else found.with_columns(self._methods.columns(found))
 
     def _run(self, inputs: pl.DataFrame, decide: bool, explain: bool | npt.NDArray[np.bool_]) -> Scored:
-        rows = inputs.height
-        numbers = self.numbers(inputs)
+        rows, numbers = inputs.height, self.numbers(inputs)
         score, scores = numbers.score, numbers.scores
         nothing: list[Any] = [None] * rows
         if not decide:
             empty: list[Any] = [[] for _ in range(rows)]
+            none = [False] * rows
             return Scored(
-                score, scores, nothing, nothing, nothing, empty, list(empty), [False] * rows, bounds=numbers.bounds
-            )  # fmt: skip
+                score, scores, nothing, nothing, nothing, empty, [*empty], none, bounds=numbers.bounds
+            )
         prediction, decision = self._decide(score, numbers.best)
         warnings: list[list[str]] = [[] for _ in range(rows)]
         for row, text in self.warn(inputs):
@@ -335,11 +335,8 @@ class Scorer:
         for row, found in self.reasons(numbers, self.wanted(flagged, explain)):
             reasons[row] = found
         band = bands(score, self.rules.bands)
-        fallback = [False] * rows
-        return Scored(
-            score, scores, prediction, decision, band, reasons, warnings, fallback, features=numbers.features,
-            bounds=numbers.bounds,
-        )  # fmt: skip
+        return Scored(score, scores, prediction, decision, band, reasons, warnings, [False] * rows,
+                      features=numbers.features, bounds=numbers.bounds)  # fmt: skip
 
     def _decide(
         self, score: Floats, best: npt.NDArray[np.intp] | None
@@ -377,13 +374,16 @@ class Scorer:
 
     def reasons(self, numbers: Numbers, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[int, list[Reason]]]:
         """Reasons of the wanted rows, each with the row's place."""
-        chosen = np.flatnonzero(wanted if numbers.borrowed is None else wanted & ~numbers.borrowed)
-        if self._contributor is None or not len(chosen):
+        if self._contributor is None:
             return
-        features, best = numbers.features, numbers.best
+        if (lent := numbers.lent) is not None:
+            yield from lent.reasons(wanted, self.features, self.preprocessor, self._contributor, self._top)
+        chosen = np.flatnonzero(wanted if lent is None else wanted & ~lent.rows)
+        if not len(chosen):
+            return
         parts = self._contributor.contributions(numbers.X[chosen])
-        matrix = parts[np.arange(len(chosen)), best[chosen]] if best is not None else parts[:, 0]
-        yield from zip(chosen.tolist(), self._top.of(matrix, features, chosen), strict=True)
+        matrix = parts[:, 0] if numbers.best is None else parts[np.arange(len(chosen)), numbers.best[chosen]]
+        yield from zip(chosen.tolist(), self._top.of(matrix, numbers.features, chosen), strict=True)
 
     def _fallback(self, inputs: pl.DataFrame, why: str, warnings: list[list[str]]) -> Scored:
         fallback = self.rules.fallback or {}

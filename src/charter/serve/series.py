@@ -133,8 +133,8 @@ class SeriesPast:
             found = self.newcomers.answer(inputs.filter(new), said.features.filter(new), ask)
             score[new] = np.where(np.isfinite(found.score), found.score, score[new])
             lower[new], upper[new] = found.lower, found.upper
-        bounds = (lower, upper) if said.bounds is not None else None
-        return replace(said, score=score, bounds=bounds, borrowed=new)
+            said = replace(said, lent=found.lent(new, inputs.filter(new), self.newcomers.cold))
+        return replace(said, score=score, bounds=(lower, upper) if said.bounds is not None else None)
 
     def amiss(self, inputs: pl.DataFrame) -> Iterator[Amiss]:
         """Name the rows that ask for what no forecast answers: no beginning of a period, or none of the horizon."""
