@@ -7,6 +7,7 @@ from pathlib import Path
 from charter.core.errors import Refusal, UsageError
 from charter.core.io.files import write_atomic
 from charter.flow.context import read_json
+from charter.flow.decide import FILE
 from charter.flow.plan import Stage
 from charter.flow.views import features_result, result_of, snapshot_result, trained_result, version_view
 from charter.flow.workspace import Workspace
@@ -50,6 +51,8 @@ def write_card(
         evaluated = result_of(records, Stage.EVALUATE, "train", trained.output)
     if view.evaluation is None or view.gate is None or evaluated is None:
         raise Refusal(f"{version} was not evaluated", remedy="`charter apply` evaluates it.")
+    tree = workspace.blobs().tree(evaluated.output)
+    decisions = read_json(workspace.blobs(), evaluated.output, FILE) if FILE in tree else None
     content = document(
         loaded.spec,
         view.evaluation,
@@ -60,6 +63,7 @@ def write_card(
         incidents=incidents(events, loaded.spec.name),
         events=events,
         measurement=view.measurement,
+        decisions=decisions,
         facts={"snapshot": snapshot.summary, "features": features.summary, "train": trained.summary},
     )
     made = read_json(workspace.blobs(), trained.output, "environment.json")

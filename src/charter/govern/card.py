@@ -20,6 +20,7 @@ from charter.govern.chart import calibration_points, roc_points
 from charter.govern.gates import FAIRNESS_LIMITS
 from charter.govern.horizon import horizon_rows, horizon_words, over_time_words
 from charter.govern.incident import Incident
+from charter.govern.uses import uses
 from charter.registry.types import Approval, AuditEvent, ModelVersion
 from charter.spec.notices import is_written
 from charter.spec.vocabulary import METRICS
@@ -42,6 +43,7 @@ def document(
     events: Sequence[AuditEvent] = (),
     measurement: Mapping[str, Any] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
+    decisions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put the card together as plain data. The same arguments give the same card.
 
@@ -63,6 +65,8 @@ def document(
         Latency, memory and size of the packaged model.
     facts
         Stage name to its recorded summary: ``snapshot``, ``features``, ``train``.
+    decisions
+        What a forecast is used for, learned and measured.
     """
     facts = facts or {}
     found: dict[str, Any] = plain(
@@ -74,6 +78,7 @@ def document(
             "training": _training(spec, facts.get("train", {})),
             "performance": _performance(evaluation),
             "horizon": _horizon(evaluation.get("forecast")),
+            "uses": uses(spec, decisions),
             "slices": _slices(evaluation),
             "fairness": _fairness(spec, evaluation),
             "requirements": decision.to_json(),
@@ -134,7 +139,7 @@ def _data(spec: ModelSpec, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         "split": spec.train.split.model_dump(mode="json", exclude_none=True),
         "excluded": list(spec.features.exclude),
         "snapshot": dict(facts.get("snapshot", {})),
-        "features": dict(facts.get("features", {})),
+        "features": {k: v for k, v in facts.get("features", {}).items() if v not in (None, [])},
     }
 
 

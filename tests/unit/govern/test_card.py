@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,6 +21,7 @@ from charter.govern.card import document
 from charter.govern.card_text import ENDINGS, render
 from charter.govern.gates import judge
 from charter.registry.types import AuditEvent
+from charter.spec.loader import load
 from charter.spec.types import SIX_STAGES
 
 
@@ -217,6 +219,39 @@ def test_a_forecast_is_told_by_horizon(form: str) -> None:
     without = written(form, evaluation(forecast=bare))
     assert "inside the" not in without
     assert "By horizon" not in written(form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_forecast_is_used_for_stands_on_its_card(root: Path, form: str) -> None:
+    spec = load(root / "src/charter/blueprints/sales_forecast/model.yaml").spec
+    level = {
+        "level": "store",
+        "rows": 5684,
+        "wmape": 0.1934,
+        "wmape_bottom_up": 0.2111,
+        "bias": 0.051,
+        "coverage": 0.998,
+    }
+    policy = {"in_stock": 0.9863, "lost": 3836.0, "markdown": 1692.0, "value": 365343.0}
+    stock = {"periods": 16, "series": 913, "service_level": 0.968, "gain": estimate(-270707.0),
+             "forecast": policy, "moving_average": policy | {"value": 636051.0}}  # fmt: skip
+    decisions = {
+        "levels": {"method": "mint_shrink", "share": 0.9},
+        "notes": ["effect: too few origins"],
+        "measured": {"levels": [level], "inventory": stock},
+    }
+    measured = evaluation(forecast=forecast())
+    verdict = judge(measured, MEASUREMENT, PARITY, spec, where=lambda path: "")
+    given = {"version": version(), "measurement": MEASUREMENT}
+    text = render(document(spec, measured, verdict, verdict, **given, decisions=decisions), form)
+    for word in ("price11", "MinTrace", "19.34 %", "99.8 %", "636,051", "USD", "too few origins"):
+        assert (word in text) == (
+            form != "json" or word in ("price11", "MinTrace", "USD", "too few origins")
+        ), word
+    bare = render(document(spec, measured, verdict, verdict, **given), form)
+    assert "price11" in bare
+    assert "MinTrace" not in bare
+    assert "price11" not in written(form)
 
 
 def forecast() -> dict[str, Any]:
