@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from charter.core.decision import Check, Decision, Verdict
 from charter.core.quantity import Requirement
 from charter.govern.card_sections import sections
-from charter.spec.vocabulary import METRICS
+from charter.spec.vocabulary import METRICS, SERIES_METHODS
 
 if TYPE_CHECKING:
     from charter.spec.types import ModelSpec
@@ -168,7 +169,15 @@ def _baseline(evaluation: Json, spec: ModelSpec, where: Where) -> Check:
     word = METRICS.get(metric)
     if word is not None and word.better == "down":
         difference = _negated(difference)
-    return _against(name, difference, text, place)
+    check = _against(name, difference, text, place)
+    if check.verdict is not Verdict.FAIL or beat.by > 0:
+        return check
+    # Nobody may have written this down, and then the place is that of `evaluate`.
+    note = "built in; evaluate.beat_baseline.metric says what is compared, by asks for more"
+    method = baseline.replace(" ", "_")
+    if spec.train.task == "forecast" and method in SERIES_METHODS and method not in spec.train.learners:
+        note += f"; {method} in train.learners may become the model"
+    return replace(check, note="; ".join(filter(None, (check.note, note))))
 
 
 def _added(evaluation: Json, spec: ModelSpec, where: Where) -> Iterator[Check]:

@@ -114,6 +114,21 @@ def test_the_best_baseline_must_be_beaten_by_what_the_spec_says(
     assert check(decision, "roc_auc over rule today").verdict.value == verdict
 
 
+def test_that_a_baseline_must_be_beaten_is_said_to_be_built_in() -> None:
+    lost = {"metric": "wmape", "difference": estimate(0.02)}
+    spec = credit_risk(evaluate={"beat_baseline": {"metric": "wmape"}})
+    said = {}
+    for task, baseline in (("binary", "no model"), ("forecast", "moving average"), ("forecast", "lightgbm")):
+        own = spec.model_copy(update={"train": spec.train.model_copy(update={"task": task})})
+        found = evaluation(against_baseline=lost | {"baseline": baseline})
+        decision = judge(found, MEASUREMENT, PARITY, own, where=".".join)
+        said[baseline] = check(decision, f"wmape over {baseline}")
+    assert {c.verdict for c in said.values()} == {Verdict.FAIL}
+    assert all("built in; evaluate.beat_baseline.metric" in c.note for c in said.values())
+    assert [name for name, c in said.items() if "in train.learners" in c.note] == ["moving average"]
+    assert "moving_average in train.learners may become the model" in said["moving average"].note
+
+
 def test_where_less_is_better_a_lower_value_beats_the_baseline() -> None:
     against = {
         "baseline": "no model",
