@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from charter.core.errors import DataError
-from charter.data.grid import SERIES, STEP, SeriesPlan, name_series, on_grid
+from charter.data.grid import SERIES, STEP, SeriesPlan, closed_days, name_series, on_grid
 from charter.features.forecasts import locate
 from charter.serve.newcomers import Newcomers
 from charter.serve.scored import Numbers
@@ -75,6 +75,8 @@ class SeriesPast:
             raise DataError(f"source {plan.source}: no row has a known {plan.label}")
         self.newest: int = int(known["__period"].max()) + 1  # type: ignore[arg-type]
         """Number of the first period that is not known."""
+        self.closed = closed_days(history, plan)
+        """Weekdays of which no row is asked."""
         ends = (pl.col("__period").min().alias("first"), pl.col("__period").max().alias("last"))
         self._series = known.group_by(SERIES).agg(ends).sort(SERIES)
         self._known = known.select(SERIES, "__period")
