@@ -88,20 +88,22 @@ def order(
 ) -> None:
     """Say how much of each series to order now, and how likely it runs out all the same."""
     from charter.flow.decide import stock_costs
-    from charter.flow.outlook import forecast, orders, rows_ahead
+    from charter.flow.outlook import forecast, orders, read_stock, rows_ahead
 
     unread(out, source, stock)
     outlook = _open(spec, model)
     inputs, replayed = rows_ahead(outlook, source)
     frame = forecast(outlook, inputs)
-    found = orders(outlook, frame, stock)
+    held, notes = read_stock(outlook, frame, stock) if stock is not None else (None, [])
+    found = orders(outlook, frame, held)
     costs = stock_costs(outlook.spec)
     assert costs is not None
     if out is not None:
         _write(found, out)
     if as_json:
         emit({"model": outlook.name, "version": outlook.version, "replayed": replayed,
-              "service_level": costs.service_level, "periods": costs.periods, "orders": found.to_dicts()})  # fmt: skip
+              "service_level": costs.service_level, "periods": costs.periods, "warnings": notes,
+              "orders": found.to_dicts()})  # fmt: skip
         return
     _headline(outlook, frame, replayed)
     every, currency = outlook.plan.every, outlook.spec.inventory.currency if outlook.spec.inventory else ""
@@ -121,6 +123,8 @@ def order(
     )
     if found.height > _SHOWN:
         say(f"  and {found.height - _SHOWN:,} more series{'' if out else '; --out writes all'}")
+    for note in notes:
+        say(f"  ! {note}")
     others = found.filter(found["rests_on"] != "its own past")["rests_on"]
     for basis, n in others.value_counts(sort=True).iter_rows():
         say(

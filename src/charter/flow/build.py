@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from charter.features.featureset import FeatureSet
     from charter.train.types import Trained
 
-_LARGEST = 1e30
+LARGEST_LABEL = 1e30
 """Of a label that is a number: features that hold it are kept in 32 bits, whose largest number is 3.4e38."""
 WINDOW = "window.json"
 """In the tree of features: the days of the dates that follow the data, by path; only where there are such dates."""
@@ -212,10 +212,10 @@ def _learnable(known: pl.DataFrame, held_out: pl.DataFrame, spec: ModelSpec) -> 
     label = spec.data.label.name
     if spec.train.task in ("regression", "forecast"):
         furthest = max(float(rows[label].abs().max() or 0) for rows in (known, held_out))  # type: ignore[arg-type]
-        if not furthest <= _LARGEST:
+        if not furthest <= LARGEST_LABEL:
             raise DataError(
-                f"data.label: a {label} is {furthest:.3g} in size; more than {_LARGEST:.0e} is no quantity, and its "
-                "square no number",
+                f"data.label: a {label} is {furthest:.3g} in size; more than {LARGEST_LABEL:.0e} is no quantity, and "
+                "its square no number",
                 remedy="Correct the row, or bound its column by `max` with `on_violation: quarantine`.",
             )
         return

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.core.errors import DataError, UsageError
-from charter.core.nearest import advice
+from charter.core.text import some
 from charter.flow.decide import FILE, stock_costs, with_target
+from charter.flow.keyed_file import LARGEST, read_keyed, read_table
 from charter.flow.recent import with_recent_history
 from charter.flow.released import released_model
 from charter.flow.score_levels import sum_up
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from charter.data.grid import SeriesPlan
     from charter.evaluate.inventory import StockCosts
     from charter.serve.scorer import Scorer
+    from charter.serve.types import Input
     from charter.spec.types import ModelSpec
 
 DRAWS = 200
@@ -50,6 +52,11 @@ class Outlook:
     scorer: Scorer
     decisions: Mapping[str, Any]
     history: pl.DataFrame
+
+    @property
+    def keys(self) -> list[Input]:
+        """Columns that name a series, as a request holds them."""
+        return [i for i in self.scorer.signature.inputs if i.name in self.plan.keys]
 
     @property
     def known_ahead(self) -> tuple[str, ...]:
@@ -147,24 +154,6 @@ def rows_ahead(outlook: Outlook, source: Path | None) -> tuple[pl.DataFrame, boo
     return inputs, replayed
 
 
-def read_table(source: Path) -> pl.DataFrame:
-    """Read a Parquet or CSV file.
-
-    Raises
-    ------
-    UsageError, DataError
-        When it is neither, or cannot be read.
-    """
-    import polars as pl
-
-    if source.suffix not in (".parquet", ".csv"):
-        raise UsageError(f"{source} is neither a .parquet nor a .csv file")
-    try:
-        return pl.read_parquet(source) if source.suffix == ".parquet" else pl.read_csv(source)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
-
-
 def forecast(outlook: Outlook, inputs: pl.DataFrame) -> pl.DataFrame:
     """Forecast rows: the long frame of series, keys, attributes, ``as_of``, ``step``, ``target`` and the answers.
 
@@ -198,7 +187,44 @@ def levels_of(outlook: Outlook, frame: pl.DataFrame) -> pl.DataFrame:
     return all_levels(frame, LevelPlan({}, "bottom_up", None, share, spreads, None, (), {}))
 
 
-def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.DataFrame:
+def read_stock(outlook: Outlook, frame: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, list[str]]:
+    """Read what is there and under way, and say what the file leaves open.
+
+    Parameters
+    ----------
+    frame
+        Forecasts, with ``series``.
+    file
+        A row for each series: keys, ``on_hand`` (negative: owed to customers), ``on_order``.
+
+    Raises
+    ------
+    DataError
+        Naming file, series, column and rule; see `charter.flow.keyed_file.read_keyed`.
+    """
+    import polars as pl
+
+    from charter.serve.types import Input
+
+    raw, notes = read_table(file), []
+    if "on_order" not in raw.columns:
+        raw = raw.with_columns(pl.lit(0.0).alias("on_order"))
+        notes.append(f"{file} has no column on_order: nothing is taken to be under way")
+    units = [
+        Input("on_hand", "float", min=-LARGEST, max=LARGEST),
+        Input("on_order", "float", min=0.0, max=LARGEST),
+    ]
+    asked, known = frame["series"].unique().sort(), outlook.history["series"].unique()
+    held = read_keyed(file, raw, outlook.plan, [*outlook.keys, *units], known={*asked, *known})
+    absent = asked.filter(~asked.is_in(held["series"].implode())).to_list()
+    if absent:
+        notes.append(
+            f"no row in {file}, so ordered as if without stock: {len(absent):,} series ({some(absent)})"
+        )
+    return held, notes
+
+
+def orders(outlook: Outlook, frame: pl.DataFrame, stock: pl.DataFrame | None) -> pl.DataFrame:
     """How much of each series to order now; columns as of `charter.evaluate.orders.reorder`.
 
     Series without a past are ordered by errors that were rehearsed for what is new about them; ``rests_on`` says so,
@@ -207,11 +233,10 @@ def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.Data
     Raises
     ------
     UsageError
-        When the specification does not say what stock costs, or the file lacks a column.
+        When the specification does not say what stock costs.
     """
     import polars as pl
 
-    from charter.data.grid import name_series
     from charter.evaluate.inventory import DemandShape
     from charter.evaluate.orders import ORDERED, reorder
 
@@ -222,21 +247,12 @@ def orders(outlook: Outlook, frame: pl.DataFrame, stock: Path | None) -> pl.Data
             f"{outlook.name} {outlook.version} does not say what stock costs",
             remedy="Declare `inventory` (margin, holding_per_period, lead_time, review), apply and release.",
         )
-    held = None
-    if stock is not None:
-        table = read_table(stock)
-        for name in (*outlook.plan.keys, "on_hand"):
-            if name not in table.columns:
-                raise DataError(f"{stock}: there is no column {name!r}", remedy=advice(name, table.columns))
-        if "on_order" not in table.columns:
-            table = table.with_columns(pl.lit(0.0).alias("on_order"))
-        held = table.with_columns(name_series(outlook.plan.keys))
     nothing = pl.DataFrame(schema={**ORDERED, "rests_on": pl.String()})
-    found = [nothing, _orders_of_new(outlook, frame.filter("new"), costs, held)]
+    found = [nothing, _orders_of_new(outlook, frame.filter("new"), costs, stock)]
     known = frame.filter(~pl.col("new"))
     if shape is not None and known.height:
         found.append(
-            reorder(known, costs, DemandShape.from_json(dict(shape)), held).with_columns(
+            reorder(known, costs, DemandShape.from_json(dict(shape)), stock).with_columns(
                 rests_on=pl.lit("its own past")
             )
         )

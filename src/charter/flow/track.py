@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import advice
-from charter.flow.outlook import Outlook, read_table
+from charter.core.text import printable
+from charter.flow.build import LARGEST_LABEL
+from charter.flow.keyed_file import read_keyed, read_table
+from charter.flow.outlook import Outlook
 
 if TYPE_CHECKING:
     import polars as pl
 
     from charter.data.grid import SeriesPlan
     from charter.monitor.forecasts import Tracked
+    from charter.serve.types import Input as Field
 
 
 def tracked(outlook: Outlook, written: Sequence[Path], actual: Path | None) -> Tracked:
@@ -29,30 +33,48 @@ def tracked(outlook: Outlook, written: Sequence[Path], actual: Path | None) -> T
     """
     import polars as pl
 
-    from charter.data.grid import name_series
     from charter.monitor.forecasts import track
+    from charter.serve.types import Input
 
     plan = outlook.plan
     parts = [read_written(file, plan) for file in written]
     if not parts:
         raise UsageError("no forecast to look at", remedy="Name the files that earlier runs wrote.")
-    came = outlook.history if actual is None else read_table(actual).with_columns(name_series(plan.keys))
-    for name in (plan.time, plan.label):
-        if name not in came.columns:
-            raise DataError(f"{actual}: there is no column {name!r}", remedy=advice(name, came.columns))
+    earlier = pl.concat(parts)
+    came = outlook.history
+    if actual is not None:
+        known = {*earlier["series"].unique(), *outlook.history["series"].unique()}
+        asked = [*outlook.keys, Input(plan.time, "datetime"), _label(outlook)]
+        came = read_keyed(actual, read_table(actual), plan, asked, period=plan.time, known=known)
     came = came.select(
         "series",
-        _moment(came, plan.time).alias("target"),
+        pl.col(plan.time).cast(pl.Datetime("us")).alias("target"),
         pl.col(plan.label).cast(pl.Float64).alias("actual"),
     ).drop_nulls()
-    return track(pl.concat(parts), came, share=outlook.spec.train.interval)
+    return track(earlier, came, share=outlook.spec.train.interval)
+
+
+def _label(outlook: Outlook) -> Field:
+    """What came: as the source's contract has it, and known."""
+    from charter.serve.types import Input
+
+    plan = outlook.plan
+    spec = outlook.spec.data.sources[plan.source].columns.get(plan.label)
+    low, high = (spec.min, spec.max) if spec is not None else (None, None)
+    return Input(
+        plan.label,
+        "float",
+        min=max(low, 0.0) if isinstance(low, int | float) else 0.0,
+        max=high if isinstance(high, int | float) else LARGEST_LABEL,
+    )
 
 
 def read_written(file: Path, plan: SeriesPlan) -> pl.DataFrame:
     """Read what `charter forecast --out` or `charter score` wrote, with the columns that tracking reads."""
     import polars as pl
 
-    from charter.data.grid import AS_OF, STEP, name_series
+    from charter.data.grid import AS_OF, STEP
+    from charter.serve.types import Input
 
     frame = read_table(file)
     if "level" in frame.columns:
@@ -66,20 +88,17 @@ def read_written(file: Path, plan: SeriesPlan) -> pl.DataFrame:
         if name not in frame.columns:
             raise DataError(
                 f"{file}: there is no column {name!r}, so it is no forecast",
-                remedy=advice(name, frame.columns),
+                remedy=printable(advice(name, frame.columns)),
             )
-    frame = frame.with_columns(name_series(plan.keys), *(_moment(frame, name) for name in (AS_OF, "target")))
+    fields = [
+        *(Input(key, "category") for key in plan.keys),
+        Input(AS_OF, "datetime"),
+        Input("target", "datetime"),
+        *(Input(name, "float", nullable=True) for name in ("forecast", "lower", "upper")),
+    ]
+    frame = read_keyed(file, frame, plan, fields, period="target", unique=False)
     number = plan.grid.number
     step = number(pl.col("target")) - number(pl.col(AS_OF)) - plan.gap + 1
     return frame.select(
-        "series", AS_OF, step.cast(pl.Int32).alias(STEP), "target",
-        pl.col("forecast", "lower", "upper").cast(pl.Float64),
-    )  # fmt: skip
-
-
-def _moment(frame: pl.DataFrame, name: str) -> pl.Expr:
-    import polars as pl
-
-    if frame.schema[name] == pl.String:
-        return pl.col(name).str.to_datetime(time_unit="us", strict=True)
-    return pl.col(name).cast(pl.Datetime("us"))
+        "series", AS_OF, step.cast(pl.Int32).alias(STEP), "target", "forecast", "lower", "upper"
+    )

@@ -106,7 +106,7 @@ def track(
         earlier.unique(["series", "as_of", "step"], keep="last", maintain_order=True)
         .drop("actual", strict=False)
         .join(actuals.select("series", "target", "actual"), on=["series", "target"], how="inner")
-        .filter(pl.col("actual").is_not_null() & pl.col("forecast").is_not_null())
+        .filter(pl.col("actual").is_finite() & pl.col("forecast").is_finite())
     )
     if known.is_empty():
         raise DataError(
