@@ -80,6 +80,7 @@ class SeriesPast:
         ends = (pl.col("__period").min().alias("first"), pl.col("__period").max().alias("last"))
         self._series = known.group_by(SERIES).agg(ends).sort(SERIES)
         self._known = known.select(SERIES, "__period")
+        self._last: tuple[int, pl.Series] | None = None
 
     def fill(self, frame: pl.DataFrame, as_of: str | None = None) -> pl.DataFrame:
         """Let rows without ``as_of`` be about that origin (ISO), or about the newest."""
@@ -175,7 +176,7 @@ class SeriesPast:
         for row in np.flatnonzero(behind > 0).tolist():
             count = int(behind[row])
             yield row, f"the last {count} {plan.every}{'s' if count > 1 else ''} before {AS_OF} are not known"
-        for row in np.flatnonzero(located[SERIES].is_in(self._faint(located).implode()).to_numpy()).tolist():
+        for row in np.flatnonzero(self._faint(located)).tolist():
             yield row, f"series {located[SERIES][row]} has {self._little}; its interval may be too narrow"
         for source, key in plan.attributes:
             there = self.sources[source][key].cast(inputs.schema[key]).implode()
@@ -199,7 +200,7 @@ class SeriesPast:
                 "sums are without them"
             )
         located = inputs.with_columns(name_series(plan.keys))
-        faint = self._faint(located).len()
+        faint = located.filter(pl.Series(self._faint(located), dtype=pl.Boolean))[SERIES].n_unique()
         if faint:
             which = "1 series has" if faint == 1 else f"{faint:,} series have"
             yield (
@@ -207,14 +208,23 @@ class SeriesPast:
                 "better, and may be too narrow there; --warnings of `charter score` names them"
             )
 
-    def _faint(self, located: pl.DataFrame) -> pl.Series:
-        """Series among the rows that have a past, but hardly any before one of the rows' origins."""
-        moments = located.select(SERIES, AS_OF).unique()
-        moments = moments.filter(~pl.Series(self.new(moments), dtype=pl.Boolean))
-        origin = self.plan.grid.number(pl.col(AS_OF))
-        near = pl.col("__period").is_between(origin - WINDOW[self.plan.every], origin - 1)
-        counts = moments.join(self._known, on=SERIES, how="left").group_by(SERIES, AS_OF).agg(near.sum())
-        return counts.filter(pl.col("__period") < FEWEST_KNOWN)[SERIES].unique()
+    def _faint(self, located: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which of n rows are of series that have a past, but hardly any lately."""
+        origins = located.select(self.plan.grid.number(pl.col(AS_OF))).to_series().to_numpy()
+        settled = np.zeros(located.height, bool)
+        for origin in np.unique(origins).tolist():
+            at = np.flatnonzero(origins == origin)
+            settled[at] = located[SERIES][at].is_in(self._settled(origin).implode()).to_numpy()
+        return ~settled & ~self.new(located)
+
+    def _settled(self, origin: int) -> pl.Series:
+        """Series with enough known periods before an origin; most requests are about the newest one."""
+        kept = self._last
+        if kept is None or kept[0] != origin:
+            near = pl.col("__period").is_between(origin - WINDOW[self.plan.every], origin - 1)
+            counts = self._known.filter(near).group_by(SERIES).len()
+            kept = self._last = (origin, counts.filter(pl.col("len") >= FEWEST_KNOWN)[SERIES])
+        return kept[1]
 
     @property
     def _little(self) -> str:
