@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ _RETRIES = 3
 """Times that a call is made again whose process died; it leaves nothing half-done behind."""
 _AHEAD = 2
 """So many calls for each worker may be done or under way before the first of them is handed on."""
+_REACHED_SECONDS = 10
 _THREADS = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "POLARS_MAX_THREADS")
 """What says to libraries how many processors they may use. The limit holds where one asks for a number of its own."""
 
@@ -140,24 +142,41 @@ class Cluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        named = bool(os.environ.get("RAY_ADDRESS"))
+        address = os.environ.get("RAY_ADDRESS")
         here = self._asked or processors()
-        self._ours = not ray.is_initialized()
-        if self._ours:
+        if not ray.is_initialized():
+            if address:
+                _refuse_unreachable(address)
+            self._ours = True
             plain = {"log_to_driver": False, "include_dashboard": False, "logging_level": logging.ERROR}
             try:
-                if named:
+                if address:
                     ray.init(**plain, runtime_env={"env_vars": dict.fromkeys(_THREADS, "1")})
                 else:
                     # Its processes inherit this, which is seconds faster than to tell each.
                     with _environment(dict.fromkeys(_THREADS, str(max(processors() // here, 1)))):
                         ray.init(**plain, num_cpus=here)
             except ConnectionError as error:
-                raise UsageError(
-                    f"RAY_ADDRESS: there is no Ray cluster at {os.environ['RAY_ADDRESS']}",
-                    remedy="Start it with `ray start --head`, or unset RAY_ADDRESS to use this machine.",
-                ) from error
+                raise _no_cluster() from error
         return self._asked or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Refuse a host and port at which nobody listens; Ray itself would ask there for more than ten minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACHED_SECONDS).close()
+    except OSError as error:
+        raise _no_cluster() from error
+
+
+def _no_cluster() -> UsageError:
+    return UsageError(
+        f"RAY_ADDRESS: there is no Ray cluster at {os.environ['RAY_ADDRESS']}",
+        remedy="Start it with `ray start --head`, or unset RAY_ADDRESS to use this machine.",
+    )
 
 
 @contextmanager

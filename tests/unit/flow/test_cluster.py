@@ -105,3 +105,13 @@ def test_wrong_words_of_the_command_line_are_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match="needs Ray") as caught:
         spread_over("ray", None)
     assert "charter-ml[scale]" in str(caught.value)
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with Cluster() as one, pytest.raises(UsageError, match="no Ray cluster at 127"):
+        one.keep(1)
