@@ -10,10 +10,11 @@ Intervals are split-conformal, for each kind of newness by itself: a new store, 
 series of a new store share its surprise, so exchangeable are the stores: each of G has the weight 1 / (G + 1), shared
 by its rows, and the rest of the weight lies at infinity (Lee, Barber & Willett, "Distribution-free inference with
 hierarchical data", 2023). Errors count with either sign, on the scale of log(1 + label). With fewer than `MANY_UNITS`
-the bound would be the largest error seen or nearly so, which one product that never sold makes useless: then it is the
-quantile of the errors, widened as Student's prediction interval of G is wider than one of a known variance (right for
-errors that are about normal). Below `FEWEST_UNITS` there is none. Errors hardly grow with the step, since the level is
-what is not known: all steps have one interval.
+the bound would be the largest error seen or nearly so, which one product that never sold makes useless, and above a
+share of G / (G + 1) there is none: then it is the quantile of the errors, at most that of 90 %, widened as Student's
+prediction interval of G is wider than one of a known variance (right for errors that are about normal). Of pairs of a
+new store and a new product G is the fewer of both, since pairs of one store share its surprise. Below `FEWEST_UNITS`
+there is none. Errors hardly grow with the step, since the level is what is not known: all steps have one interval.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from charter.data.grid import AS_OF, SERIES, STEP, SeriesPlan
+from charter.data.grid import AS_OF, SERIES, STEP, SeriesPlan, name_series
 from charter.spec.newness import kinds
 from charter.train.calibrate import Calibration
 from charter.train.conformal import EVERYBODY, LEVELS, Cell, ConformalIntervals
@@ -41,6 +42,8 @@ FEWEST_UNITS, MANY_UNITS = 4, 20
 REHEARSED_SERIES, REHEARSED_STEPS = 40, 3
 """Series of each origin and kind of newness that are treated as new, and steps of each."""
 SCHEMA_VERSION = 1
+_SEEN = 0.9
+"""Largest share whose quantile is read off a few errors; what is promised beyond it is reckoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,16 +312,28 @@ def on_scale(learned: Floats, transform: str) -> Floats:
 
 
 def units(rows: pl.DataFrame, keys: Sequence[str], unknown: Integers) -> npt.NDArray[np.str_]:
-    """What each row's surprise is shared by: the values of the keys that are new, or the series where none is."""
-    named = [rows[k].cast(pl.String).fill_null("").to_numpy().astype(str) for k in keys]
-    series = rows[SERIES].cast(pl.String).to_numpy().astype(str)
-    return np.array(
-        [
-            "/".join(str(k[i]) for bit, k in enumerate(named) if code >> bit & 1) if code else series[i]
-            for i, code in enumerate(unknown.tolist())
-        ],
-        dtype=str,
-    )
+    """What each row's surprise is shared by: the values of the keys that are new, or the series where none is.
+
+    Values are joined by ``/`` as those of `charter.data.grid.name_series`, so that no two can run together.
+    """
+    found = rows[SERIES].cast(pl.String).to_numpy().astype(object)
+    for code in np.unique(unknown[unknown > 0]).tolist():
+        own = np.flatnonzero(unknown == code)
+        new = [key for bit, key in enumerate(keys) if code >> bit & 1]
+        found[own] = rows[own].select(name_series(new)).to_series().to_numpy()
+    return found.astype(str)
+
+
+def _independent(unit: npt.NDArray[np.str_], code: int) -> int:
+    """How many independent cases some units are: of pairs of a new store and a new product the fewer of both.
+
+    Pairs that share a store share its surprise.
+    """
+    different = np.unique(unit)
+    if code == 0:
+        return len(different)
+    values = [one.split("/") for one in different.tolist()]
+    return min(len(set(part)) for part in zip(*values, strict=True))
 
 
 def fit_intervals(
@@ -349,8 +364,9 @@ def fit_intervals(
     made: dict[str, tuple[int, float, tuple[float, ...]]] = {}
     for code in np.unique(kind).tolist():
         own = kind == code
-        if len(np.unique(unit[own])) >= FEWEST_UNITS:
-            made[str(code)] = (int(own.sum()), *_bound(residual[own], unit[own], level))
+        cases = _independent(unit[own], code)
+        if cases >= FEWEST_UNITS:
+            made[str(code)] = (int(own.sum()), *_bound(residual[own], unit[own], cases, level))
     if not made:
         return None
     made[EVERYBODY] = max(made.values(), key=lambda one: one[1])
@@ -362,28 +378,31 @@ def fit_intervals(
     return ConformalIntervals(level, "log1p", "unknown", 0.0, cells)
 
 
-def _bound(residual: Floats, unit: npt.NDArray[np.str_], level: float) -> tuple[float, tuple[float, ...]]:
+def _bound(
+    residual: Floats, unit: npt.NDArray[np.str_], cases: int, level: float
+) -> tuple[float, tuple[float, ...]]:
     """Bound of the absolute error, and the quantiles of the error, each unit counting the same."""
     _, code, size = np.unique(unit, return_inverse=True, return_counts=True)
-    weight, groups = 1.0 / size[code], len(size)
+    weight = 1.0 / size[code]
     score = np.abs(residual)
     order = np.argsort(score, kind="stable")
-    reached = np.cumsum(weight[order]) / groups
-    # Of G units and the one to come the last may err without bound.
-    promise, wider = (
-        (level * (groups + 1) / groups, 1.0) if groups >= MANY_UNITS else (level, _wider(groups, level))
-    )
+    reached = np.cumsum(weight[order]) / len(size)
+    # Of G cases and the one to come the last may err without bound.
+    promise, further, wider = level * (cases + 1) / cases, 1.0, 1.0
+    if cases < MANY_UNITS or promise > 1:
+        promise = min(level, _SEEN)
+        further, wider = _wider(cases, level, promise), _wider(cases, promise, promise)
     place = min(int(np.searchsorted(reached, promise - 1e-9)), len(score) - 1)
     both, share = np.concatenate([-score, score]) * wider, np.concatenate([weight, weight])
     ranked = np.argsort(both, kind="stable")
     below = (np.cumsum(share[ranked]) - share[ranked] / 2) / share.sum()
     table = np.interp(LEVELS, below, both[ranked])
-    return wider * float(score[order[place]]), tuple(np.maximum.accumulate(table).tolist())
+    return further * float(score[order[place]]), tuple(np.maximum.accumulate(table).tolist())
 
 
-def _wider(groups: int, level: float) -> float:
-    """How much wider Student's prediction interval is than one of a variance that is known."""
+def _wider(cases: int, level: float, share: float) -> float:
+    """Student's prediction interval of ``level`` over the interval of ``share`` of errors whose variance is known."""
     from scipy.stats import norm, t
 
-    share = (1 + level) / 2
-    return float(t.ppf(share, groups - 1) * np.sqrt(1 + 1 / groups) / norm.ppf(share))
+    reach = t.ppf((1 + level) / 2, cases - 1) * np.sqrt(1 + 1 / cases)
+    return float(reach / norm.ppf((1 + share) / 2))
