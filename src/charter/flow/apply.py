@@ -87,6 +87,7 @@ def apply(
             actor=actor,
             clock=workspace.clock,
             wait_seconds=wait_seconds,
+            can_wait=True,
         ),
         workspace.records(loaded.spec.name) as records,
     ):

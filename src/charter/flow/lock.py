@@ -16,7 +16,15 @@ from charter.core.errors import Busy
 
 
 @contextmanager
-def hold(path: Path, *, doing: str, actor: str, clock: Clock, wait_seconds: float = 0) -> Iterator[None]:
+def hold(
+    path: Path,
+    *,
+    doing: str,
+    actor: str,
+    clock: Clock,
+    wait_seconds: float = 0,
+    can_wait: bool = False,
+) -> Iterator[None]:
     """Hold the workspace while the block runs.
 
     Parameters
@@ -25,6 +33,8 @@ def hold(path: Path, *, doing: str, actor: str, clock: Clock, wait_seconds: floa
         What the holder does, told to whoever comes second.
     wait_seconds
         How long to wait for another holder before giving up.
+    can_wait
+        Whether the command has `--wait`, so that the message may name it.
 
     Raises
     ------
@@ -33,7 +43,7 @@ def hold(path: Path, *, doing: str, actor: str, clock: Clock, wait_seconds: floa
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        _acquire(file.fileno(), path, time.monotonic() + wait_seconds)
+        _acquire(file.fileno(), path, time.monotonic() + wait_seconds, can_wait)
         file.truncate(0)
         file.write(json.dumps({"actor": actor, "doing": doing, "pid": os.getpid(), "since": iso(clock.now()),
                                "host": socket.gethostname()}))  # fmt: skip
@@ -45,7 +55,7 @@ def hold(path: Path, *, doing: str, actor: str, clock: Clock, wait_seconds: floa
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
 
-def _acquire(descriptor: int, path: Path, until: float) -> None:
+def _acquire(descriptor: int, path: Path, until: float, can_wait: bool) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,9 +63,9 @@ def _acquire(descriptor: int, path: Path, until: float) -> None:
             if time.monotonic() < until:
                 time.sleep(0.1)
                 continue
+            then = "or give `--wait 600` to wait here" if can_wait else "and run this again"
             raise Busy(
-                f"the workspace is held by {_holder(path)}",
-                remedy="Wait until it ends, or give `--wait 600` to wait here.",
+                f"the workspace is held by {_holder(path)}", remedy=f"Wait until it ends, {then}."
             ) from None
         return
 

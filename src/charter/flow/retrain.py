@@ -144,6 +144,7 @@ def retrain(
         actor=actor,
         clock=workspace.clock,
         wait_seconds=wait_seconds,
+        can_wait=True,
     ):
         found = signals(workspace, loaded)
         left = found.runs[-1] if found.runs and found.runs[-1].ended_at is None else None

@@ -28,7 +28,14 @@ from charter.flow.released import released_model
 from charter.flow.score_levels import with_levels
 from charter.flow.score_plan import begin
 from charter.flow.score_record import describe, remember
-from charter.flow.score_request import Place, ScoreRequest, place, rejection_limit, which_version
+from charter.flow.score_request import (
+    Place,
+    ScoreRequest,
+    place,
+    refuse_same,
+    rejection_limit,
+    which_version,
+)
 from charter.flow.workspace import Workspace
 from charter.spec.loader import Loaded
 
@@ -81,6 +88,7 @@ def score(
     from charter.serve.io.loading import verify_all
 
     source, target = place(request.source, target=False), place(request.target, target=True)
+    refuse_same(source, target)
     rejection_limit(request.max_rejected, 0)
     version = which_version(request.model, loaded.spec.name)
     # Always from the events: a table must not be what a store happened to hold.

@@ -124,6 +124,27 @@ def place(text: str, *, target: bool) -> Place:
     return Place(kind, path)
 
 
+def refuse_same(source: Place, target: Place) -> None:
+    """Refuse to write over what is read: a plan of prices would be gone, and the job could not be repeated.
+
+    Raises
+    ------
+    UsageError
+        When both are one file, one folder or one table, by whatever name.
+    """
+    if source.path is not None and target.path is not None:
+        same = source.path.resolve() == target.path.resolve() or (
+            source.path.exists() and target.path.exists() and source.path.samefile(target.path)
+        )
+    else:
+        same = source.table is not None and (source.url, source.table) == (target.url, target.table)
+    if same:
+        raise UsageError(
+            f"{target.shown} is the source; scores would be written over the rows that they are of",
+            remedy="Name another target with --to.",
+        )
+
+
 def which_version(model: str | None, name: str) -> int | None:
     """Number of the version that is asked for; None is the one that is released.
 

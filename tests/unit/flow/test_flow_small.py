@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 import time
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from charter.flow.init import create
 from charter.flow.lock import hold
 from charter.flow.measure import of_versions
 from charter.flow.reproduce import Reproduction, environment_changes
+from charter.flow.score_request import place, refuse_same
 from charter.flow.verify import carried_out
 from charter.flow.views import version_number
 from charter.flow.workspace import Workspace
@@ -48,6 +50,18 @@ def test_a_lock_whose_holder_has_not_written_its_name_yet(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(Busy, match="another process"), holding(path):
             pass
+
+
+@pytest.mark.parametrize(
+    ("can_wait", "said"), [(True, "or give `--wait 600`"), (False, "and run this again")]
+)
+def test_only_a_command_that_can_wait_names_how(tmp_path, can_wait, said):
+    with (
+        holding(tmp_path / "lock"),
+        pytest.raises(Busy, match=said),
+        holding(tmp_path / "lock", can_wait=can_wait),
+    ):
+        pass
 
 
 def test_waiting_for_the_holder(tmp_path):
@@ -85,6 +99,21 @@ def test_versions_as_people_write_them(text, number):
 def test_what_is_no_version(text):
     with pytest.raises(UsageError, match="not a version"):
         version_number(text)
+
+
+def test_scores_are_not_written_over_their_source(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("a\n1\n")
+    (tmp_path / "link.csv").symlink_to(rows)
+    os.link(rows, tmp_path / "other.csv")
+    for text in ("rows.csv", "./x/../rows.csv", "link.csv", "other.csv"):
+        with pytest.raises(UsageError, match="is the source"):
+            refuse_same(place(str(rows), target=False), place(f"{tmp_path}/{text}", target=True))
+    refuse_same(place(str(rows), target=False), place(f"{tmp_path}/new.csv", target=True))
+    table = "sqlite:///a.db#t"
+    with pytest.raises(UsageError, match="is the source"):
+        refuse_same(place(table, target=False), place(table, target=True))
+    refuse_same(place(table, target=False), place("sqlite:///a.db#u", target=True))
 
 
 @pytest.mark.parametrize("name", ["customer-churn", "credit-risk"])
