@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,7 +187,8 @@ class SeriesPast:
         """What to know of rows of one origin as a whole, without values of any row.
 
         Series whose newest period is known, and which are not asked about, may have been forgotten: every sum would
-        lack them. Series of which hardly anything is known lately have the intervals of those that are known.
+        lack them. Periods of which no series has a row may have been forgotten, too. Series of which hardly anything is
+        known lately have the intervals of those that are known.
         """
         plan = self.plan
         asked = inputs.select(name_series(plan.keys)).to_series().unique()
@@ -200,6 +201,9 @@ class SeriesPast:
                 "sums are without them"
             )
         located = inputs.with_columns(name_series(plan.keys))
+        if skipped := self._skipped(located[AS_OF][0]):
+            told = ", ".join(str(day) for day in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+            yield f"no series has a known row of {told}: lags of it are missing"
         faint = located.filter(pl.Series(self._faint(located), dtype=pl.Boolean))[SERIES].n_unique()
         if faint:
             which = "1 series has" if faint == 1 else f"{faint:,} series have"
@@ -207,6 +211,16 @@ class SeriesPast:
                 f"{which} {self._little} before {located[AS_OF][0].date()}: intervals rest on series that are known "
                 "better, and may be too narrow there; --warnings of `charter score` names them"
             )
+
+    def _skipped(self, origin: datetime) -> list[date]:
+        """Lately, periods before an origin that no series knows, weekdays on which all are closed left out."""
+        plan, ends = self.plan, self.plan.grid.count(origin)
+        begins = max(ends - WINDOW[plan.every], int(self._known["__period"].min()))  # type: ignore[arg-type]
+        near = pl.col("__period").is_between(begins, ends - 1)
+        known = set(self._known.filter(near)["__period"].to_list())
+        missing = sorted(set(range(begins, max(known, default=begins))) - known)
+        days = [plan.grid.begin(period).date() for period in missing]
+        return [day for day in days if day.isoweekday() not in self.closed]
 
     def _faint(self, located: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Which of n rows are of series that have a past, but hardly any lately."""

@@ -41,3 +41,12 @@ def test_series_that_are_hardly_known_lately_are_told() -> None:
     assert [text.split()[1] for text in told] == ["paused"] * 2 + ["young"] * 2
     (note,) = past.notes(rows.filter(pl.col("shop").is_in(["a", "young", "late", "unseen"])))
     assert note.startswith("1 series has fewer than 4")
+
+
+def test_a_week_that_no_series_has_is_told() -> None:
+    sales = pl.concat([weeks("a", 0, 20), weeks("b", 0, 20)])
+    holes = [FIRST + timedelta(weeks=n) for n in (3, 18)]  # the fourth week is too long ago to be told
+    past = SeriesPast(PLAN, {"sales": sales.filter(~pl.col("week").is_in(holes))})
+    ahead = pl.concat([weeks(shop, 20, 22).drop("units") for shop in ("a", "b")])
+    rows = past.fill(ahead.with_columns(pl.lit(None, pl.Datetime("us")).alias("as_of")))
+    assert list(past.notes(rows)) == ["no series has a known row of 2024-05-06: lags of it are missing"]
