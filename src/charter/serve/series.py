@@ -116,6 +116,9 @@ class SeriesPast:
     def settle(self, said: Numbers, inputs: pl.DataFrame, ask: Callable[[pl.DataFrame], Floats]) -> Numbers:
         """Let siblings answer for series without a past; without any there is a forecast, but no interval.
 
+        A series with hardly any past lately keeps its forecast, in an interval at least as wide as those of series
+        without a past.
+
         Parameters
         ----------
         said
@@ -125,6 +128,7 @@ class SeriesPast:
         ask
             What the model says of others, on the scale that it learned.
         """
+        said = self._widened(said)
         new = self.new(said.features)
         if not new.any():
             return said
@@ -138,6 +142,21 @@ class SeriesPast:
             lower[new], upper[new] = found.lower, found.upper
             said = replace(said, lent=found.lent(new, inputs.filter(new), self.newcomers.cold))
         return replace(said, score=score, bounds=(lower, upper) if said.bounds is not None else None)
+
+    def _widened(self, said: Numbers) -> Numbers:
+        """Take the intervals of series without a past around forecasts that rest on hardly any past."""
+        rehearsed = self.newcomers.cold.intervals if self.newcomers is not None else None
+        if said.bounds is None or rehearsed is None:
+            return said
+        faint = self._faint(said.features)
+        if not faint.any():
+            return said
+        lower, upper = said.bounds[0].copy(), said.bounds[1].copy()
+        step = said.features[STEP].to_numpy()[faint]
+        # 0 is the kind of newness of a series all of whose keys are known from others.
+        low, high = rehearsed.apply(np.log1p(said.score[faint]), step, ["0"] * len(step))
+        lower[faint], upper[faint] = np.fmin(lower[faint], low), np.fmax(upper[faint], high)
+        return replace(said, bounds=(lower, upper))
 
     def amiss(self, inputs: pl.DataFrame) -> Iterator[Amiss]:
         """Name the rows that ask for what no forecast answers: no beginning of a period, or none of the horizon."""
@@ -177,7 +196,7 @@ class SeriesPast:
             count = int(behind[row])
             yield row, f"the last {count} {plan.every}{'s' if count > 1 else ''} before {AS_OF} are not known"
         for row in np.flatnonzero(self._faint(located)).tolist():
-            yield row, f"series {located[SERIES][row]} has {self._little}; its interval may be too narrow"
+            yield row, f"series {located[SERIES][row]} has {self._little}; its interval {self._doubt}"
         for source, key in plan.attributes:
             there = self.sources[source][key].cast(inputs.schema[key]).implode()
             for row in np.flatnonzero(~inputs[key].is_in(there).to_numpy()).tolist():
@@ -208,8 +227,8 @@ class SeriesPast:
         if faint:
             which = "1 series has" if faint == 1 else f"{faint:,} series have"
             yield (
-                f"{which} {self._little} before {located[AS_OF][0].date()}: intervals rest on series that are known "
-                "better, and may be too narrow there; --warnings of `charter score` names them"
+                f"{which} {self._little} before {located[AS_OF][0].date()}, and forecasts that are unsure; such an "
+                f"interval {self._doubt} (--warnings of `charter score` names them)"
             )
 
     def _skipped(self, origin: datetime) -> list[date]:
@@ -244,6 +263,12 @@ class SeriesPast:
     def _little(self) -> str:
         every = self.plan.every
         return f"fewer than {FEWEST_KNOWN} known {every}s among the last {WINDOW[every]}"
+
+    @property
+    def _doubt(self) -> str:
+        if self.newcomers is None or self.newcomers.cold.intervals is None:
+            return "rests on series that are known better, and may be too narrow"
+        return "is as wide as one of a series without a past"
 
     @property
     def _rests_on(self) -> str:
