@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from charter.evaluate.elasticity import Elasticity
     from charter.serve.question import Change
     from charter.serve.whatif import Effect
+
+_NO_GROUPS = ("as_of", "forecast", "lower", "upper", "new")
+"""Columns of a forecast whose values are no groups of rows."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,19 @@ def what_if(
     if changes:
         _refuse_past_alone(outlook)
     before = forecast(outlook, inputs)
+    groups = [c for c in before.columns if c not in _NO_GROUPS]
     for column in by:
-        if column not in before.columns:
-            raise UsageError(f"--by {column}: there is no such column", remedy=advice(column, before.columns))
+        if column not in groups:
+            raise UsageError(
+                f"--by {column}: there is no such column of what is forecast",
+                remedy=advice(column, groups, limit=len(groups)),
+            )
     assert outlook.scorer.series is not None
     notes = [] if replayed else outlook.scorer.series.notes(inputs)
     after, warnings, found = before, [*notes, *_without_past(before)], []
     shown = _where(before, where)
+    if not changes and not replayed:
+        warnings += _counted(outlook.scorer.seen.warn(inputs))
     if changes:
         changed = change_rows(before.select(*inputs.columns, "series", "step"), changes)
         _refuse_broken(outlook, changed.select(inputs.columns), texts)
@@ -196,10 +206,12 @@ def _where(frame: pl.DataFrame, where: str | None) -> pl.Series:
 def _outside(outlook: Outlook, before: pl.DataFrame, after: pl.DataFrame) -> list[str]:
     """Warnings that the change brings, each once with the rows it is of."""
     had = dict.fromkeys(outlook.scorer.warn(before))
-    counts: dict[str, int] = {}
-    for pair in outlook.scorer.warn(after):
-        if pair not in had:
-            counts[pair[1]] = counts.get(pair[1], 0) + 1
+    return _counted(pair for pair in outlook.scorer.warn(after) if pair not in had)
+
+
+def _counted(told: Iterable[tuple[int, str]]) -> list[str]:
+    """Each warning once, with the rows it is of; the first few."""
+    counts = Counter(text for _, text in told)
     return [f"{text} ({rows:,} rows)" for text, rows in list(counts.items())[:5]]
 
 

@@ -86,7 +86,7 @@ class Scorer:
             factors=self.rules.factors,
             moved=_MOVED.get(bundle.task, "score"),
         )
-        self._seen = SeenRanges(self.signature.inputs)
+        self.seen = SeenRanges(self.signature.inputs)
         self._columns = list(self.signature.names)
         self._dtypes = [DTYPES[i.type] for i in self.signature.inputs]
         self._clock = clock or SystemClock()
@@ -193,7 +193,7 @@ class Scorer:
                 return stack([self._soft(inputs[i], decide, bool(asked[i])) for i in range(inputs.height)])
             if self.rules.fallback is None:
                 raise
-            outside = [text for _, text in self._seen.warn(inputs)]
+            outside = [text for _, text in self.seen.warn(inputs)]
             return self._fallback(inputs, f"the model failed ({type(error).__name__})", [outside])
         broken = np.flatnonzero(~np.isfinite(scored.score))
         if len(broken) and self.rules.fallback is not None:
@@ -216,7 +216,7 @@ class Scorer:
             raise UsageError(f"{self.bundle.name} declares no fallback")
         inputs = self._inputs(frame, None)
         warnings: list[list[str]] = [[] for _ in range(inputs.height)]
-        for row, text in self._seen.warn(inputs):
+        for row, text in self.seen.warn(inputs):
             warnings[row].append(text)
         scored = self._fallback(inputs, why, warnings)
         scored.inputs = inputs
@@ -350,7 +350,7 @@ class Scorer:
 
     def warn(self, inputs: pl.DataFrame) -> Iterator[tuple[int, str]]:
         """Where inputs leave what training saw or their past is thin: a row's place, and the warning."""
-        yield from self._seen.warn(inputs)
+        yield from self.seen.warn(inputs)
         if self._contract:
             derived = self._derive(inputs)
             for words, rule in self._contract:
