@@ -38,6 +38,7 @@ from charter.cli import (
 )
 from charter.cli.output import show_decision
 from charter.core.errors import CharterError, Refusal, SpecError
+from charter.core.text import in_lines
 
 WRONG_USE: Any = typer.BadParameter.__mro__[2]
 """``ClickException`` as Typer raises it: of click, or of the copy that newer ones carry."""
@@ -174,6 +175,6 @@ def _report(error: CharterError, *, as_json: bool) -> None:
             detail["problems"] = [{**asdict(p), "path": list(p.path)} for p in error.problems]
         typer.echo(json.dumps(detail, ensure_ascii=False))
     else:
-        typer.echo(str(error), err=True)
+        typer.echo(in_lines(str(error)), err=True)
         if isinstance(error, Refusal) and error.decision is not None:
             show_decision(error.decision, indent=2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from charter.core.text import printable
+
 
 def did_you_mean(word: str, known: Iterable[str], *, limit: int = 8) -> str:
     """Say the nearest known word, or list what is allowed.
@@ -22,10 +24,10 @@ def did_you_mean(word: str, known: Iterable[str], *, limit: int = 8) -> str:
         lowered = {o.lower(): o for o in options}
         close = [lowered[m] for m in get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)]
     if close:
-        return f"did you mean {close[0]}?"
+        return f"did you mean {printable(close[0])}?"
     if not options:
         return "nothing is allowed here"
-    shown = ", ".join(options[:limit])
+    shown = printable(", ".join(options[:limit]))
     return f"allowed: {shown}{', ...' if len(options) > limit else ''}"
 
 

@@ -101,7 +101,7 @@ def read_keyed(
         if field.name not in raw.columns and not field.nullable:
             raise DataError(
                 f"{file}: there is no column {field.name!r}",
-                remedy=printable(advice(field.name, raw.columns)),
+                remedy=advice(field.name, raw.columns),
             )
     rows, reasons, _ = Contract(fields).judge(raw)
     rows = rows.with_columns(name_series(plan.keys))

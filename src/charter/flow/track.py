@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from charter.core.errors import DataError, UsageError
 from charter.core.nearest import advice
-from charter.core.text import printable
 from charter.flow.build import LARGEST_LABEL
 from charter.flow.keyed_file import read_keyed, read_table
 from charter.flow.outlook import Outlook
@@ -88,7 +87,7 @@ def read_written(file: Path, plan: SeriesPlan) -> pl.DataFrame:
         if name not in frame.columns:
             raise DataError(
                 f"{file}: there is no column {name!r}, so it is no forecast",
-                remedy=printable(advice(name, frame.columns)),
+                remedy=advice(name, frame.columns),
             )
     fields = [
         *(Input(key, "category") for key in plan.keys),

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from charter.serve.question import Change
     from charter.serve.whatif import Effect
 
-_NO_GROUPS = ("as_of", "forecast", "lower", "upper", "new")
-"""Columns of a forecast whose values are no groups of rows."""
+_ANSWER = ("as_of", "forecast", "lower", "upper", "new")
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,7 @@ def what_if(
     if changes:
         _refuse_past_alone(outlook)
     before = forecast(outlook, inputs)
-    groups = [c for c in before.columns if c not in _NO_GROUPS]
-    for column in by:
-        if column not in groups:
-            raise UsageError(
-                f"--by {column}: there is no such column of what is forecast",
-                remedy=advice(column, groups, limit=len(groups)),
-            )
+    refuse_groups(by, before.columns)
     assert outlook.scorer.series is not None
     notes = [] if replayed else outlook.scorer.series.notes(inputs)
     after, warnings, found = before, [*notes, *_without_past(before)], []
@@ -138,6 +131,17 @@ def what_if(
         outlook.spec.train.interval,
         warnings,
     )
+
+
+def refuse_groups(by: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse to sum by what is no column of the rows to be forecast; those of the answer are none."""
+    groups = [c for c in columns if c not in _ANSWER]
+    for column in by:
+        if column not in groups:
+            raise UsageError(
+                f"--by {column}: no column of what is forecast is called so",
+                remedy=advice(column, groups, limit=len(groups)),
+            )
 
 
 def _refuse_past_alone(outlook: Outlook) -> None:

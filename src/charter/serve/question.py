@@ -212,8 +212,12 @@ def _steps(text: str, found: re.Match[str], every: str, horizon: int) -> tuple[i
     if first > last:
         raise UsageError(f"{text!r}: {first}..{last} runs backwards", remedy=f"Write {last}..{first}.")
     if first < 1 or last > horizon:
+        beyond = [(first, min(last, 0))] if first < 1 else []
+        beyond += [(max(first, horizon + 1), last)] if last > horizon else []
+        told = " and ".join(f"{every} {a}" if a == b else f"{every}s {a} to {b}" for a, b in beyond)
+        several = len(beyond) > 1 or beyond[0][0] < beyond[0][1]
         raise UsageError(
-            f"{text!r}: {every} {last if last > horizon else first} is not forecast",
+            f"{text!r}: {told} {'are' if several else 'is'} not forecast",
             remedy=f"{every.capitalize()}s 1 to {horizon} are; 1 is the first after what is known.",
         )
     return first, last

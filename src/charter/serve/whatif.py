@@ -62,8 +62,8 @@ def change_rows(rows: pl.DataFrame, changes: Sequence[Change]) -> pl.DataFrame:
             cast = new.cast(dtype, strict=True)
         except pl.exceptions.PolarsError as error:
             raise UsageError(
-                f"{change.text!r}: {change.expression!r} is no value of {change.column} ({dtype})",
-                remedy=str(error).splitlines()[0],
+                f"{change.text!r}: {change.expression!r} is no value of {change.column}, which holds {_kind(dtype)}",
+                remedy=f"Give {_kind(dtype)}, or an expression that makes such of the row's columns.",
             ) from error
         if new.dtype.is_float() and dtype.is_integer() and (new != cast).any():
             raise UsageError(f"{change.text!r}: {change.column} holds whole numbers")
@@ -76,6 +76,13 @@ def change_rows(rows: pl.DataFrame, changes: Sequence[Change]) -> pl.DataFrame:
             pl.when(meets).then(cast).otherwise(pl.col(change.column)).alias(change.column)
         )
     return rows
+
+
+def _kind(dtype: pl.DataType) -> str:
+    """What a column holds, in words."""
+    if dtype.is_numeric():
+        return "whole numbers" if dtype.is_integer() else "numbers"
+    return {pl.Boolean(): "true or false", pl.String(): "text"}.get(dtype, "dates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +129,12 @@ def effects(
     With b and a the sums over the rows whose forecast changed, and q the bound of the log error of a predicted change
     of a sum over so many series, the difference lies in ``[a exp(-q) - b, a exp(q) - b]``.
     """
-    joined = before.select(*_KEYS, *by, pl.col("forecast").alias("before")).join(
+    others = [column for column in dict.fromkeys(by) if column not in _KEYS]
+    joined = before.select(*_KEYS, *others, pl.col("forecast").alias("before")).join(
         after.select(*_KEYS, pl.col("forecast").alias("after")), on=_KEYS, how="inner", validate="1:1"
     )
     found = [_effect("total", joined, spread)]
-    for column in ("step", *by):
+    for column in dict.fromkeys(("step", *by)):
         parts = joined.sort(column).partition_by(column, maintain_order=True)
         found += [_effect(f"{column} {part[column][0]}", part, spread) for part in parts]
     return found

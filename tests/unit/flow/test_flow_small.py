@@ -15,6 +15,7 @@ from charter.cli.main import _run
 from charter.core.clock import ManualClock
 from charter.core.decision import Decision, Verdict
 from charter.core.errors import Busy, UsageError
+from charter.core.nearest import did_you_mean
 from charter.core.text import one_line
 from charter.flow.init import create
 from charter.flow.lock import hold
@@ -208,3 +209,11 @@ def test_what_a_person_writes_is_one_line_of_plain_text(text, why):
 def test_an_argument_that_is_no_text_is_refused(capsys):
     assert _run(["history", "--in", "\udc80"]) == 2
     assert "is not UTF-8" in capsys.readouterr().err
+
+
+def test_what_a_file_is_called_moves_no_cursor(capsys, tmp_path):
+    assert _run(["score", f"{tmp_path}/\x1b[2J.csv", "--to", "a.parquet", "--in", f"{tmp_path}/\x1b[2J"]) == 2
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert r"\x1b[2J" in told
+    assert "\x1b" not in did_you_mean("amount", ["\x1b[2J", "b"])

@@ -10,6 +10,7 @@ import pytest
 
 from charter.core.errors import UsageError
 from charter.evaluate.effect import EffectSpread
+from charter.flow.whatif import refuse_groups
 from charter.serve.question import Change, read_change
 from charter.serve.whatif import change_rows, effects, unseen
 
@@ -107,7 +108,7 @@ def test_a_change_meets_the_rows_it_names_and_no_others() -> None:
     ("text", "message"),
     [
         ("price of brand 9 = 1", "no row has brand = '9'"),
-        ("price = 'cheap'", "no value of price"),
+        ("price = 'cheap'", r"no value of price, which holds numbers\n  Give numbers, or an expression"),
         ("deal = 0.5", "whole numbers|no value of deal"),
         ("price = NULL", "no value in some rows"),
     ],
@@ -115,6 +116,43 @@ def test_a_change_meets_the_rows_it_names_and_no_others() -> None:
 def test_a_change_that_no_row_can_take(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         change_rows(rows(), [read(text)])
+
+
+@pytest.mark.parametrize(
+    ("periods", "message"),
+    [
+        ("9..10", "weeks 9 to 10 are not"),
+        ("8..9", "week 9 is not"),
+        ("0..10", "week 0 and weeks 9 to 10 are not"),
+    ],
+)
+def test_every_period_that_is_not_forecast_is_named(periods: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_change(
+            f"price = 1 in weeks {periods}", known_ahead=["price"], columns=["price"], every="week", horizon=8
+        )
+
+
+def test_sums_by_what_names_a_row_anyway() -> None:
+    before = rows().with_columns(forecast=pl.lit(10.0))
+    spread = EffectSpread(0.9, (1.0,), (0.2,), (99,))
+    names = [e.name for e in effects(before, before, spread, by=["step", "series", "brand", "brand"])]
+    assert names == [
+        "total",
+        "step 1",
+        "step 2",
+        "step 3",
+        *(f"series {s}/{b}" for s in (1, 2) for b in (3, 4)),
+        "brand 3",
+        "brand 4",
+    ]
+
+
+def test_sums_by_no_column_name_those_there_are() -> None:
+    names = [*"abcdefghij", "as_of", "forecast", "new"]
+    with pytest.raises(UsageError, match=r"Allowed: a, b, c, d, e, f, g, h, i, j\.$"):
+        refuse_groups(["nope"], names)
+    refuse_groups(["a", "j"], names)
 
 
 def test_the_difference_and_its_interval() -> None:
