@@ -145,8 +145,9 @@ def rows_ahead(outlook: Outlook, source: Path | None) -> tuple[pl.DataFrame, boo
         inputs = conform(frame, {n: c for n, c in columns.items() if c is not None}).select(
             i.name for i in outlook.scorer.signature.inputs
         )
+    if inputs.is_empty():
+        raise DataError("there are no rows to forecast", remedy="Bring a row for each series and period.")
     inputs = series.fill(inputs)
-    series.locate(inputs)
     if not replayed:
         check_future(inputs, plan, series.closed)
     if inputs[AS_OF].n_unique() > 1:
