@@ -234,6 +234,9 @@ def test_a_question_that_the_contract_rules_out_is_refused(model: Path, tmp_path
     said = charter("forecast", "--ahead", tmp_path / "future.parquet", "--set", "price = -1", "--in", model)
     assert said.code == 2, said.out
     assert "breaks the contract: price = -1.0: must be at least 0" in said.err
+    ahead().clear().write_parquet(tmp_path / "nothing.parquet")
+    said = charter("forecast", "--ahead", tmp_path / "nothing.parquet", "--in", model)
+    assert (said.code, "there are no rows to forecast" in said.err) == (2, True), said.err
 
 
 @pytest.mark.data
