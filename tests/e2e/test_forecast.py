@@ -229,6 +229,16 @@ def test_what_new_shops_and_items_would_have_been_forecast_is_measured_and_shown
     assert "forecast as if they had no past" in shown
 
 
+def test_a_price_that_training_never_saw_and_shops_that_are_left_out_are_told(
+    model: Path, tmp_path: Path
+) -> None:
+    rows = ahead().filter(pl.col("shop") != "s2").with_columns(pl.col("price") * 1000)
+    rows.write_parquet(tmp_path / "future.parquet")
+    said = done("forecast", "--ahead", tmp_path / "future.parquet", "--in", model).out
+    assert "outside the training range" in said
+    assert "are not asked about; sums are without them" in said
+
+
 def test_a_question_that_the_contract_rules_out_is_refused(model: Path, tmp_path: Path) -> None:
     ahead().write_parquet(tmp_path / "future.parquet")
     said = charter("forecast", "--ahead", tmp_path / "future.parquet", "--set", "price = -1", "--in", model)

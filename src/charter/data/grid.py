@@ -322,7 +322,7 @@ def check_future(future: pl.DataFrame, plan: SeriesPlan, closed: frozenset[int] 
     Parameters
     ----------
     future
-        Rows to forecast: key columns and time.
+        Rows to forecast: key columns, time and, where steps are to be judged, ``as_of``.
     closed
         See `closed_days`; of these no row is asked.
 
@@ -335,6 +335,16 @@ def check_future(future: pl.DataFrame, plan: SeriesPlan, closed: frozenset[int] 
     check_rows(frame, replace(plan, label=""), "rows to be forecast")
     grid, time = plan.grid, plan.time
     number = grid.number(pl.col(time))
+    if AS_OF in frame.columns:
+        step = number - grid.number(pl.col(AS_OF)) - plan.gap + 1
+        far = frame.with_columns(step.alias(STEP)).filter(~pl.col(STEP).is_between(1, plan.horizon))
+        if far.height:
+            raise DataError(
+                f"{far.height:,} rows are not among the {plan.horizon} {plan.every}s that are forecast from "
+                f"{_day(frame[AS_OF][0])}: {_told(far.sort(SERIES, time).head(_SHOWN), time)}, which is step "
+                f"{far.sort(SERIES, time)[STEP][0]}",
+                remedy=f"Bring steps 1 to {plan.horizon} alone.",
+            )
     ends = frame.group_by(SERIES).agg(
         number.min().alias("first"), number.max().alias("last"), pl.len().alias("rows"),
         pl.col(time).max().alias("__until"),

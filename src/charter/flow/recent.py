@@ -136,11 +136,11 @@ def judge_calendar(
         raise DataError("there are no rows to forecast", remedy="Bring a row for each series and period.")
     past = SeriesPast(plan, read_history(model.package, model.history.get))
     rows = past.fill(rows, options.as_of)
-    past.locate(rows)
     notes: list[str] = []
     for _, own in sorted(rows.partition_by(AS_OF, as_dict=True).items()):
         check_future(own, plan, past.closed)
         notes += past.notes(own)
+    past.locate(rows)
     return tuple(dict.fromkeys(notes))
 
 

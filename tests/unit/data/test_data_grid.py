@@ -167,6 +167,19 @@ def test_days_on_which_shops_close_are_no_holes() -> None:
         check_future(days.filter(pl.col("week").dt.weekday() != 6), daily, frozenset({7}))
 
 
+def test_rows_outside_the_horizon_are_named_with_their_step() -> None:
+    asked = rows({"x": [3, 4], "y": [3, 4]}).with_columns(as_of=pl.datetime(2024, 1, 22))
+    check_future(asked, plan())
+    late = pl.concat([asked, asked.head(1).with_columns(pl.lit(date(2031, 1, 6)).alias("week"))])
+    with pytest.raises(DataError, match=r"series a/x of 2031-01-06, which is step 364"):
+        check_future(late, plan())
+    early = pl.concat([asked, asked.head(1).with_columns(pl.lit(date(2024, 1, 15)).alias("week"))])
+    with pytest.raises(
+        DataError, match=r"1 rows are not among the 4 weeks .* series a/x of 2024-01-15, which is step 0"
+    ):
+        check_future(early, plan())
+
+
 def test_a_plan_survives_json() -> None:
     own = plan()
     assert SeriesPlan.from_json(own.to_json()) == own
