@@ -158,8 +158,8 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
         total = np.bincount(borrowed.row[known], weights=said.to_numpy()[known], minlength=n)
         with np.errstate(invalid="ignore"):
             frame = frame.with_columns(pl.Series(f"{words} of siblings", total / count))
-        every = simple.group_by(AS_OF, STEP).agg(pl.col("said").mean().alias(f"{words} of all"))
-        frame = frame.join(every, on=[AS_OF, STEP], how="left", maintain_order="left")
+        every = _mean_of_all(tested.select(AS_OF, STEP), tested[method])
+        frame = frame.with_columns(pl.Series(f"{words} of all", every[place]))
         baselines = [f"{words} of siblings", f"{words} of all"]
     parts = []
     for code in sorted(set(borrowed.unknown.tolist())):
@@ -178,3 +178,21 @@ def measured(scorer: Scorer, tested: pl.DataFrame, spec: ModelSpec) -> tuple[For
         )
         parts.append(replace(report.overall, by="new_series", value=kind_words(plan.keys, code)))
     return tuple(parts)
+
+
+def _mean_of_all(moments: pl.DataFrame, said: pl.Series) -> np.ndarray:
+    """What is said of all series at each row's origin and step, in the mean: float64 [n], NaN where nothing is known.
+
+    Summed in the order of the rows; Polars adds up a group's parts in an order that its threads decide.
+    """
+    import numpy as np
+    import polars as pl
+
+    group = moments.select(pl.struct(pl.all()).rank("dense") - 1).to_series().to_numpy()
+    values = said.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    known = np.isfinite(values)
+    groups = int(group.max(initial=0)) + 1
+    total = np.bincount(group[known], weights=values[known], minlength=groups)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = (total / np.bincount(group[known], minlength=groups))[group]
+    return mean
