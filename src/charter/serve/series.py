@@ -153,8 +153,8 @@ class SeriesPast:
             return said
         lower, upper = said.bounds[0].copy(), said.bounds[1].copy()
         step = said.features[STEP].to_numpy()[faint]
-        # 0 is the kind of newness of a series all of whose keys are known from others.
-        low, high = rehearsed.apply(np.log1p(said.score[faint]), step, ["0"] * len(step))
+        # No kind of newness was rehearsed as such a series: without one the widest stands.
+        low, high = rehearsed.apply(np.log1p(said.score[faint]), step)
         lower[faint], upper[faint] = np.fmin(lower[faint], low), np.fmax(upper[faint], high)
         return replace(said, bounds=(lower, upper))
 
@@ -227,8 +227,8 @@ class SeriesPast:
         if faint:
             which = "1 series has" if faint == 1 else f"{faint:,} series have"
             yield (
-                f"{which} {self._little} before {located[AS_OF][0].date()}, and forecasts that are unsure; such an "
-                f"interval {self._doubt} (--warnings of `charter score` names them)"
+                f"{which} {self._little} before {located[AS_OF][0].date()}: level and interval of such forecasts "
+                "are unsure (--warnings of `charter score` names them)"
             )
 
     def _skipped(self, origin: datetime) -> list[date]:
@@ -268,7 +268,7 @@ class SeriesPast:
     def _doubt(self) -> str:
         if self.newcomers is None or self.newcomers.cold.intervals is None:
             return "rests on series that are known better, and may be too narrow"
-        return "is as wide as one of a series without a past"
+        return "is as wide as any of a series without a past"
 
     @property
     def _rests_on(self) -> str:
