@@ -207,7 +207,7 @@ class SeriesPast:
 
         Series whose newest period is known, and which are not asked about, may have been forgotten: every sum would
         lack them. Periods of which no series has a row may have been forgotten, too. Series of which hardly anything is
-        known lately have the intervals of those that are known.
+        known lately are forecast as well as that allows.
         """
         plan = self.plan
         asked = inputs.select(name_series(plan.keys)).to_series().unique()
