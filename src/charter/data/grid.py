@@ -23,6 +23,7 @@ _PERIOD = "__period"
 _MOMENT = pl.Datetime("us")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _SHOWN = 3
+_EPOCH = datetime(1970, 1, 1).toordinal()  # noqa: DTZ001 - frames hold naive UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class Grid:
 
     def count(self, moment: datetime) -> int:
         """Number of the period that a moment lies in."""
-        return int(pl.select(self.number(pl.lit(moment, _MOMENT))).item())
+        if self.every == "month":
+            return moment.year * 12 + moment.month - 1
+        days = moment.toordinal() - _EPOCH
+        return days if self.every == "day" else (days + self._shift) // 7
 
     def start(self, number: pl.Expr) -> pl.Expr:
         """Moment at which a period begins, ``Datetime("us")``."""

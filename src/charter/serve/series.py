@@ -13,6 +13,7 @@ import polars as pl
 
 from charter.core.errors import DataError
 from charter.data.grid import SERIES, STEP, SeriesPlan, closed_days, name_series, on_grid
+from charter.features.expressions import FEW_ROWS
 from charter.features.forecasts import locate
 from charter.serve.newcomers import Newcomers
 from charter.serve.scored import Numbers
@@ -80,7 +81,8 @@ class SeriesPast:
         ends = (pl.col("__period").min().alias("first"), pl.col("__period").max().alias("last"))
         self._series = known.group_by(SERIES).agg(ends).sort(SERIES)
         self._known = known.select(SERIES, "__period")
-        self._last: tuple[int, pl.Series] | None = None
+        self._last: tuple[int, pl.Series, frozenset[str]] | None = None
+        self._first = dict(self._series.select(SERIES, "first").iter_rows())
 
     def fill(self, frame: pl.DataFrame, as_of: str | None = None) -> pl.DataFrame:
         """Let rows without ``as_of`` be about that origin (ISO), or about the newest."""
@@ -108,6 +110,11 @@ class SeriesPast:
         located
             n rows with ``series`` and ``as_of``.
         """
+        if located.height <= FEW_ROWS:  # a request: a join would take longer than all that is asked of it
+            return np.array(
+                [not self._first.get(name, origin) < origin for name, origin in self._asked(located)],
+                dtype=bool,
+            )
         found = located.select(SERIES, self.plan.grid.number(pl.col(AS_OF)).alias("__origin")).join(
             self._series, on=SERIES, how="left", maintain_order="left"
         )
@@ -243,21 +250,30 @@ class SeriesPast:
 
     def _faint(self, located: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Which of n rows are of series that have a past, but hardly any lately."""
+        if located.height <= FEW_ROWS:
+            known = [name in self._settled(origin)[1] for name, origin in self._asked(located)]
+            return ~np.array(known, dtype=bool) & ~self.new(located)
         origins = located.select(self.plan.grid.number(pl.col(AS_OF))).to_series().to_numpy()
         settled = np.zeros(located.height, bool)
         for origin in np.unique(origins).tolist():
             at = np.flatnonzero(origins == origin)
-            settled[at] = located[SERIES][at].is_in(self._settled(origin).implode()).to_numpy()
+            settled[at] = located[SERIES][at].is_in(self._settled(origin)[0].implode()).to_numpy()
         return ~settled & ~self.new(located)
 
-    def _settled(self, origin: int) -> pl.Series:
+    def _asked(self, located: pl.DataFrame) -> Iterator[tuple[str, int]]:
+        """Series and number of the origin of each of a few rows."""
+        moments = map(self.plan.grid.count, located[AS_OF].to_list())
+        return zip(located[SERIES].to_list(), moments, strict=True)
+
+    def _settled(self, origin: int) -> tuple[pl.Series, frozenset[str]]:
         """Series with enough known periods before an origin; most requests are about the newest one."""
         kept = self._last
         if kept is None or kept[0] != origin:
             near = pl.col("__period").is_between(origin - WINDOW[self.plan.every], origin - 1)
             counts = self._known.filter(near).group_by(SERIES).len()
-            kept = self._last = (origin, counts.filter(pl.col("len") >= FEWEST_KNOWN)[SERIES])
-        return kept[1]
+            found = counts.filter(pl.col("len") >= FEWEST_KNOWN)[SERIES]
+            kept = self._last = (origin, found, frozenset(found.to_list()))
+        return kept[1:]
 
     @property
     def _little(self) -> str:
