@@ -284,7 +284,7 @@ class SeriesPast:
     def _doubt(self) -> str:
         if self.newcomers is None or self.newcomers.cold.intervals is None:
             return "rests on series that are known better, and may be too narrow"
-        return "is as wide as any of a series without a past"
+        return "is at least as wide as any of a series without a past"
 
     @property
     def _rests_on(self) -> str:

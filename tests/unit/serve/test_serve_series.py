@@ -76,7 +76,7 @@ def test_a_forecast_that_rests_on_hardly_any_past_has_the_interval_of_a_new_seri
     assert (upper[2:] > 300).all()
     assert found.score.tolist() == [100.0] * 4
     assert [text.rpartition("; ")[2] for _, text in past.warn(rows)] == [
-        "its interval is as wide as any of a series without a past"
+        "its interval is at least as wide as any of a series without a past"
     ] * 2
 
 
